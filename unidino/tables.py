@@ -1,0 +1,158 @@
+"""Tables in and out: Parquet files that carry their provenance, and the names of their columns."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+KEYS = ("source", "batch", "plate", "well", "site")
+"""Key columns, outermost first; in tables they are Metadata_Source … Metadata_Site."""
+
+_PROVENANCE_KEY = b"unidino"
+_FEATURE = re.compile(r"emb(_.+_)?\d+$|Cells_|Cytoplasm_|Nuclei_")
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path beside `path`; rename it into place when the block ends well.
+
+    A killed or failed run leaves no half-written file under the final name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_file(path):
+    """SHA-256 of a file's bytes, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def frame_digest(frame):
+    """SHA-256 of a frame's column names and values, independent of its index.
+
+    Lists in cells (paths of the channels) count by their elements.
+    """
+    digest = hashlib.sha256()
+    for column in frame.columns:
+        values = frame[column].map(lambda v: "|".join(map(str, v)) if isinstance(v, list) else v)
+        digest.update(str(column).encode())
+        digest.update(values.to_csv(index=False, header=False).encode())
+    return digest.hexdigest()
+
+
+def write_json(path, content):
+    """Write `content` as JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def write_table(frame, path, provenance=None):
+    """Write a frame as Parquet, atomically, its provenance inside and beside it as JSON.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        The table; its index is not kept.
+    path : Path
+        Ends in ``.parquet``.
+    provenance : dict, optional
+        JSON-serialisable; read back by `read_table` as ``frame.attrs["provenance"]``.
+    """
+    path = Path(path)
+    table = pa.Table.from_pandas(frame.reset_index(drop=True), preserve_index=False)
+    if provenance is not None:
+        write_json(path.with_suffix(".json"), provenance)
+        text = json.dumps(provenance, sort_keys=True).encode()
+        table = table.replace_schema_metadata({**table.schema.metadata, _PROVENANCE_KEY: text})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_provenance(path):
+    """The provenance inside a Parquet file; an empty dict for files of other software."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata.get(_PROVENANCE_KEY, b"{}"))
+
+
+def read_table(path):
+    """Read a table of profiles: Parquet (with provenance) or CSV.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``attrs["provenance"]`` holds what was stored with a Parquet file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file, or one of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no table at {path}. Make it with unidino.extract (notebooks/extract.ipynb), or give "
+            "the path of an existing .parquet or .csv file."
+        )
+    if path.suffix == ".parquet":
+        frame = pq.read_table(path).to_pandas()
+        frame.attrs["provenance"] = read_provenance(path)
+        return frame
+    if path.name.endswith((".csv", ".csv.gz")):
+        return pd.read_csv(path)
+    raise ValueError(f"{path.name} is neither .parquet nor .csv; these are the tables read here.")
+
+
+def metadata_name(name):
+    """The column that holds a bare metadata name in tables: batch -> Metadata_Batch."""
+    if name.startswith("Metadata_"):
+        return name
+    return f"Metadata_{name.capitalize() if name in KEYS else name}"
+
+
+def prefixed(frame):
+    """Rename bare metadata columns to ``Metadata_…``."""
+    return frame.rename(columns=metadata_name)
+
+
+def feature_columns(frame):
+    """Feature columns: ``emb…``, or CellProfiler's ``Cells_``, ``Cytoplasm_``, ``Nuclei_``."""
+    return [column for column in frame.columns if _FEATURE.match(str(column))]
+
+
+def metadata_columns(frame):
+    """Every column that is not a feature."""
+    features = set(feature_columns(frame))
+    return [column for column in frame.columns if column not in features]
+
+
+def find_column(frame, name):
+    """The column that `name` means: itself, or with the prefix ``Metadata_``, in any case.
+
+    Raises
+    ------
+    ValueError
+        No such column, or more than one; names those there are.
+    """
+    if name in frame.columns:
+        return name
+    wanted = {str(name).lower(), f"metadata_{name}".lower()}
+    found = [column for column in frame.columns if str(column).lower() in wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"column {name!r} is ambiguous: {', '.join(found)}. Give one in full.")
+    have = ", ".join(map(str, metadata_columns(frame)))
+    raise ValueError(f"no column {name!r} in the table. Its metadata columns are: {have}.")
