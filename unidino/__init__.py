@@ -12,7 +12,7 @@ _PUBLIC = {
     "Metadata": "metadata",
     "extract": "inference",
     "get_concatenated_datasets": "dataset",
-    "load_model": "vit",
+    "load_model": "models",
     "open_valset": "valsets",
 }
 

@@ -1,0 +1,315 @@
+"""Backbones: the shapes of the published vision transformers, and any of timm or torchvision.
+
+Preprocessing (tile size, intensity scaling, pooling) belongs to the weights and travels with them
+as `ModelConfig`.
+"""
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import partial
+
+import torch
+from torch import nn
+
+# Width, depth, heads (the released vision_transformer.py; narrow variants keep the base and large
+# depth and heads at width 384).
+ARCHITECTURES = {
+    "vit_tiny": (192, 12, 3),
+    "vit_small": (384, 12, 6),
+    "vit_base": (768, 12, 12),
+    "vit_xbase": (384, 12, 12),
+    "vit_slarge": (384, 24, 16),
+    "vit_large": (1024, 24, 16),
+}
+POOLINGS = ("cls", "mean", "max")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is needed to rebuild a model and to feed it as it was trained.
+
+    Attributes
+    ----------
+    arch : str
+        A key of `ARCHITECTURES`, ``timm:<name>`` or ``torchvision:<name>``.
+    embed_dim : int or None
+        Width of a vision transformer where it differs from the architecture's own.
+    cls_reduced_dim : int or None
+        Width after the reducer (Linear, ReLU, Dropout, Linear); None for no reducer.
+    patch_size, size : int
+        Pixels; `size` is the tile side that the weights were trained at.
+    in_chans : int
+        Channels that enter together: 1, or 5 for the multi-channel comparison.
+    repeat_channels : int
+        How often a channel is repeated for a backbone that expects colour images.
+    pooling : {"cls", "mean", "max"}
+        The normalised CLS token (as published), or the mean or maximum of the patch tokens.
+    intensity : {"dtype", "plate", "image"}
+        Scaling of raw intensities to [0, 1], see `unidino.intensity`.
+    reg_tokens : int
+        Register tokens of a vision transformer.
+    mean, std : tuple of float or None
+        Per-channel standardisation of the [0, 1] input that the weights expect.
+    """
+
+    arch: str = "vit_small"
+    embed_dim: int | None = None
+    cls_reduced_dim: int | None = None
+    patch_size: int = 16
+    size: int = 224
+    in_chans: int = 1
+    repeat_channels: int = 1
+    pooling: str = "cls"
+    intensity: str = "dtype"
+    reg_tokens: int = 0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self):
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}.")
+        if self.size % self.patch_size and self.arch in ARCHITECTURES:
+            raise ValueError(
+                f"size {self.size} is not a multiple of the patch size {self.patch_size}; take "
+                f"{self.size // self.patch_size * self.patch_size or self.patch_size}."
+            )
+
+    @classmethod
+    def from_dict(cls, content, source):
+        """A config from JSON; unknown keys are an error that names `source`."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise ValueError(
+                f"{source} holds a model config with unknown keys {', '.join(unknown)}: it was "
+                "written by another version; update unidino."
+            )
+        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        return cls(**{**content, **lists})
+
+
+class EmbeddingModel(nn.Module):
+    """A backbone with its pooling and input contract.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    drop_path_rate : float
+        Stochastic depth during training, 0 to 1.
+
+    Attributes
+    ----------
+    embedding_dim : int
+        D, the length of an embedding.
+    name : str
+        Name under which outputs are filed.
+    sha256 : str
+        Of the weights' file, or of the weights where there is none.
+    """
+
+    def __init__(self, config, drop_path_rate=0.0):
+        super().__init__()
+        self.config = config
+        self.name = config.arch
+        self.sha256 = ""
+        self.backbone, width = _backbone(config, drop_path_rate)
+        self.is_vit = config.arch in ARCHITECTURES
+        if config.pooling != "cls" and not hasattr(self.backbone, "forward_features"):
+            raise ValueError(
+                f"pooling {config.pooling!r} needs patch tokens; {config.arch} has none."
+            )
+        if config.cls_reduced_dim:
+            self.cls_reducer = nn.Sequential(
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(width, config.cls_reduced_dim),
+            )
+        else:
+            self.cls_reducer = nn.Identity()
+        self.embedding_dim = config.cls_reduced_dim or width
+        for name in ("mean", "std"):
+            values = getattr(config, name)
+            tensor = None if values is None else torch.tensor(values).view(1, -1, 1, 1)
+            self.register_buffer(f"input_{name}", tensor, persistent=False)
+
+    def forward(self, x):
+        """Embed a batch.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            (B, in_chans, H, W), float in [0, 1].
+
+        Returns
+        -------
+        torch.Tensor
+            (B, D).
+        """
+        if x.ndim != 4 or x.shape[1] != self.config.in_chans:
+            raise ValueError(
+                f"the model takes (B, {self.config.in_chans}, H, W), got {tuple(x.shape)}. Pass each "
+                "channel alone: image.unsqueeze(1) turns (C, H, W) into a batch of C."
+            )
+        if self.config.repeat_channels > 1:
+            x = x.repeat_interleave(self.config.repeat_channels, dim=1)
+        if self.input_mean is not None:
+            x = (x - self.input_mean) / self.input_std
+        return self.cls_reducer(self._pooled(x))
+
+    def _pooled(self, x):
+        if not self.is_vit:
+            if self.config.pooling == "cls":
+                return self.backbone(x)
+            tokens = self.backbone.forward_features(x)
+            tokens = tokens.flatten(2).mT if tokens.ndim == 4 else tokens
+        else:
+            tokens = self.backbone.forward_features(x)
+            if self.config.pooling == "cls":
+                return tokens[:, 0]
+        tokens = tokens[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+        return tokens.mean(1) if self.config.pooling == "mean" else tokens.amax(1)
+
+    def weights(self):
+        """Backbone and reducer weights under the published names, as a plain state dict."""
+        state = dict(self.backbone.state_dict())
+        state |= {f"cls_reducer.{k}": v for k, v in self.cls_reducer.state_dict().items()}
+        return state
+
+    def load_weights(self, state, source):
+        """Load `weights` strictly.
+
+        Raises
+        ------
+        ValueError
+            Missing, unexpected or differently shaped weights; names `source` and the first few.
+        """
+        own = self.weights()
+        missing = sorted(set(own) - set(state))
+        extra = sorted(set(state) - set(own))
+        shapes = [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+            for k in own.keys() & state.keys()
+            if own[k].shape != state[k].shape
+        ]
+        problems = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", shapes))
+            if names
+        ]
+        if problems:
+            raise ValueError(
+                f"{source} does not fit {self.config.arch}: {'; '.join(problems)}. Give the arch, "
+                "embed_dim and cls_reduced_dim that the weights were trained with."
+            )
+        prefix = "cls_reducer."
+        reducer = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        self.backbone.load_state_dict({k: v for k, v in state.items() if not k.startswith(prefix)})
+        self.cls_reducer.load_state_dict(reducer)
+
+
+def _backbone(config, drop_path_rate):
+    """(module from images to features, width) of a config, with random weights."""
+    import timm
+
+    channels = config.in_chans * config.repeat_channels
+    if config.arch in ARCHITECTURES:
+        width, depth, heads = ARCHITECTURES[config.arch]
+        width = config.embed_dim or width
+        if width % heads:
+            raise ValueError(
+                f"embed_dim {width} is not a multiple of {config.arch}'s {heads} heads."
+            )
+        backbone = timm.models.VisionTransformer(
+            img_size=config.size,
+            patch_size=config.patch_size,
+            in_chans=channels,
+            num_classes=0,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            reg_tokens=config.reg_tokens,
+            drop_path_rate=drop_path_rate,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            dynamic_img_size=True,
+        )
+        return backbone, width
+    if config.embed_dim:
+        raise ValueError(
+            f"embed_dim applies to {', '.join(ARCHITECTURES)}; {config.arch} has its own."
+        )
+    library, _, name = config.arch.partition(":")
+    if library == "timm":
+        backbone = timm.create_model(
+            name, pretrained=False, num_classes=0, in_chans=channels, drop_path_rate=drop_path_rate
+        )
+    else:
+        backbone = _torchvision(name, channels)
+    with torch.no_grad():
+        was_training = backbone.training
+        width = backbone.eval()(torch.zeros(1, channels, config.size, config.size)).shape[-1]
+        backbone.train(was_training)
+    return backbone, width
+
+
+def _torchvision(name, channels):
+    """A torchvision classifier without its classifying layer."""
+    import torchvision
+
+    if channels != 3:
+        raise ValueError(
+            f"torchvision:{name} takes 3 channels, got {channels}; set repeat_channels so that "
+            "in_chans times repeat_channels is 3."
+        )
+    backbone = torchvision.models.get_model(name, weights=None)
+    for head in ("fc", "classifier", "heads", "head"):
+        if hasattr(backbone, head):
+            setattr(backbone, head, nn.Identity())
+            return backbone
+    raise ValueError(
+        f"torchvision:{name} is not a classifier; take one, such as torchvision:resnet50."
+    )
+
+
+def resolve_arch(arch):
+    """The canonical name of an architecture.
+
+    ``vit_small_patch16`` and ``small`` mean vit_small; bare torchvision names are found.
+
+    Raises
+    ------
+    ValueError
+        Unknown; suggests the nearest names.
+    """
+    import timm
+    import torchvision
+
+    name = str(arch)
+    short = name.split("_patch")[0]
+    for candidate in (short, f"vit_{short}"):
+        if candidate in ARCHITECTURES:
+            return candidate
+    library, _, rest = name.partition(":")
+    known = {
+        "timm": lambda: timm.list_models(),
+        "torchvision": lambda: torchvision.models.list_models(torchvision.models),
+    }
+    if library in known and rest.split(".")[0] in known[library]():
+        return name
+    if name in known["torchvision"]():
+        return f"torchvision:{name}"
+    choices = [*ARCHITECTURES, *(f"{lib}:{n}" for lib, names in known.items() for n in names())]
+    near = get_close_matches(name, choices, n=3, cutoff=0.4)
+    hint = f" Nearest: {', '.join(near)}." if near else ""
+    raise ValueError(
+        f"unknown arch {name!r}. It is one of {', '.join(ARCHITECTURES)}, timm:<name> or "
+        f"torchvision:<name>.{hint}"
+    )
+
+
+def arch_config(arch, **settings):
+    """The `ModelConfig` of an architecture's name, colour backbones fed the repeated channel."""
+    arch = resolve_arch(arch)
+    if arch.startswith("torchvision:"):
+        settings.setdefault("repeat_channels", 3)
+    return ModelConfig(arch=arch, **settings)
