@@ -1,0 +1,133 @@
+"""Parameters checked against the function that takes them, for Python, papermill and the shell."""
+
+import argparse
+import ast
+import inspect
+import re
+import types
+import typing
+from difflib import get_close_matches
+
+
+def _allowed(annotation):
+    """The types that an annotation allows, unions flattened."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [t for part in typing.get_args(annotation) for t in _allowed(part)]
+    return [typing.get_origin(annotation) or annotation]
+
+
+def _fits(value, kinds):
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int) and float in kinds:
+        return True
+    return isinstance(value, tuple(kinds))
+
+
+def _wording(kinds):
+    names = ["None" if kind is type(None) else kind.__name__ for kind in kinds]
+    return " or ".join(dict.fromkeys(names))
+
+
+def check_names(given, declared):
+    """Stop on a name that is not declared, suggesting the nearest.
+
+    Raises
+    ------
+    ValueError
+    """
+    unknown = [name for name in given if name not in declared]
+    if unknown:
+        near = get_close_matches(unknown[0], list(declared), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"unknown parameter {', '.join(unknown)}.{hint} The parameters are: "
+            f"{', '.join(declared)}."
+        )
+
+
+def check_types(values, function):
+    """Stop on a value whose type is not the one that `function` declares.
+
+    Raises
+    ------
+    TypeError
+        Names the parameter, the value and the type expected.
+    """
+    hints = typing.get_type_hints(function)
+    for name, value in values.items():
+        kinds = _allowed(hints[name]) if name in hints else []
+        if kinds and not _fits(value, kinds):
+            raise TypeError(
+                f"parameter {name} takes {_wording(kinds)}, got {value!r} "
+                f"({type(value).__name__})."
+            )
+
+
+def check_choice(name, value, choices):
+    """Stop on a value that is not one of `choices`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{name} {value!r} is not one of {', '.join(choices)}.{hint}")
+
+
+def check_positive(name, value):
+    """Stop on a number that is not above zero.
+
+    Raises
+    ------
+    ValueError
+    """
+    if value is not None and value <= 0:
+        raise ValueError(f"{name} is {value}; it must be above 0.")
+
+
+def _literal(text):
+    """A list or mapping typed in a shell; anything else stays text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, list | tuple | dict) else text
+
+
+def _help(function):
+    """Help of each parameter, from the numpydoc section."""
+    section = re.search(r"Parameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", inspect.getdoc(function), re.S)
+    entries = re.findall(r"^(\w[\w, ]*) : [^\n]*\n((?:[ ]+[^\n]*\n?|\n)*)", section[1], re.M)
+    texts = {}
+    for names, text in entries:
+        for name in names.split(", "):
+            texts[name] = " ".join(text.split()).replace("%", "%%")
+    return texts
+
+
+def parser(function, program):
+    """A command-line parser with one option for every parameter of `function`."""
+    described = inspect.getdoc(function).split("\n")[0]
+    made = argparse.ArgumentParser(program, description=described)
+    helps = _help(function)
+    hints = typing.get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        kinds = _allowed(hints[name])
+        default = parameter.default
+        options = {"help": helps.get(name, ""), "dest": name}
+        if default is inspect.Parameter.empty:
+            options["required"] = True
+        else:
+            options["default"] = default
+            options["help"] += f" (default: {default})"
+        if bool in kinds:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            scalar = next((kind for kind in (int, float) if kind in kinds), None)
+            options["type"] = scalar or (_literal if list in kinds or dict in kinds else str)
+        flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+        made.add_argument(*flags, **options)
+    return made
