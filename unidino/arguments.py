@@ -59,8 +59,7 @@ def check_types(values, function):
         kinds = _allowed(hints[name]) if name in hints else []
         if kinds and not _fits(value, kinds):
             raise TypeError(
-                f"parameter {name} takes {_wording(kinds)}, got {value!r} "
-                f"({type(value).__name__})."
+                f"parameter {name} takes {_wording(kinds)}, got {value!r} ({type(value).__name__})."
             )
 
 

@@ -111,7 +111,5 @@ def save_figure(figure, name):
     """
     path = paths.results_folder() / "figures" / f"{name}.pdf"
     with tables.atomic_path(path) as temporary:
-        figure.savefig(
-            temporary, format="pdf", metadata={"CreationDate": None, "Producer": None}
-        )
+        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Producer": None})
     return f"figures/{path.name}"

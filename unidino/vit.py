@@ -148,8 +148,8 @@ class EmbeddingModel(nn.Module):
         """
         if x.ndim != 4 or x.shape[1] != self.config.in_chans:
             raise ValueError(
-                f"the model takes (B, {self.config.in_chans}, H, W), got {tuple(x.shape)}. Pass each "
-                "channel alone: image.unsqueeze(1) turns (C, H, W) into a batch of C."
+                f"the model takes (B, {self.config.in_chans}, H, W), got {tuple(x.shape)}. Pass "
+                "each channel alone: image.unsqueeze(1) turns (C, H, W) into a batch of C."
             )
         if self.config.repeat_channels > 1:
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
@@ -262,13 +262,9 @@ def _torchvision(name, channels):
             "in_chans times repeat_channels is 3."
         )
     backbone = torchvision.models.get_model(name, weights=None)
-    for head in ("fc", "classifier", "heads", "head"):
-        if hasattr(backbone, head):
-            setattr(backbone, head, nn.Identity())
-            return backbone
-    raise ValueError(
-        f"torchvision:{name} is not a classifier; take one, such as torchvision:resnet50."
-    )
+    head = next(name for name in ("fc", "classifier", "heads", "head") if hasattr(backbone, name))
+    setattr(backbone, head, nn.Identity())
+    return backbone
 
 
 def resolve_arch(arch):

@@ -1,0 +1,248 @@
+"""Site embeddings of a dataset, plate by plate: claimed, resumed, written with their provenance."""
+
+import copy
+import json
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from . import intensity, paths, tables
+from .dataset import SiteTiles
+from .embedding import channel_groups
+from .progress import Progress, say
+
+PART_SITES = 500
+"""Sites in a unit of work where a dataset has no plates."""
+
+_LIBRARIES = ("torch", "timm", "numpy", "pandas", "tifffile", "pycytominer")
+
+
+def _relative(metadata):
+    """The site table with paths below the dataset's folder: the same on every machine."""
+    frame = metadata.metadata.copy()
+    root = f"{metadata.root}/" if getattr(metadata, "root", None) else ""
+    frame["path"] = frame["path"].map(
+        lambda p: (
+            [str(x).removeprefix(root) for x in p]
+            if isinstance(p, list)
+            else str(p).removeprefix(root)
+        )
+    )
+    return frame
+
+
+def site_table_digest(metadata):
+    """SHA-256 of the site table, and for simulated data of what they were simulated with."""
+    digest = tables.frame_digest(_relative(metadata))
+    marker = Path(getattr(metadata, "root", None) or ".", "SIMULATED.json")
+    if metadata.simulated and marker.is_file():
+        digest += "+" + tables.sha256_file(marker)
+    return digest
+
+
+def claim(folder, settings, overwrite):
+    """Make the output folder ours, or stop when it holds plates made otherwise."""
+    file = paths.settings_file(folder)
+    settings = json.loads(json.dumps(settings))
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
+    if file.exists():
+        earlier = json.loads(file.read_text())
+        differing = [
+            f"{key} was {earlier.get(key)!r}, is {settings.get(key)!r}"
+            for key in sorted(earlier.keys() | settings.keys())
+            if earlier.get(key) != settings.get(key)
+        ]
+        if differing:
+            raise ValueError(
+                f"{folder} holds an extraction made otherwise: {'; '.join(differing)}. Set "
+                "overwrite=True to discard it, or give another outdir."
+            )
+    tables.write_json(file, settings)
+
+
+class Run:
+    """One extraction: the plates of a dataset through one embedder."""
+
+    def __init__(self, metadata, embedder, settings, folder, reading, on_error):
+        self.metadata = metadata
+        self.embedder = embedder
+        self.settings = settings
+        self.folder = folder
+        self.reading = reading
+        self.on_error = on_error
+        self.groups = channel_groups(embedder.model, metadata.channels)
+        self.units = self._units()
+        self.shared_statistics = None
+
+    def _units(self):
+        """{plate key: rows} in the order of the table; parts where there are no plates."""
+        plate = [c for c in ("source", "batch", "plate") if c in self.metadata.key_columns]
+        frame = self.metadata.metadata
+        if "plate" not in plate:
+            starts = range(0, len(frame), PART_SITES)
+            return {
+                (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, len(frame)))
+                for i, start in enumerate(starts)
+            }
+        groups = frame.reset_index(drop=True).groupby(plate, sort=False, dropna=False)
+        return {key: np.asarray(rows) for key, rows in groups.indices.items()}
+
+    def files(self):
+        """The site tables, one a unit."""
+        return {key: paths.site_table(self.folder, key) for key in self.units}
+
+    def embed_plates(self):
+        """Embed the plates that are not finished."""
+        todo = {key: file for key, file in self.files().items() if not file.exists()}
+        sites = sum(len(self.units[key]) for key in todo)
+        finished = len(self.units) - len(todo)
+        if finished:
+            say(f"{self.metadata.valset}: {finished} of {len(self.units)} plates are finished")
+        if not todo:
+            return
+        if self.metadata.valset and not any("plate" == c for c in self.metadata.key_columns):
+            self.shared_statistics = self._statistics(self.metadata)
+        self._announce(sites)
+        with Progress(sites, "site", f"{self.metadata.valset}") as bar:
+            for key, file in todo.items():
+                self._embed_plate(self._part(self.units[key]), file, bar)
+
+    def _part(self, rows):
+        """The metadata of some sites."""
+        part = copy.copy(self.metadata)
+        part.metadata = self.metadata.metadata.iloc[rows].reset_index(drop=True)
+        return part
+
+    def _statistics(self, metadata):
+        return intensity.plate_statistics(metadata, seed=self.settings["seed"])
+
+    def _reader(self, metadata, statistics):
+        names = ("size", "stride", "tiling", "min_foreground", "foreground_channel", "small_images")
+        return SiteTiles(
+            metadata,
+            statistics,
+            **{name: self.settings[name] for name in names},
+            on_error=self.on_error,
+        )
+
+    def _announce(self, sites):
+        """Say what is to come, from one site read and one batch embedded."""
+        first = self._part(np.arange(1))
+        item = self._reader(first, self.shared_statistics or self._statistics(first))[0]
+        tiles = item.get("tiles_kept", 1) * (1 if self.groups == ["all"] else len(self.groups))
+        side = self.settings["size"]
+        batch = torch.zeros(
+            min(self.embedder.batch_size, max(tiles, 8)),
+            self.embedder.model.config.in_chans,
+            side,
+            side,
+            device=self.embedder.device,
+        )
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            self.embedder.forward(batch).cpu()
+            seconds.append(time.perf_counter() - start)
+        minutes = sites * tiles * seconds[-1] / len(batch) / 60
+        features = len(self.groups) * self.embedder.model.embedding_dim
+        say(
+            f"{self.metadata.valset}: {sites} sites, about {sites * tiles} tiles of {side} px on "
+            f"{self.embedder.device}; about {minutes:.1f} min of computing and "
+            f"{sites * features * 4 / 1e6:.0f} MB in {self.folder}"
+        )
+
+    def _embed_plate(self, metadata, file, bar):
+        statistics = self.shared_statistics
+        if statistics is None:
+            statistics = self._statistics(metadata)
+        by_channel = statistics.set_index("channel").loc[metadata.channels]
+
+        def limits(item):
+            return intensity.site_limits(
+                item,
+                by_channel,
+                self.settings["intensity_scaling"],
+                self.settings["intensity_range"],
+            )
+
+        loader = DataLoader(self._reader(metadata, statistics), **self.reading)
+        rows, embeddings = [], []
+        width = self.embedder.model.embedding_dim
+        missing = np.full((len(self.groups), width), np.nan, np.float32)
+        for item, embedding in self.embedder.sites(loader, limits):
+            rows.append(_row(item, metadata.channels))
+            embeddings.append(missing if embedding is None else embedding)
+            bar.update()
+        features = pd.DataFrame(
+            np.stack(embeddings).reshape(len(rows), -1),
+            columns=[f"emb_{group}_{i:04d}" for group in self.groups for i in range(width)],
+        )
+        frame = pd.concat([_described(metadata), pd.DataFrame(rows), features], axis=1)
+        provenance = self.provenance() | {
+            "intensity_statistics": json.loads(by_channel.reset_index().to_json(orient="records")),
+        }
+        tables.write_table(frame, file, provenance)
+
+    def provenance(self):
+        """What every table of this extraction says about its making."""
+        return {
+            "software": {"unidino": version("unidino"), "commit": _commit()},
+            "libraries": {"python": platform.python_version()}
+            | {name: version(name) for name in _LIBRARIES},
+            "settings": self.settings,
+            "simulated": bool(self.metadata.simulated),
+            "valset": self.metadata.valset,
+        }
+
+
+def _described(metadata):
+    """The metadata columns of the site table."""
+    frame = _relative(metadata)
+    wanted = [*metadata.key_columns, *metadata.inference_metadata_columns, "control_type"]
+    wanted = [name for name in dict.fromkeys(wanted) if name in frame.columns]
+    described = frame[wanted].copy()
+    described["path"] = frame["path"].map(lambda p: p[0] if isinstance(p, list) else p)
+    for name in described.columns[described.map(lambda v: isinstance(v, list)).any()]:
+        described[name] = described[name].map(lambda v: "|".join(map(str, v)))
+    described["simulated"] = bool(metadata.simulated)
+    if "plate" in metadata.key_columns:
+        described["plate"] = described["plate"].astype(str)
+    return tables.prefixed(described)
+
+
+def _row(item, channels):
+    """The columns that reading a site adds."""
+    failed = "error" in item
+    status = "failed" if failed else "empty" if item["empty"] else "ok"
+    row = {"Metadata_status": status, "Metadata_error": item.get("error")}
+    for name, key in {
+        "tiles": "tiles_total",
+        "tiles_kept": "tiles_kept",
+        "coverage": "coverage",
+        "foreground": "foreground",
+    }.items():
+        row[f"Metadata_{name}"] = np.nan if failed else float(item[key])
+    for measure in ("mean", "saturated", "focus"):
+        for i, channel in enumerate(channels):
+            value = np.nan if failed else float(item[measure][i])
+            row[f"Metadata_{measure}_{channel}"] = value
+    return row
+
+
+def _commit():
+    """The checkout's commit, or None outside one; read from git's files, without running git."""
+    git = paths.project_root() / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        reference = head.removeprefix("ref: ")
+        return (git / reference).read_text().strip() if reference != head else head
+    except OSError:
+        return None
