@@ -32,6 +32,8 @@ class Extraction:
         Sites read, ok, empty and failed; tiles and tiles kept; profiles and features.
     provenance : dict
         Model, settings, reference of the normalisation, dropped features, versions.
+    metadata : Metadata
+        The dataset.
     warnings : list of str
     """
 
@@ -41,6 +43,7 @@ class Extraction:
     sites_path: Path
     counts: dict
     provenance: dict
+    metadata: object
     warnings: list = field(default_factory=list)
 
     def sites(self):
@@ -313,6 +316,7 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
         sites_path=folder / "sites",
         counts=counts,
         provenance=provenance,
+        metadata=metadata,
         warnings=list(normalised.warnings),
     )
 

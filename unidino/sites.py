@@ -113,7 +113,7 @@ class Run:
         self._announce(sites)
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
             for key, file in todo.items():
-                self._embed_plate(self._part(self.units[key]), file, bar)
+                self._embed_plate(self.units[key], file, bar)
 
     def _part(self, rows):
         """The metadata of some sites."""
@@ -159,7 +159,8 @@ class Run:
             f"{sites * features * 4 / 1e6:.0f} MB in {self.folder}"
         )
 
-    def _embed_plate(self, metadata, file, bar):
+    def _embed_plate(self, row_numbers, file, bar):
+        metadata = self._part(row_numbers)
         statistics = self.shared_statistics
         if statistics is None:
             statistics = self._statistics(metadata)
@@ -178,14 +179,15 @@ class Run:
         width = self.embedder.model.embedding_dim
         missing = np.full((len(self.groups), width), np.nan, np.float32)
         for item, embedding in self.embedder.sites(loader, limits):
-            rows.append(_row(item, metadata.channels))
+            rows.append(_row(item, metadata.channels, self.settings["tiling"]))
             embeddings.append(missing if embedding is None else embedding)
             bar.update()
         features = pd.DataFrame(
             np.stack(embeddings).reshape(len(rows), -1),
             columns=[f"emb_{group}_{i:04d}" for group in self.groups for i in range(width)],
         )
-        frame = pd.concat([_described(metadata), pd.DataFrame(rows), features], axis=1)
+        described = _described(metadata).assign(Metadata_row=row_numbers)
+        frame = pd.concat([described, pd.DataFrame(rows), features], axis=1)
         provenance = self.provenance() | {
             "intensity_statistics": json.loads(by_channel.reset_index().to_json(orient="records")),
         }
@@ -218,10 +220,12 @@ def _described(metadata):
     return tables.prefixed(described)
 
 
-def _row(item, channels):
+def _row(item, channels, tiling):
     """The columns that reading a site adds."""
     failed = "error" in item
-    status = "failed" if failed else "empty" if item["empty"] else "ok"
+    # The released code averages sites without foreground like any other.
+    empty = not failed and bool(item["empty"]) and tiling != "legacy"
+    status = "failed" if failed else "empty" if empty else "ok"
     row = {"Metadata_status": status, "Metadata_error": item.get("error")}
     for name, key in {
         "tiles": "tiles_total",

@@ -1,0 +1,193 @@
+"""Figures of the book: one function a figure, readable at page width, safe for colour blindness."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+WIDTH = 7.5
+"""Inches; the width of a page's text."""
+
+# Okabe and Ito's palette: told apart with every common colour vision deficiency.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
+)  # fmt: skip
+MARKERS = "os^DvP*X"
+OTHER = "#BBBBBB"
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+    # Text stays text in PDF, so that it can be searched and edited.
+    "pdf.fonttype": 42,
+}
+
+
+def _figure(height, rows=1, columns=1, width=WIDTH, **options):
+    with plt.rc_context(STYLE):
+        return plt.subplots(
+            rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
+        )
+
+
+def category_styles(labels, most=8):
+    """(colour, marker) of each label, the most frequent first; the rest share grey."""
+    counts = pd.Series(list(labels)).value_counts(sort=False)
+    ordered = sorted(counts.index, key=lambda name: (-counts[name], str(name)))
+    styles = {name: (PALETTE[i], MARKERS[i]) for i, name in enumerate(ordered[:most])}
+    return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
+
+
+def tile_montage(sites, channels, limits, titles, heading):
+    """One column a site, one row a channel, in the intensities that the model sees.
+
+    Parameters
+    ----------
+    sites : list of numpy.ndarray
+        Raw images, (C, H, W).
+    channels : list of str
+    limits : list of (low, high)
+        Raw intensities shown black and white, one pair a channel.
+    titles : list of str
+        One a site.
+    heading : str
+    """
+    side = WIDTH / max(len(sites), 4)
+    height = max(image.shape[1] / image.shape[2] for image in sites) * side
+    figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
+    for row, (channel, (low, high)) in enumerate(zip(channels, limits, strict=True)):
+        for column, image in enumerate(sites):
+            axis = axes[row, column]
+            axis.imshow(image[row], cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(titles[column], fontsize=8.5)
+            if column == 0:
+                axis.set_ylabel(channel)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def well_position(well):
+    """(row, column) of a well's name, counted from 0: B03 is (1, 2)."""
+    letters, number = re.fullmatch(r"([A-Za-z]+)0*(\d+)", str(well)).groups()
+    row = 0
+    for letter in letters.upper():
+        row = row * 26 + ord(letter) - ord("A") + 1
+    return row - 1, int(number) - 1
+
+
+def _row_name(row):
+    name = ""
+    row += 1
+    while row:
+        row, letter = divmod(row - 1, 26)
+        name = chr(ord("A") + letter) + name
+    return name
+
+
+def plate_heat_map(profiles, values, label, heading, most=4):
+    """Plates as grids of wells, coloured by a value; controls are marked.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        With Metadata_Plate and Metadata_Well; Metadata_control_type marks the controls.
+    values : array-like
+        One a row.
+    label : str
+        Of the colour bar, with its unit.
+    most : int
+        Plates drawn, the first ones.
+    """
+    frame = profiles[["Metadata_Plate", "Metadata_Well"]].assign(value=np.asarray(values, float))
+    frame["control"] = profiles.get("Metadata_control_type")
+    plates = list(dict.fromkeys(frame["Metadata_Plate"]))[:most]
+    positions = np.array([well_position(well) for well in frame["Metadata_Well"]])
+    rows, columns = positions.max(0) + 1
+    across = min(2, len(plates))
+    down = -(-len(plates) // across)
+    height = WIDTH / across * 0.85 * rows / columns + 0.55
+    figure, axes = _figure(max(height, 1.6) * down + 0.5, down, across)
+    shown = frame["Metadata_Plate"].isin(plates)
+    low, high = frame.loc[shown, "value"].min(), frame.loc[shown, "value"].max()
+    for axis, plate in zip(axes.flat, plates, strict=False):
+        grid = np.full((rows, columns), np.nan)
+        here = (frame["Metadata_Plate"] == plate).to_numpy()
+        grid[tuple(positions[here].T)] = frame.loc[here, "value"]
+        mesh = axis.pcolormesh(
+            grid, vmin=low, vmax=high, cmap="cividis", edgecolors="white", linewidth=0.5
+        )
+        for kind, mark in (("negcon", "–"), ("poscon", "+")):
+            for y, x in positions[here & (frame["control"] == kind).to_numpy()]:
+                axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color="white")
+        axis.set_title(str(plate), fontsize=9)
+        axis.set_aspect("equal")
+        axis.invert_yaxis()
+        every = max(1, columns // 12)
+        axis.set_xticks(np.arange(0, columns, every) + 0.5, range(1, columns + 1, every))
+        step = max(1, rows // 8)
+        axis.set_yticks(
+            np.arange(0, rows, step) + 0.5, [_row_name(row) for row in range(0, rows, step)]
+        )
+        axis.tick_params(length=0, labelsize=8)
+        axis.spines[:].set_visible(False)
+    for axis in axes.flat[len(plates) :]:
+        axis.set_visible(False)
+    figure.colorbar(mesh, ax=axes, label=label, shrink=0.8)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def scatter(coordinates, labels, axes_names, heading, legend_title):
+    """Profiles in the plane, coloured by a label; the labels beyond eight share grey.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (n, 2).
+    labels : sequence
+        One a row; missing ones are drawn grey.
+    axes_names : (str, str)
+    """
+    figure, axes = _figure(4.2)
+    axis = axes[0, 0]
+    labels = pd.Series(list(labels), dtype=object)
+    styles = category_styles(labels.dropna())
+    rest = labels.isna() | labels.map(lambda name: styles.get(name, (OTHER,))[0] == OTHER)
+    if rest.any():
+        names = labels[rest].dropna().nunique()
+        text = f"{names} others" if names else "no label"
+        axis.scatter(*coordinates[rest.to_numpy()].T, s=16, color=OTHER, label=text, lw=0)
+    for name, (colour, marker) in styles.items():
+        if colour != OTHER:
+            here = (labels == name).to_numpy()
+            axis.scatter(
+                *coordinates[here].T, s=26, color=colour, marker=marker, label=name,
+                edgecolor="white", linewidth=0.4,
+            )  # fmt: skip
+    axis.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(5))
+    axis.set_title(heading)
+    axis.legend(title=legend_title, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)
+    return figure
+
+
+def sequence(values, unit, label, heading):
+    """Values in their order, where there is no plate to lay them out on."""
+    figure, axes = _figure(2.4)
+    axis = axes[0, 0]
+    axis.plot(np.arange(1, len(values) + 1), values, ".", color=PALETTE[0], markersize=4)
+    axis.set(xlabel=f"{unit} (n = {len(values)})", ylabel=label.replace(" of ", "\nof "))
+    axis.set_title(heading)
+    return figure
