@@ -1,0 +1,69 @@
+"""Names and types of parameters, from Python and from a shell."""
+
+import pytest
+
+from unidino import arguments
+
+
+def embed(valset: str, *, size: int | None = None, share: float = 0.5, names: list | str = "a",
+          strict: bool = False):  # fmt: skip
+    """Embed a thing.
+
+    Parameters
+    ----------
+    valset : str
+        Which one.
+    size, share : int
+        Two numbers, 50 % of
+        them equal.
+    """
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match="unknown parameter valsett. Did you mean valset?"):
+        arguments.check_names(["valsett"], ["valset", "size"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"valset": 7}, r"valset takes str, got 7 \(int\)"),
+        ({"size": "224"}, "size takes int or None, got '224'"),
+        ({"size": True}, "size takes int or None, got True"),
+        ({"size": 1.5}, "size takes int or None, got 1.5"),
+        ({"strict": 1}, "strict takes bool, got 1"),
+        ({"names": 3}, "names takes list or str, got 3"),
+    ],
+)
+def test_wrong_types_are_named(values, message):
+    with pytest.raises(TypeError, match=message):
+        arguments.check_types(values, embed)
+
+
+def test_fitting_types_pass():
+    arguments.check_types({"valset": "x", "size": None, "share": 1, "names": ["a"]}, embed)
+
+
+def test_wrong_choice_suggests_the_nearest():
+    with pytest.raises(ValueError, match="tiling 'covr' is not one of cover, grid. Did you mean"):
+        arguments.check_choice("tiling", "covr", ("cover", "grid"))
+
+
+@pytest.mark.parametrize("value", [0, -3])
+def test_numbers_must_be_positive(value):
+    with pytest.raises(ValueError, match=f"size is {value}; it must be above 0"):
+        arguments.check_positive("size", value)
+
+
+def test_command_line_follows_the_signature(capsys):
+    parser = arguments.parser(embed, "embed")
+    given = parser.parse_args(["--valset", "007", "--names", "['a', 'b']", "--strict"])
+    assert vars(given) == {
+        "valset": "007", "size": None, "share": 0.5, "names": ["a", "b"], "strict": True,
+    }  # fmt: skip
+    assert parser.parse_args(["--valset", "x", "--names", "plain"]).names == "plain"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    assert "Two numbers, 50 % of them equal. (default: 0.5)" in " ".join(
+        capsys.readouterr().out.split()
+    )

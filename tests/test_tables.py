@@ -1,0 +1,87 @@
+"""Tables keep their provenance, and no half-written file gets a final name."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from unidino import tables
+
+FRAME = pd.DataFrame({"Metadata_Batch": ["b1", "b2"], "Metadata_moa": ["x", None], "emb_DNA_0000": [1.0, 2.0]})  # fmt: skip
+
+
+def test_parquet_keeps_values_and_provenance(tmp_path):
+    path = tmp_path / "deep" / "t.parquet"
+    tables.write_table(FRAME, path, {"model": "random_vit"})
+    read = tables.read_table(path)
+    pd.testing.assert_frame_equal(read, FRAME)
+    assert read.attrs["provenance"] == {"model": "random_vit"}
+    assert json.loads(path.with_suffix(".json").read_text()) == {"model": "random_vit"}
+    assert sorted(p.name for p in path.parent.iterdir()) == ["t.json", "t.parquet"]
+
+
+def test_tables_of_other_software(tmp_path):
+    FRAME.to_parquet(tmp_path / "t.parquet")
+    assert tables.read_table(tmp_path / "t.parquet").attrs["provenance"] == {}
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / "t.csv"), FRAME)
+
+
+def test_failed_write_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("earlier")
+    with pytest.raises(RuntimeError), tables.atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("no.parquet", FileNotFoundError, "no table at .*no.parquet. Make it with unidino.extract"),
+        ("t.xlsx", ValueError, "t.xlsx is neither .parquet nor .csv"),
+    ],
+)
+def test_unreadable_tables(name, error, message, tmp_path):
+    (tmp_path / "t.xlsx").touch()
+    with pytest.raises(error, match=message):
+        tables.read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["batch", "Batch", "Metadata_Batch", "metadata_batch"])
+def test_columns_are_found_by_their_bare_name(name):
+    assert tables.find_column(FRAME, name) == "Metadata_Batch"
+
+
+def test_missing_column_names_those_there_are():
+    with pytest.raises(ValueError, match="no column 'plate'.*are: Metadata_Batch, Metadata_moa"):
+        tables.find_column(FRAME, "plate")
+
+
+def test_ambiguous_column():
+    frame = pd.DataFrame(columns=["Plate", "Metadata_plate"])
+    with pytest.raises(ValueError, match="'plate' is ambiguous: Plate, Metadata_plate"):
+        tables.find_column(frame, "plate")
+
+
+def test_feature_and_metadata_columns():
+    names = ["plate", "emb0", "emb_DNA_0001", "embryo", "Cells_Area", "Nuclei_X", "Cytoplasm_Y"]
+    frame = pd.DataFrame(columns=names)
+    assert tables.feature_columns(frame) == names[1:3] + names[4:]
+    assert tables.metadata_columns(frame) == ["plate", "embryo"]
+
+
+def test_prefix_follows_the_field():
+    frame = pd.DataFrame(columns=["batch", "moa", "Metadata_Well"])
+    assert list(tables.prefixed(frame)) == ["Metadata_Batch", "Metadata_moa", "Metadata_Well"]
+
+
+def test_frame_digest_sees_values_and_names_only():
+    frame = pd.DataFrame({"path": [["a", "b"], ["c"]], "x": [1, 2]})
+    digest = tables.frame_digest(frame)
+    assert tables.frame_digest(frame.set_index(pd.Index([5, 6]))) == digest
+    assert tables.frame_digest(frame.assign(x=[1, 3])) != digest
+    assert tables.frame_digest(frame.rename(columns={"x": "y"})) != digest
+    assert tables.frame_digest(frame.assign(path=[["a", "b"], ["d"]])) != digest
