@@ -1,6 +1,5 @@
 """Site embeddings of a dataset, plate by plate: claimed, resumed, written with their provenance."""
 
-import copy
 import json
 import platform
 import shutil
@@ -13,8 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from . import intensity, paths, tables
-from .dataset import SiteTiles
+from . import dataset, intensity, paths, tables
 from .embedding import channel_groups
 from .progress import Progress, say
 
@@ -115,27 +113,24 @@ class Run:
             for key, file in todo.items():
                 self._embed_plate(self.units[key], file, bar)
 
-    def _part(self, rows):
-        """The metadata of some sites."""
-        part = copy.copy(self.metadata)
-        part.metadata = self.metadata.metadata.iloc[rows].reset_index(drop=True)
-        return part
-
     def _statistics(self, metadata):
         return intensity.plate_statistics(metadata, seed=self.settings["seed"])
 
     def _reader(self, metadata, statistics):
         names = ("size", "stride", "tiling", "min_foreground", "foreground_channel", "small_images")
-        return SiteTiles(
+        return dataset.SiteTiles(
             metadata,
             statistics,
             **{name: self.settings[name] for name in names},
             on_error=self.on_error,
+            with_limits=self.settings["intensity_scaling"] == "image",
+            natural_range=self.settings["intensity_scaling"] == "dtype"
+            and self.settings["intensity_range"] is None,
         )
 
     def _announce(self, sites):
         """Say what is to come, from one site read and one batch embedded."""
-        first = self._part(np.arange(1))
+        first = dataset.subset(self.metadata, np.arange(1))
         item = self._reader(first, self.shared_statistics or self._statistics(first))[0]
         tiles = item.get("tiles_kept", 1) * (1 if self.groups == ["all"] else len(self.groups))
         side = self.settings["size"]
@@ -160,7 +155,7 @@ class Run:
         )
 
     def _embed_plate(self, row_numbers, file, bar):
-        metadata = self._part(row_numbers)
+        metadata = dataset.subset(self.metadata, row_numbers)
         statistics = self.shared_statistics
         if statistics is None:
             statistics = self._statistics(metadata)

@@ -1,0 +1,378 @@
+"""Torch datasets: sites for callers, raw tiles for extraction, single channels for training."""
+
+import copy
+
+import numpy as np
+import torch
+from torch.utils.data import ConcatDataset
+from torch.utils.data import Dataset as TorchDataset
+
+from . import images, intensity, tiles
+
+TRAINING_SETS = {
+    "jumpcp": ("JUMPCPMetadata", {"training_set": True}),
+    "bbbc021": ("BBBC021Metadata", {"downsample_controls": True}),
+    "bbbc037": ("BBBC037Metadata", {"downsample_controls": True}),
+    "hpa": ("HPAMetadata", {}),
+    "insect": ("InsectMetadata", {"downsample_controls": True}),
+}
+"""The published training mix: class and options of each set (controls down-sampled per plate)."""
+
+
+def subset(metadata, rows):
+    """The same metadata with some rows only, in the order given."""
+    part = copy.copy(metadata)
+    part.metadata = metadata.metadata.iloc[np.asarray(rows)].reset_index(drop=True)
+    return part
+
+
+def load_site(metadata, i):
+    """The raw image of row `i`.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    i : int
+        Row number.
+
+    Returns
+    -------
+    numpy.ndarray
+        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; shrunk to
+        ``metadata.resize_shorter_side`` where the dataset has one.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        A file that is absent, unreadable, or does not have the channels or size of its site.
+    """
+    files = metadata.paths(i)
+    planes = [images.read_image(file, metadata.channel_axis) for file in files]
+    wanted = metadata.channel_indices(i)
+    if wanted is not None:
+        image = planes[0]
+        if max(wanted) >= len(image):
+            raise ValueError(
+                f"{files[0]}: has {len(image)} channels, expected at least {max(wanted) + 1}. If "
+                "its channels are its last axis, set channel_axis='last'."
+            )
+        if list(wanted) != list(range(len(image))):
+            image = image[list(wanted)]
+    else:
+        for file, plane in zip(files, planes, strict=True):
+            if len(plane) != 1:
+                raise ValueError(
+                    f"{file}: has {len(plane)} channels, expected one. Give merged images in a "
+                    "column named path."
+                )
+            if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
+                raise ValueError(
+                    f"{file}: is {plane.shape[1:]} {plane.dtype}, its site's first channel "
+                    f"{planes[0].shape[1:]} {planes[0].dtype}; the channels of a site must agree."
+                )
+        image = planes[0] if len(planes) == 1 else np.concatenate(planes)
+    return images.shrink_shorter_side(image, metadata.resize_shorter_side)
+
+
+def _foreground_index(metadata, foreground_channel):
+    """Number of the foreground channel, or "any".
+
+    Raises
+    ------
+    ValueError
+        No channel of that name.
+    """
+    if foreground_channel == tiles.ANY:
+        return tiles.ANY
+    if foreground_channel is None:
+        return 0
+    if foreground_channel not in metadata.channels:
+        raise ValueError(
+            f"foreground_channel {foreground_channel!r} is not a channel; it is one of "
+            f"{', '.join(metadata.channels)}, or any."
+        )
+    return metadata.channels.index(foreground_channel)
+
+
+def _thresholds(metadata, statistics):
+    """{plate key: thresholds (C,)}; the key () where there are no plates."""
+    keys = [name for name in ("source", "batch", "plate") if name in statistics.columns]
+    if not keys:
+        return {(): statistics["threshold"].to_numpy()}
+    groups = statistics.groupby(keys, sort=False, dropna=False)
+    return {
+        key: part.set_index("channel").loc[metadata.channels, "threshold"].to_numpy()
+        for key, part in groups
+    }
+
+
+def focus(plane):
+    """Sharpness of a channel: variance of its Laplacian over its variance; 0 where constant.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (H, W) float32.
+    """
+    variance = float(plane.var())
+    if not variance or min(plane.shape) < 3:
+        return 0.0
+    laplacian = 4 * plane[1:-1, 1:-1]
+    laplacian -= plane[:-2, 1:-1]
+    laplacian -= plane[2:, 1:-1]
+    laplacian -= plane[1:-1, :-2]
+    laplacian -= plane[1:-1, 2:]
+    return float(laplacian.var()) / variance
+
+
+class SiteTiles(TorchDataset):
+    """The kept tiles of every site as raw values, with what was measured on the way.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        Sites of one plate, or of a dataset without plates.
+    statistics : pd.DataFrame
+        From `intensity.plate_statistics`, the rows of that plate.
+    size, stride, tiling, min_foreground, small_images
+        See `unidino.tiles`.
+    foreground_channel : str or None
+        Name of a channel, "any", or None for the first.
+    on_error : {"record", "raise"}
+        What an unreadable image does.
+    with_limits : bool
+        Add ``low`` and ``high``, the image's own percentiles.
+    natural_range : bool
+        Intensities will be scaled by the files' type: refuse float images outside [0, 1].
+
+    Notes
+    -----
+    Item i is a dict of ``index``, ``tiles`` (n, C, size, size) raw, ``dtype``, ``tiles_total``,
+    ``tiles_kept``, ``empty``, ``coverage``, ``foreground``, ``height``, ``width``, and ``mean``,
+    ``saturated``, ``focus`` (C,); or of ``index`` and ``error``.
+    """
+
+    def __init__(
+        self,
+        metadata,
+        statistics,
+        *,
+        size=224,
+        stride=None,
+        tiling="cover",
+        min_foreground=0.01,
+        foreground_channel=None,
+        small_images="reflect",
+        on_error="record",
+        with_limits=False,
+        natural_range=False,
+    ):
+        self.metadata = metadata
+        self.size = size
+        self.stride = stride
+        self.tiling = tiling
+        self.min_foreground = min_foreground
+        self.foreground_channel = _foreground_index(metadata, foreground_channel)
+        self.small_images = small_images
+        self.on_error = on_error
+        self.with_limits = with_limits
+        self.natural_range = natural_range
+        by_channel = statistics.set_index("channel").loc[metadata.channels]
+        self.thresholds = by_channel["threshold"].to_numpy()
+        self.saturation = by_channel["saturation"].to_numpy()
+        if tiling == "legacy":
+            # The release takes every pixel above 0 of the first channel for foreground.
+            self.thresholds = np.zeros(len(metadata.channels))
+
+    def __len__(self):
+        return len(self.metadata.metadata)
+
+    def __getitem__(self, i):
+        try:
+            return self._measured(i)
+        except (ValueError, OSError) as error:
+            if self.on_error == "raise":
+                raise
+            return {"index": i, "error": str(error)}
+
+    def _measured(self, i):
+        image = load_site(self.metadata, i)
+        if self.natural_range:
+            intensity.check_float_range(image, self.metadata.paths(i)[0])
+        item = {"index": i, "dtype": image.dtype.str, "height": image.shape[1]}
+        item["width"] = image.shape[2]
+        planes = image.astype(np.float32)
+        item["mean"] = planes.mean((1, 2), dtype=np.float64)
+        item["saturated"] = np.array(
+            [(p >= top).mean() for p, top in zip(planes, self.saturation, strict=True)]
+        )
+        item["focus"] = np.array([focus(plane) for plane in planes])
+        if self.with_limits:
+            item["low"], item["high"] = intensity.image_limits(image)
+        image = tiles.fit_to_tile(image, self.size, self.small_images)
+        grid = tiles.tile_grid(*image.shape[1:], self.size, self.stride, self.tiling)
+        shares = tiles.foreground_shares(
+            image, grid, self.size, self.thresholds, self.foreground_channel
+        )
+        kept, empty = tiles.choose_tiles(shares, self.min_foreground)
+        whole = np.array([[0, 0]])
+        everything = tiles.foreground_shares(
+            image, whole, max(image.shape[1:]), self.thresholds, self.foreground_channel
+        )
+        item |= {
+            "tiles_total": len(grid),
+            "tiles_kept": int(kept.sum()),
+            "empty": empty,
+            "coverage": tiles.coverage(*image.shape[1:], grid, kept, self.size),
+            "foreground": float(everything[0]),
+        }
+        cut = [image[:, y : y + self.size, x : x + self.size] for y, x in grid[kept]]
+        item["tiles"] = torch.from_numpy(np.stack(cut))
+        return item
+
+
+class Dataset(TorchDataset):
+    """Images of a dataset, with their tiles and metadata when asked for.
+
+    Parameters
+    ----------
+    metadata_instance : Metadata
+        Any object of the published contract; it is validated.
+    transform : callable, optional
+        Applied to the float32 image (C, H, W) in [0, 1].
+    use_crops_with_metadata : bool
+        Items are dicts of ``crops`` (C, tiles, 1, size, size), ``labels`` (tiles,) bool: kept or
+        not, and the inference columns; else the transformed image.
+    size, stride, tiling, min_foreground, foreground_channel, small_images
+        See `SiteTiles`.
+    intensity_range : (low, high), optional
+        Raw values that become 0 and 1; the range of the files' type by default.
+    """
+
+    def __init__(
+        self,
+        metadata_instance,
+        transform=None,
+        use_crops_with_metadata=False,
+        *,
+        size=224,
+        stride=None,
+        tiling="cover",
+        min_foreground=0.01,
+        foreground_channel=None,
+        small_images="reflect",
+        intensity_range=None,
+    ):
+        metadata_instance.validate()
+        self.metadata_instance = metadata_instance
+        self.transform = transform
+        self.use_crops_with_metadata = use_crops_with_metadata
+        self.size = size
+        self.stride = stride
+        self.tiling = tiling
+        self.min_foreground = min_foreground
+        self.foreground_channel = _foreground_index(metadata_instance, foreground_channel)
+        self.small_images = small_images
+        self.intensity_range = intensity_range
+        self._plate_thresholds = None
+
+    def __len__(self):
+        return len(self.metadata_instance.metadata)
+
+    def image(self, i):
+        """The image of row `i` before the transform: float32 (C, H, W) in [0, 1]."""
+        raw = load_site(self.metadata_instance, i)
+        if self.intensity_range is None:
+            intensity.check_float_range(raw, self.metadata_instance.paths(i)[0])
+        low, high = intensity.dtype_limits(raw.dtype, self.intensity_range)
+        return raw, intensity.scale(torch.from_numpy(raw), low, high)
+
+    def __getitem__(self, i):
+        raw, image = self.image(i)
+        transformed = image if self.transform is None else self.transform(image)
+        if not self.use_crops_with_metadata:
+            return transformed
+        row = self.metadata_instance.metadata.iloc[i]
+        crops, kept = self._crops(transformed, self._scaled_thresholds(row, raw.dtype))
+        columns = self.metadata_instance.inference_metadata_columns
+        return {"crops": crops, "labels": kept, **{name: row[name] for name in columns}}
+
+    def _crops(self, image, thresholds):
+        array = tiles.fit_to_tile(image.numpy(), self.size, self.small_images)
+        grid = tiles.tile_grid(*array.shape[1:], self.size, self.stride, self.tiling)
+        shares = tiles.foreground_shares(
+            array, grid, self.size, thresholds, self.foreground_channel
+        )
+        kept, _ = tiles.choose_tiles(shares, self.min_foreground)
+        cut = np.stack([array[:, y : y + self.size, x : x + self.size] for y, x in grid])
+        return torch.from_numpy(cut).transpose(0, 1).unsqueeze(2), torch.from_numpy(kept)
+
+    def _scaled_thresholds(self, row, dtype):
+        """Background thresholds of the row's plate on the scale of the image, (C,)."""
+        metadata = self.metadata_instance
+        if self.tiling == "legacy":
+            return np.zeros(len(metadata.channels))
+        if self._plate_thresholds is None:
+            statistics = intensity.plate_statistics(metadata)
+            self._plate_thresholds = _thresholds(metadata, statistics)
+        keys = [name for name in ("source", "batch", "plate") if name in metadata.key_columns]
+        key = tuple(row[name] for name in keys) if "plate" in keys else ()
+        low, high = intensity.dtype_limits(dtype, self.intensity_range)
+        return (self._plate_thresholds[key] - low) / (high - low)
+
+
+def get_concatenated_datasets(
+    transform,
+    include_jumpcp=True,
+    include_bbbc021=True,
+    include_bbbc037=True,
+    include_hpa=True,
+    include_insect=True,
+    use_example_data=False,
+):
+    """One single-channel dataset of several, for training.
+
+    Parameters
+    ----------
+    transform : callable or None
+        Applied to each float32 image (1, H, W) in [0, 1].
+    include_jumpcp, include_bbbc021, include_bbbc037, include_hpa, include_insect : bool
+        Which sets of the published mix.
+    use_example_data : bool
+        The example plate alone.
+
+    Returns
+    -------
+    torch.utils.data.ConcatDataset
+        Its attribute ``sample_weights`` (one an item, for a WeightedRandomSampler) draws each set
+        equally often, in expectation the published repetition of the smaller sets.
+
+    Raises
+    ------
+    ValueError
+        Nothing is included.
+    """
+    from . import valsets
+
+    if use_example_data:
+        parts = [valsets.ExampleJUMPCPMetadata(True)]
+    else:
+        wanted = {
+            "jumpcp": include_jumpcp,
+            "bbbc021": include_bbbc021,
+            "bbbc037": include_bbbc037,
+            "hpa": include_hpa,
+            "insect": include_insect,
+        }
+        parts = [
+            getattr(valsets, TRAINING_SETS[name][0])(True, **TRAINING_SETS[name][1])
+            for name, include in wanted.items()
+            if include
+        ]
+    if not parts:
+        raise ValueError("no dataset is included: set one of the include_… flags.")
+    joined = ConcatDataset([Dataset(part, transform) for part in parts])
+    joined.sample_weights = torch.cat(
+        [torch.full((len(part),), 1 / len(part)) for part in joined.datasets]
+    )
+    return joined

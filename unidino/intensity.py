@@ -1,0 +1,288 @@
+"""Raw intensities: how they scale to [0, 1], and where the background of a plate lies."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import torch
+
+METHODS = ("dtype", "plate", "image")
+"""By the range of the file's type, as published; by percentiles of the plate and channel; or by
+percentiles of the image, which erases intensity phenotypes and is never a default."""
+
+PERCENTILES = (0.5, 99.9)
+"""Raw intensities that become 0 and 1 with the scalings "plate" and "image"."""
+
+SAMPLE_WELLS = 24
+"""Wells of a plate, one site each, from which its statistics are taken."""
+
+_PIXELS_A_SITE = 60_000
+_BLOCK = 16
+# Foreground lies above the background by this many standard deviations of the camera's noise, and
+# by this share of the plate's range, which allows for uneven illumination.
+_NOISE_SIGMAS = 5
+_RANGE_SHARE = 0.02
+# Largest values of 10-, 12- and 14-bit cameras, right- and left-aligned in 16 bits.
+_CAMERA_MAXIMA = (1023, 4095, 16383, 1023 * 64, 4095 * 16, 16383 * 4)
+
+
+def dtype_limits(dtype, intensity_range=None):
+    """Raw intensities that become 0 and 1 by the type of the file.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+    intensity_range : (low, high), optional
+        Replaces the type's range; needed for signed and 32-bit integers.
+
+    Returns
+    -------
+    (float, float)
+
+    Raises
+    ------
+    ValueError
+        A type without a natural range, or a range that is not low < high.
+    """
+    if intensity_range is not None:
+        if len(intensity_range) != 2 or not intensity_range[0] < intensity_range[1]:
+            raise ValueError(
+                f"intensity_range is {list(intensity_range)}; expected [low, high] with low below "
+                "high."
+            )
+        return float(intensity_range[0]), float(intensity_range[1])
+    dtype = np.dtype(dtype)
+    if dtype.kind in "bf":
+        return 0.0, 1.0
+    if dtype in (np.uint8, np.uint16):
+        return 0.0, float(np.iinfo(dtype).max)
+    raise ValueError(
+        f"images of type {dtype} have no natural range: give intensity_range=[low, high], the raw "
+        "values that become 0 and 1."
+    )
+
+
+def check_float_range(image, source):
+    """Stop on float images outside [0, 1], which `dtype_limits` takes them to be in.
+
+    Raises
+    ------
+    ValueError
+        Names the source and the range found.
+    """
+    if np.issubdtype(image.dtype, np.floating):
+        low, high = float(np.nanmin(image)), float(np.nanmax(image))
+        if low < 0 or high > 1 or not np.isfinite(image).all():
+            raise ValueError(
+                f"{source}: float values from {low:g} to {high:g}, expected 0 to 1: give "
+                "intensity_range=[low, high], or the intensity scaling 'plate'."
+            )
+
+
+def scale(raw, low, high):
+    """Raw intensities to [0, 1], clipped, on any device.
+
+    Parameters
+    ----------
+    raw : torch.Tensor
+        (..., C, H, W), any type.
+    low, high : sequence of float
+        One a channel, or one for all.
+
+    Returns
+    -------
+    torch.Tensor
+        float32.
+    """
+    low, high = (
+        torch.as_tensor(np.asarray(limit, np.float32), device=raw.device).reshape(-1, 1, 1)
+        for limit in (low, high)
+    )
+    return ((raw.float() - low) / (high - low)).clamp_(0, 1)
+
+
+def image_limits(image):
+    """(low, high) of each channel of one image, (C,) arrays."""
+    low, high = np.percentile(image.reshape(len(image), -1), PERCENTILES, axis=1)
+    return low, _above(low, high, image.dtype)
+
+
+def site_limits(item, statistics, method, intensity_range=None):
+    """The raw intensities that become 0 and 1 in one site.
+
+    Parameters
+    ----------
+    item : dict
+        From `dataset.SiteTiles`.
+    statistics : pd.DataFrame
+        From `plate_statistics`: the plate's rows, in the order of the channels.
+    method : {"dtype", "plate", "image"}
+    intensity_range : (low, high), optional
+        With "dtype".
+    """
+    if method == "plate":
+        return statistics["low"].to_numpy(), statistics["high"].to_numpy()
+    if method == "image":
+        return item["low"], item["high"]
+    return dtype_limits(item["dtype"], intensity_range)
+
+
+def _above(low, high, dtype):
+    """`high`, kept above `low` where an image is constant."""
+    step = 1e-6 if np.issubdtype(dtype, np.floating) else 1
+    return np.maximum(high, low + step)
+
+
+def _rank(seed, text):
+    return hashlib.sha256(f"{seed}|{text}".encode()).digest()
+
+
+def sample_rows(metadata, seed, wells):
+    """Rows of a seeded sample, one site a well, whatever the order of the table.
+
+    Returns
+    -------
+    list of int
+        All rows in the order in which to try them: sampled wells first.
+    """
+    frame = metadata.metadata
+    keys = [column for column in ("well",) if column in metadata.key_columns]
+    ranks = [_rank(seed, "|".join(metadata.paths(i))) for i in range(len(frame))]
+    order = sorted(range(len(frame)), key=ranks.__getitem__)
+    if not keys:
+        return order
+    names = frame["well"].astype(str).tolist()
+    seen, first, later = set(), [], []
+    for i in order:
+        (later if names[i] in seen else first).append(i)
+        seen.add(names[i])
+    return first + later
+
+
+def _blocks(plane):
+    """Means of blocks, and mean absolute differences of neighbours inside them."""
+    height, width = (side // _BLOCK * _BLOCK for side in plane.shape)
+    if not height or not width:
+        return np.array([plane.mean()]), np.array([np.abs(np.diff(plane, axis=-1)).mean()])
+    plane = plane[:height, :width]
+    shape = (height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    blocks = plane.reshape(shape).transpose(0, 2, 1, 3)
+    means = blocks.mean((2, 3)).ravel()
+    steps = np.abs(np.diff(blocks, axis=3)).mean((2, 3)).ravel()
+    return means, steps
+
+
+def background(planes, high):
+    """Background level and the threshold above which a pixel is foreground.
+
+    The background is the mean of the darkest blocks, so that it is found wherever one field in a
+    hundred shows some, and lies below the cells of confluent fields that show none; the noise is
+    that of neighbouring pixels in dark blocks.
+
+    Parameters
+    ----------
+    planes : list of numpy.ndarray
+        (H, W) float32 images of one channel.
+    high : float
+        Upper end of the channel's range.
+
+    Returns
+    -------
+    (float, float)
+        Background and threshold, in raw units.
+    """
+    parts = [_blocks(plane) for plane in planes]
+    means, steps = (np.concatenate(values) for values in zip(*parts, strict=True))
+    level = float(np.percentile(means, 1))
+    dark = means <= np.percentile(means, 5)
+    # Differences of two normal values have mean absolute value 2 sigma / sqrt(pi).
+    noise = float(steps[dark].mean()) * np.sqrt(np.pi) / 2
+    return level, level + max(_NOISE_SIGMAS * noise, _RANGE_SHARE * max(high - level, 0))
+
+
+def plate_statistics(metadata, *, seed=0, wells=SAMPLE_WELLS):
+    """Intensity statistics of every plate and channel, from a seeded sample of its wells.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    seed : int
+    wells : int
+        Wells read a plate, one site each; sites, where there are no wells.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a plate and channel: the plate's key columns, ``channel``, ``low`` and ``high``
+        (percentiles 0.5 and 99.9 of the pooled pixels), ``background`` and ``threshold`` (see
+        `background`) and ``saturation``, in raw units. One set where there are no plates.
+
+    Raises
+    ------
+    ValueError
+        Files of a plate and channel that differ in type; names two of them.
+    """
+    from . import dataset
+
+    keys = [name for name in ("source", "batch", "plate") if name in metadata.key_columns]
+    if "plate" not in keys:
+        groups = [((), np.arange(len(metadata.metadata)))]
+    else:
+        frame = metadata.metadata.reset_index(drop=True)
+        indices = frame.groupby(keys, sort=False, dropna=False).indices
+        groups = [(key if isinstance(key, tuple) else (key,), i) for key, i in indices.items()]
+    rows = []
+    for key, members in groups:
+        part = dataset.subset(metadata, members)
+        images = _sampled_images(part, seed, wells)
+        for i, channel in enumerate(metadata.channels):
+            values = _channel_statistics([image[i] for image in images])
+            rows.append(dict(zip(keys, key, strict=False)) | {"channel": channel} | values)
+    return pd.DataFrame(rows)
+
+
+def _sampled_images(metadata, seed, wells):
+    """Up to `wells` readable sites of one plate."""
+    from . import dataset
+
+    images, first = [], None
+    for i in sample_rows(metadata, seed, wells):
+        try:
+            image = dataset.load_site(metadata, i)
+        except (ValueError, OSError):
+            continue  # recorded with its site when the plate is read
+        if first is not None and image.dtype != images[0].dtype:
+            raise ValueError(
+                f"{metadata.paths(i)[0]} holds {image.dtype} and {first} {images[0].dtype}: the "
+                "images of a plate must be of one type. Convert them, or list them as two plates."
+            )
+        first = first or metadata.paths(i)[0]
+        images.append(image)
+        if len(images) == wells:
+            break
+    return images
+
+
+def _channel_statistics(planes):
+    if not planes:
+        return dict.fromkeys(("low", "high", "background", "threshold", "saturation"), np.nan)
+    dtype = planes[0].dtype
+    planes = [np.ascontiguousarray(plane, np.float32) for plane in planes]
+    pixels = np.concatenate(
+        [plane.ravel()[:: max(1, plane.size // _PIXELS_A_SITE)] for plane in planes]
+    )
+    low, high = np.percentile(pixels, PERCENTILES)
+    high = _above(low, high, dtype)
+    level, threshold = background(planes, high)
+    top = float(max(plane.max() for plane in planes))
+    if dtype == np.uint16 and top in _CAMERA_MAXIMA:
+        saturation = top
+    else:
+        saturation = 1.0 if dtype.kind in "fb" else float(np.iinfo(dtype).max)
+    return {
+        "low": float(low),
+        "high": float(high),
+        "background": level,
+        "threshold": threshold,
+        "saturation": saturation,
+    }
