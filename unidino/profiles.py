@@ -311,22 +311,28 @@ def tvn(profiles, controls, batch="batch", regularisation=1.0):
             f"tvn: {', '.join(map(str, counts[counts < 2].index[:5]))} of {batch} has fewer than "
             "two controls; every batch needs some to be aligned by."
         )
-    identity = regularisation * np.eye(len(features))
-    centre = values[controls].mean(0)
-    whitened = (values - centre) @ _whitening(values[controls], regularisation)
-    target = np.cov(whitened[controls], rowvar=False) + identity
-    colour = _root(target, 0.5)
+    centred = values - values[controls].mean(0)
+    whitened = centred @ _whitening(centred[controls], regularisation)
+    colour = _root(_second_moment(whitened[controls], regularisation), 0.5)
     for name in counts.index:
         here = batches == name
-        own = np.cov(whitened[here & controls], rowvar=False) + identity
+        own = _second_moment(whitened[here & controls], regularisation)
         whitened[here] = whitened[here] @ _root(own, -0.5) @ colour
-    made = profiles.copy()
-    made[features] = whitened
-    return made
+    return pd.concat(
+        [
+            profiles.drop(columns=features),
+            pd.DataFrame(whitened, columns=features, index=profiles.index),
+        ],
+        axis=1,
+    )[list(profiles.columns)]
 
 
-def _whitening(controls, regularisation):
+def _second_moment(values, regularisation):
+    """Mean outer product about the pooled centre, so that a batch's shift counts as its spread."""
+    return values.T @ values / len(values) + regularisation * np.eye(values.shape[1])
+
+
+def _whitening(centred, regularisation):
     """PCA whitening of the controls, variances regularised."""
-    covariance = np.cov(controls, rowvar=False)
-    eigenvalues, vectors = np.linalg.eigh(covariance)
+    eigenvalues, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
     return vectors / np.sqrt(np.maximum(eigenvalues, 0) + regularisation)
