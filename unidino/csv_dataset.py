@@ -144,7 +144,8 @@ class CSVMetadata(Metadata):
         if controls is not None:
             frame = mark_controls(frame, controls, self.valset)
         if "control_type" in frame.columns:
-            frame["control_type"] = frame["control_type"].where(frame["control_type"].notna(), None)
+            kinds = frame["control_type"].astype(object)
+            frame["control_type"] = kinds.where(kinds.notna(), None)
         frame = _number_sites(frame)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
@@ -169,7 +170,7 @@ class CSVMetadata(Metadata):
             if wrong.any():
                 row = int(wrong.to_numpy().argmax())
                 raise ValueError(
-                    f"the column path of row {row + 1} holds {frame['path'].iat[row]!r}; expected "
+                    f"the column path of row {row + 1} holds {frame['path'].iat[row]}; expected "
                     "the path of an image."
                 )
             return frame.assign(path=_resolved(frame["path"], folder))

@@ -67,13 +67,19 @@ def _layout(path, shape, axes, channel_axis):
     return dropped, position
 
 
-def _tiff_axes(path, series, channel_axis):
-    dropped, position = _layout(path, series.shape, series.axes, channel_axis)
-    sizes = [n for i, n in enumerate(series.shape) if i not in dropped]
-    return dropped, position, sizes
+def _tiff_axes(path, file, channel_axis):
+    """(axes to drop, position of the channels, sizes, series to stack) of an open TIFF."""
+    series = file.series
+    planes = {(one.shape, one.axes, one.dtype) for one in series}
+    if len(series) > 1 and len(planes) == 1 and series[0].axes == "YX":
+        # Pages that were written one by one: equal planes are the channels.
+        return (), 0, [len(series), *series[0].shape], series
+    dropped, position = _layout(path, series[0].shape, series[0].axes, channel_axis)
+    sizes = [n for i, n in enumerate(series[0].shape) if i not in dropped]
+    return dropped, position, sizes, None
 
 
-def _header(path, sizes, position, dtype):
+def _header(sizes, position, dtype):
     channels = 1 if position is None else sizes[position]
     height, width = (n for i, n in enumerate(sizes) if i != position)
     return ImageHeader(channels, height, width, np.dtype(dtype))
@@ -140,12 +146,11 @@ def image_header(path, channel_axis=None):
     try:
         if suffix in TIFF_SUFFIXES:
             with tifffile.TiffFile(path) as file:
-                series = file.series[0]
-                _, position, sizes = _tiff_axes(path, series, channel_axis)
-                return _header(path, sizes, position, series.dtype)
+                _, position, sizes, _ = _tiff_axes(path, file, channel_axis)
+                return _header(sizes, position, file.series[0].dtype)
         if suffix == ".npy":
             array, position = _npy(path, channel_axis)
-            return _header(path, list(array.shape), position, array.dtype)
+            return _header(list(array.shape), position, array.dtype)
         with Image.open(path) as image:
             dtype = _pil_type(path, image)
             return ImageHeader(len(image.getbands()), image.height, image.width, dtype)
@@ -183,9 +188,11 @@ def read_image(path, channel_axis=None):
     try:
         if suffix in TIFF_SUFFIXES:
             with tifffile.TiffFile(path) as file:
-                series = file.series[0]
-                dropped, position, _ = _tiff_axes(path, series, channel_axis)
-                array = series.asarray().squeeze(dropped)
+                dropped, position, _, planes = _tiff_axes(path, file, channel_axis)
+                if planes is None:
+                    array = file.series[0].asarray().squeeze(dropped)
+                else:
+                    array = np.stack([plane.asarray() for plane in planes])
         elif suffix == ".npy":
             array, position = _npy(path, channel_axis)
         else:

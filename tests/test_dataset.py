@@ -1,0 +1,232 @@
+"""Sites, tiles and single channels against slow twins, through DataLoaders and errors."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+from torch.utils.data import DataLoader
+
+from unidino import csv_dataset, dataset, intensity, tiles
+from unidino.metadata import Metadata
+
+SHAPE = (150, 190)
+
+
+def noisy_cells(seed, channels=3, dtype=np.uint16, shape=SHAPE):
+    """Bright discs on dim noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = rng.normal(40, 2, (channels, *shape))
+    for _ in range(6):
+        cy, cx = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        image += 90 * rng.random((channels, 1, 1)) * ((y - cy) ** 2 + (x - cx) ** 2 < 150)
+    return np.clip(np.rint(image), 0, 255).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory):
+    """A merged plate and the same in one file a channel."""
+    folder = tmp_path_factory.mktemp("plate")
+    rows = []
+    for i in range(4):
+        image = noisy_cells(i)
+        name = f"site{i}.tif"
+        tifffile.imwrite(folder / name, image, photometric="minisblack")
+        row = {"plate": "p1", "well": f"A{i + 1}", "path": name}
+        for c, channel in enumerate(["DNA", "ER", "Mito"]):
+            tifffile.imwrite(folder / f"{channel}{i}.tif", image[c])
+            row[channel] = f"{channel}{i}.tif"
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    frame[["plate", "well", "path"]].to_csv(folder / "merged.csv", index=False)
+    frame.drop(columns="path").to_csv(folder / "apart.csv", index=False)
+    return folder
+
+
+def merged(plate, **options):
+    return csv_dataset.CSVMetadata(plate / "merged.csv", **options)
+
+
+def apart(plate, **options):
+    return csv_dataset.CSVMetadata(plate / "apart.csv", **options)
+
+
+@pytest.mark.parametrize("make", [merged, apart])
+def test_sites_are_their_images(make, plate):
+    metadata = make(plate)
+    for i in range(4):
+        np.testing.assert_array_equal(dataset.load_site(metadata, i), noisy_cells(i))
+
+
+def test_selected_channels(plate):
+    expected = noisy_cells(1)[[2, 0]]
+    one = merged(plate, channels="Mito=ch3,DNA=ch1")
+    other = apart(plate, channels=["Mito", "DNA"])
+    for metadata in (one, other):
+        assert metadata.channels == ["Mito", "DNA"]
+        np.testing.assert_array_equal(dataset.load_site(metadata, 1), expected)
+
+
+@pytest.mark.parametrize("make", [merged, apart])
+def test_single_channels(make, plate):
+    metadata = make(plate, single_channel_metadata=True)
+    assert len(metadata.metadata) == 12
+    images = [dataset.load_site(metadata, i) for i in range(12)]
+    expected = [noisy_cells(i)[c : c + 1] for i in range(4) for c in range(3)]
+    for image, twin in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(image, twin)
+
+
+def test_published_contract_is_enough(plate):
+    class Mine(Metadata):
+        is_merged = True
+        single_channel_metadata = False
+        inference_metadata_columns = ["well"]
+
+    metadata = Mine()
+    metadata.metadata = pd.DataFrame({"path": [str(plate / "site0.tif")], "well": ["A01"]})
+    item = dataset.Dataset(metadata, None, True, size=64, tiling="legacy")[0]
+    assert metadata.channels == ["ch1", "ch2", "ch3"]
+    assert item["crops"].shape == (3, 4, 1, 64, 64)
+    assert item["well"] == "A01"
+
+
+def test_items_are_transformed_images_in_0_to_1(plate):
+    plain = dataset.Dataset(merged(plate))
+    assert len(plain) == 4
+    torch.testing.assert_close(
+        plain[2], torch.from_numpy(noisy_cells(2).astype(np.float32) / 65535), rtol=0, atol=1e-7
+    )
+    flipped = dataset.Dataset(merged(plate), lambda image: image.flip(2))
+    torch.testing.assert_close(flipped[2], plain[2].flip(2))
+    ranged = dataset.Dataset(merged(plate), intensity_range=[0, 255])
+    torch.testing.assert_close(ranged[2], plain[2] * 257)
+
+
+@pytest.mark.parametrize("tiling", ["cover", "grid", "legacy"])
+def test_crops_equal_the_loop(tiling, plate):
+    item = dataset.Dataset(apart(plate), None, True, size=64, tiling=tiling)[1]
+    image = noisy_cells(1).astype(np.float32) / 65535
+    grid = tiles.tile_grid(*SHAPE, 64, None, tiling)
+    assert item["crops"].shape == (3, len(grid), 1, 64, 64)
+    assert item["labels"].dtype == torch.bool
+    threshold = 0
+    if tiling != "legacy":
+        statistics = intensity.plate_statistics(apart(plate))
+        threshold = statistics["threshold"].iloc[0]
+    for n, (y, x) in enumerate(grid):
+        for c in range(3):
+            expected = image[c, y : y + 64, x : x + 64]
+            np.testing.assert_allclose(item["crops"][c, n, 0].numpy(), expected, atol=1e-7)
+        share = (noisy_cells(1)[0, y : y + 64, x : x + 64] > threshold).mean()
+        assert bool(item["labels"][n]) == (share >= 0.01)
+    assert {"plate", "well"} <= set(item)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_raw_tiles_equal_the_loop(workers, plate):
+    metadata = apart(plate)
+    statistics = intensity.plate_statistics(metadata)
+    reader = dataset.SiteTiles(metadata, statistics, size=64, with_limits=True)
+    thresholds = statistics["threshold"].to_numpy()
+    items = list(DataLoader(reader, batch_size=None, num_workers=workers))
+    assert [item["index"] for item in items] == [0, 1, 2, 3]
+    for i, item in enumerate(items):
+        image = noisy_cells(i)
+        grid = tiles.tile_grid(*SHAPE, 64)
+        cut = [image[:, y : y + 64, x : x + 64] for y, x in grid]
+        kept = [t for t in cut if (t[0] > thresholds[0]).mean() >= 0.01]
+        assert item["tiles"].dtype == torch.uint16
+        np.testing.assert_array_equal(item["tiles"].numpy(), np.stack(kept))
+        assert (item["tiles_total"], item["tiles_kept"]) == (len(grid), len(kept))
+        assert item["foreground"] == pytest.approx((image[0] > thresholds[0]).mean())
+        for c in range(3):
+            assert item["mean"][c] == pytest.approx(image[c].mean(), rel=1e-5)
+            assert item["saturated"][c] == (image[c] >= 65535).mean()
+            assert item["low"][c] == np.percentile(image[c], 0.5)
+
+
+def test_focus_falls_with_blur_and_ignores_scale():
+    from scipy.ndimage import gaussian_filter
+
+    plane = noisy_cells(3)[0].astype(np.float32)
+    sharp = dataset.focus(plane)
+    assert dataset.focus(gaussian_filter(plane, 2)) < 0.3 * sharp
+    assert dataset.focus(3 * plane + 50) == pytest.approx(sharp, rel=1e-3)
+    assert dataset.focus(np.ones((5, 5), np.float32)) == 0
+
+
+def test_small_images_are_padded(plate):
+    metadata = apart(plate)
+    statistics = intensity.plate_statistics(metadata)
+    item = dataset.SiteTiles(metadata, statistics, size=224)[0]
+    assert item["tiles"].shape == (1, 3, 224, 224)
+    np.testing.assert_array_equal(
+        item["tiles"][0].numpy(), tiles.fit_to_tile(noisy_cells(0), 224)
+    )
+
+
+def test_unreadable_sites_are_recorded_or_raised(plate, tmp_path):
+    frame = pd.read_csv(plate / "apart.csv")
+    for name in ["DNA", "ER", "Mito"]:
+        frame[name] = [str(plate / file) for file in frame[name]]
+    (tmp_path / "broken.tif").write_text("broken")
+    frame.loc[1, "ER"] = str(tmp_path / "broken.tif")
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    metadata = csv_dataset.CSVMetadata(tmp_path / "x.csv")
+    statistics = intensity.plate_statistics(metadata)
+    item = dataset.SiteTiles(metadata, statistics, size=64)[1]
+    assert set(item) == {"index", "error"}
+    assert "broken.tif: not a readable image" in item["error"]
+    with pytest.raises(ValueError, match="broken.tif: not a readable"):
+        dataset.SiteTiles(metadata, statistics, size=64, on_error="raise")[1]
+
+
+def rewritten(plate, tmp_path, image):
+    """The first site with another image in its second channel."""
+    frame = pd.read_csv(plate / "apart.csv").head(1)
+    for name in ["DNA", "ER", "Mito"]:
+        frame[name] = [str(plate / file) for file in frame[name]]
+    tifffile.imwrite(tmp_path / "other.tif", image, photometric="minisblack")
+    frame["ER"] = str(tmp_path / "other.tif")
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    return csv_dataset.CSVMetadata(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((10, 10), np.uint16), r"other.tif: is \(10, 10\) uint16, its site's first"),
+        (np.zeros(SHAPE, np.uint8), "other.tif: is .* uint8, its site's first channel"),
+        (np.zeros((2, *SHAPE), np.uint16), "other.tif: has 2 channels, expected one"),
+    ],
+)
+def test_channels_of_a_site_must_agree(image, message, plate, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        dataset.load_site(rewritten(plate, tmp_path, image), 0)
+
+
+def test_float_images_must_say_their_range(plate, tmp_path):
+    tifffile.imwrite(tmp_path / "f.tif", noisy_cells(0)[0].astype(np.float32))
+    pd.DataFrame({"DNA": ["f.tif"]}).to_csv(tmp_path / "x.csv", index=False)
+    metadata = csv_dataset.CSVMetadata(tmp_path / "x.csv")
+    with pytest.raises(ValueError, match="f.tif: float values from .* expected 0 to 1"):
+        dataset.Dataset(metadata)[0]
+    assert dataset.Dataset(metadata, intensity_range=[0, 255])[0].max() <= 1
+
+
+def test_unknown_foreground_channel(plate):
+    with pytest.raises(ValueError, match="'dna' is not a channel; it is one of DNA, ER, Mito"):
+        dataset.Dataset(apart(plate), foreground_channel="dna")
+
+
+def test_large_images_are_shrunk(plate):
+    metadata = merged(plate)
+    metadata.resize_shorter_side = 75
+    assert dataset.load_site(metadata, 0).shape == (3, 75, 95)
+
+
+def test_nothing_included():
+    with pytest.raises(ValueError, match="no dataset is included: set one of the include_"):
+        dataset.get_concatenated_datasets(None, False, False, False, False, False)

@@ -1,0 +1,102 @@
+"""Published numbers on the real BBBC021 tables, reproduced."""
+
+import pandas as pd
+import pytest
+
+from unidino import evaluate, paths, profiles, tables, valsets
+
+TREATMENT = ["compound", "concentration"]
+
+
+@pytest.fixture(scope="module")
+def ljosa():
+    """CellProfiler well means (Ljosa 2013) with the labels of the real image table."""
+    root = paths.real_data_root()
+    if root is None or not (root / "bbbc021_ljosa").is_dir():
+        pytest.skip("the real BBBC021 tables are absent (set UNIDINO_REAL)")
+    folder = root / "bbbc021_ljosa"
+    metadata = valsets.BBBC021Metadata(False, folder, check_files=False).metadata
+    labels = ["plate", "well", "batch", *TREATMENT, "moa", "control_type"]
+    wells = pd.read_csv(folder / "ljosa_jbiomolscreen_2013_per_well_mean.csv.gz").rename(
+        columns={"Image_Metadata_Plate": "plate", "Image_Metadata_Well": "well"}
+    )
+    # Week 1's three taxol wells are both a treatment and a positive control.
+    labelled = wells.merge(metadata[labels].drop_duplicates(), on=["plate", "well"], how="left")
+    assert len(labelled) == 632
+    return labelled
+
+
+@pytest.fixture(scope="module")
+def normalised(ljosa):
+    made = profiles.normalise(ljosa, "standardize", "negcon", by=["plate"])
+    assert len(tables.feature_columns(made.profiles)) == 513
+    return treated(made.profiles)
+
+
+def treated(table):
+    made = table[(table["compound"] != "DMSO") & table["moa"].notna()].reset_index(drop=True)
+    assert len(made) == 302
+    return made
+
+
+def in_several_batches(wells):
+    return wells[evaluate.in_several(wells, "moa", "batch")].reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "metric", "correct"),
+    [
+        ("mean", "correlation", 85),
+        ("mean", "cosine", 84),
+        ("median", "correlation", 80),
+        ("median", "cosine", 79),
+    ],
+)
+def test_nsc_of_treatments(operation, metric, correct, normalised):
+    treatments = profiles.consensus(normalised, TREATMENT, operation)
+    made = evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound"], metric)
+    assert (made.correct, made.n) == (correct, 103)
+
+
+@pytest.mark.parametrize(
+    ("operation", "metric", "correct"),
+    [
+        ("mean", "correlation", 68),
+        ("mean", "cosine", 67),
+        ("median", "correlation", 64),
+        ("median", "cosine", 63),
+    ],
+)
+def test_nscb_of_treatments(operation, metric, correct, normalised):
+    treatments = profiles.consensus(in_several_batches(normalised), TREATMENT, operation)
+    made = evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound", "batch"], metric)
+    assert (made.correct, made.n) == (correct, 92)
+
+
+def test_wells(normalised):
+    nsc = evaluate.nearest_neighbour_accuracy(normalised, "moa", ["compound"])
+    assert nsc.n == 302
+    assert nsc == pytest.approx(0.652, abs=0.0005)
+    several = in_several_batches(normalised)
+    released = evaluate.nearest_neighbour_accuracy(
+        several, "moa", ["compound"], exclude_if_same_label=["batch"]
+    )
+    strict = evaluate.nearest_neighbour_accuracy(several, "moa", ["compound", "batch"])
+    assert released.n == strict.n == 274
+    assert released == pytest.approx(0.489, abs=1 / 274)
+    assert strict == pytest.approx(0.591, abs=1 / 274)
+
+
+def test_tvn(ljosa):
+    aligned = treated(profiles.tvn(ljosa, ljosa["control_type"] == "negcon"))
+    treatments = profiles.consensus(aligned, TREATMENT, "mean")
+    several = in_several_batches(aligned)
+    nearest = evaluate.nearest_neighbour_accuracy
+    found = [
+        nearest(treatments, "moa", ["compound"]),
+        nearest(aligned, "moa", ["compound"]),
+        nearest(several, "moa", ["compound"], exclude_if_same_label=["batch"]),
+        nearest(several, "moa", ["compound", "batch"]),
+        nearest(aligned, "compound", ["plate", "well"]),
+    ]
+    assert [round(float(value), 3) for value in found] == [0.845, 0.815, 0.617, 0.624, 0.579]
