@@ -190,7 +190,12 @@ def test_plate_map_needs_the_tables_keys(folder):
 def test_large_tables_are_quick_to_describe(tmp_path):
     count = 50_000
     frame = pd.DataFrame(
-        {"plate": "p", "well": "A1", "DNA": [f"i{i}.tif" for i in range(count)], "site": range(count)}
+        {
+            "plate": "p",
+            "well": "A1",
+            "DNA": [f"i{i}.tif" for i in range(count)],
+            "site": range(count),
+        }
     )
     frame.to_csv(tmp_path / "big.csv", index=False)
     metadata = csv_dataset.CSVMetadata(tmp_path / "big.csv", check_files=False)

@@ -162,9 +162,7 @@ def test_small_images_are_padded(plate):
     statistics = intensity.plate_statistics(metadata)
     item = dataset.SiteTiles(metadata, statistics, size=224)[0]
     assert item["tiles"].shape == (1, 3, 224, 224)
-    np.testing.assert_array_equal(
-        item["tiles"][0].numpy(), tiles.fit_to_tile(noisy_cells(0), 224)
-    )
+    np.testing.assert_array_equal(item["tiles"][0].numpy(), tiles.fit_to_tile(noisy_cells(0), 224))
 
 
 def test_unreadable_sites_are_recorded_or_raised(plate, tmp_path):

@@ -75,7 +75,9 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     pd.testing.assert_frame_equal(whole.neighbours, parts.neighbours)
 
 
-@pytest.mark.parametrize("columns", ["compound", ["compound"], pd.Series(["compound"]), np.array(["compound"])])  # fmt: skip
+@pytest.mark.parametrize(
+    "columns", ["compound", ["compound"], pd.Series(["compound"]), np.array(["compound"])]
+)
 def test_columns_in_any_container(columns):
     frame = table(4)
     assert evaluate.nearest_neighbour_accuracy(frame, "moa", columns) == (
@@ -112,7 +114,11 @@ def test_given_features_only():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({}, {"label": "mao"}, "no column 'mao' in the table. Its metadata columns are: Metadata_moa"),
+        (
+            {},
+            {"label": "mao"},
+            "no column 'mao' in the table. Its metadata columns are: Metadata_moa",
+        ),
         ({}, {"label": "moa", "exclude": ["compund"]}, "no column 'compund'"),
         ({}, {"label": "moa", "exclude_if_same_label": ["x"]}, "no column 'x'"),
         ({}, {"label": "moa", "exclude": [3]}, "exclude takes names of columns, got 3"),
@@ -147,7 +153,9 @@ def test_interval_equals_a_bootstrap_by_hand():
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     low, high = evaluate.bootstrap_interval(made, frame, "compound", draws=4000)
     rng = np.random.default_rng(1)
-    scored = made.neighbours.assign(compound=frame["Metadata_compound"].to_numpy()[made.neighbours["profile"]])
+    scored = made.neighbours.assign(
+        compound=frame["Metadata_compound"].to_numpy()[made.neighbours["profile"]]
+    )
     groups = [part["correct"].to_numpy() for _, part in scored.groupby("compound")]
     drawn = [
         np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]).mean()
@@ -163,12 +171,21 @@ def test_difference_of_equal_sets_is_zero():
     assert evaluate.paired_difference(made, made, frame, "compound") == (0, 0, 0)
 
 
-def test_difference_of_pairs_is_narrower_than_of_strangers():
-    frame = table(9, rows=200)
-    good = evaluate.nearest_neighbour_accuracy(frame, "moa", [], "euclidean", features=["emb0"])
-    near = evaluate.nearest_neighbour_accuracy(frame, "moa", [], "cityblock", features=["emb0"])
-    difference, low, high = evaluate.paired_difference(good, near, frame, "compound")
-    assert difference == low == high == 0
+def test_pairing_narrows_the_interval():
+    frame = table(9, rows=300).dropna(subset="Metadata_moa").reset_index(drop=True)
+    label = frame["Metadata_moa"].map({"a": 0.0, "b": 1.0, "c": 2.0})
+    noise = np.random.default_rng(0).normal(size=len(frame))
+    frame = frame.assign(good=label + 0.5 * noise, worse=label + 0.52 * noise)
+    nearest = evaluate.nearest_neighbour_accuracy
+    good = nearest(frame, "moa", [], "euclidean", features=["good"])
+    worse = nearest(frame, "moa", [], "euclidean", features=["worse"])
+    difference, low, high = evaluate.paired_difference(good, worse, frame, "compound")
+    assert difference == pytest.approx(float(good) - float(worse))
+    assert low <= difference <= high
+    widths = [
+        np.diff(evaluate.bootstrap_interval(one, frame, "compound"))[0] for one in (good, worse)
+    ]
+    assert high - low < np.hypot(*widths)
 
 
 def test_average_precision_equals_the_ranking():

@@ -160,7 +160,9 @@ def test_saturation_of_a_12_bit_camera(tmp_path):
 
 
 def test_mixed_types_on_a_plate(tmp_path):
-    metadata = write_plates(tmp_path, {"p": [np.ones((8, 8), np.uint8), np.ones((8, 8), np.uint16)]})
+    metadata = write_plates(
+        tmp_path, {"p": [np.ones((8, 8), np.uint8), np.ones((8, 8), np.uint16)]}
+    )
     with pytest.raises(ValueError, match="images of a plate must be of one type"):
         intensity.plate_statistics(metadata)
 

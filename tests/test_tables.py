@@ -7,7 +7,9 @@ import pytest
 
 from unidino import tables
 
-FRAME = pd.DataFrame({"Metadata_Batch": ["b1", "b2"], "Metadata_moa": ["x", None], "emb_DNA_0000": [1.0, 2.0]})  # fmt: skip
+FRAME = pd.DataFrame(
+    {"Metadata_Batch": ["b1", "b2"], "Metadata_moa": ["x", None], "emb_DNA_0000": [1.0, 2.0]}
+)
 
 
 def test_parquet_keeps_values_and_provenance(tmp_path):

@@ -48,9 +48,9 @@ def test_legacy_is_a_square_of_the_rows():
     assert grid[:, 1].max() == 3 * 224
     assert len(tiles.tile_grid(1024, 1280, tiling="grid")) == 20
     square = np.ones(16, bool)
-    assert tiles.coverage(1080, 1080, tiles.tile_grid(1080, 1080, tiling="legacy"), square, 224) == (
-        pytest.approx((4 * 224 / 1080) ** 2)
-    )
+    assert tiles.coverage(
+        1080, 1080, tiles.tile_grid(1080, 1080, tiling="legacy"), square, 224
+    ) == (pytest.approx((4 * 224 / 1080) ** 2))
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,10 @@ def test_standardised_colour_input():
     [
         ({"arch": "vit_smal"}, r"unknown arch 'vit_smal'.*Nearest: vit_small"),
         ({"arch": "timm:resnet18", "embed_dim": 64}, "embed_dim applies to vit_tiny"),
-        ({"arch": "vit_small", "embed_dim": 100}, "embed_dim 100 is not a multiple of vit_small's 6"),
+        (
+            {"arch": "vit_small", "embed_dim": 100},
+            "embed_dim 100 is not a multiple of vit_small's 6",
+        ),
     ],
 )
 def test_wrong_settings_are_named(settings, message):
@@ -127,7 +130,10 @@ def test_wrong_settings_are_named(settings, message):
     ("config", "message"),
     [
         ({"pooling": "avg"}, "pooling 'avg' is not one of cls, mean, max"),
-        ({"arch": "vit_tiny", "size": 100}, "size 100 is not a multiple of the patch size 16; take 96"),
+        (
+            {"arch": "vit_tiny", "size": 100},
+            "size 100 is not a multiple of the patch size 16; take 96",
+        ),
     ],
 )
 def test_wrong_config_is_named(config, message):

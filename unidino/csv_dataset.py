@@ -7,7 +7,8 @@ from urllib.parse import unquote, urlparse
 import pandas as pd
 
 from . import images, tables
-from .metadata import Metadata, mark_controls, read_csv, well_name
+from .metadata import Metadata, mark_controls, well_name
+from .tables import read_csv
 
 _SUFFIX = re.compile(
     "(" + "|".join(re.escape(suffix) for suffix in images.SUFFIXES) + ")$", re.IGNORECASE

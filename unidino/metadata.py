@@ -3,10 +3,8 @@
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from . import images, tables
 
@@ -371,36 +369,3 @@ def mark_controls(frame, controls, valset):
     marked["control_type"] = marked["control_type"].astype(object)
     marked.loc[rows, "control_type"] = "negcon"
     return marked
-
-
-def read_csv(path):
-    """A CSV, TSV or Parquet table; separators and byte-order marks are recognised.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No such file; one that cannot be parsed or has no rows.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no table at {path}. Give the path of a CSV with one row a site.")
-    try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            header = _first_line(path)
-            separator = max(",;\t", key=header.count)
-            frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}).") from None
-    if frame.empty:
-        raise ValueError(f"{path} has no rows; expected one a site.")
-    return frame
-
-
-def _first_line(path):
-    import gzip
-
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as file:
-        return file.readline()

@@ -1,6 +1,7 @@
 """Tables in and out: Parquet files that carry their provenance, and the names of their columns."""
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -156,3 +157,34 @@ def find_column(frame, name):
         raise ValueError(f"column {name!r} is ambiguous: {', '.join(found)}. Give one in full.")
     have = ", ".join(map(str, metadata_columns(frame)))
     raise ValueError(f"no column {name!r} in the table. Its metadata columns are: {have}.")
+
+
+def read_csv(path):
+    """A CSV, TSV or Parquet table; separators and byte-order marks are recognised.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; one that cannot be parsed or has no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}. Give the path of a CSV with one row a site.")
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            header = _first_line(path)
+            separator = max(",;\t", key=header.count)
+            frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+    except (ValueError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table ({error}).") from None
+    if frame.empty:
+        raise ValueError(f"{path} has no rows; expected one a site.")
+    return frame
+
+
+def _first_line(path):
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8-sig") as file:
+        return file.readline()
