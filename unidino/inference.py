@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import arguments, intensity, paths, profiles, sites, tables, valsets
+from . import arguments, intensity, paths, profiles, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder
 from .models import DEFAULT_MODEL, load_model
 from .progress import logging_to, say
@@ -167,6 +167,7 @@ def extract(
     """
     given = dict(locals())
     _check(given)
+    where = _device(device)
     network = load_model(
         model, arch=arch, embed_dim=embed_dim, cls_reduced_dim=cls_reduced_dim, ckpt=ckpt, seed=seed
     )
@@ -179,6 +180,7 @@ def extract(
         channel_axis=channel_axis,
     )
     size = size or network.config.size
+    tiles.check_stride(size, stride or size, tiling)
     scaling = intensity_scaling or network.config.intensity
     if intensity_range is not None and scaling != "dtype":
         raise ValueError(
@@ -204,7 +206,6 @@ def extract(
     }
     folder = paths.valset_folder(outdir or paths.outputs_root(), network.name, metadata.valset)
     sites.claim(folder, settings, overwrite)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     reading = {
         "batch_size": None,
         "num_workers": num_workers if num_workers is not None else _workers(where),
@@ -226,8 +227,8 @@ def _check(given):
     """Everything about the parameters that can be said before data are opened."""
     arguments.check_types(given, extract)
     for name, choices in {
-        "tiling": ("cover", "grid", "legacy"),
-        "small_images": ("reflect", "resize"),
+        "tiling": tiles.TILINGS,
+        "small_images": tiles.SMALL_IMAGES,
         "operation": OPERATIONS,
         "norm_method": profiles.NORM_METHODS,
         "precision": tuple(PRECISIONS),
@@ -242,6 +243,19 @@ def _check(given):
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")
     if not 0 <= given["min_foreground"] <= 1:
         raise ValueError(f"min_foreground is {given['min_foreground']}; it is a share, 0 to 1.")
+
+
+def _device(name):
+    """The device of that name; by default the first GPU, else the CPU."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device {name!r} is not to be had here ({reason}). Take cpu, or leave device out."
+        ) from None
+    return device
 
 
 def _workers(device):
@@ -294,7 +308,7 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
     )
     path = unnormalised
     if norm_method != "no_post_proc" or l2norm:
-        path = paths.profiles_table(folder, metadata.valset, norm_method, operation)
+        path = paths.profiles_table(folder, metadata.valset, norm_method, operation, l2norm)
         provenance |= {
             "norm_method": norm_method,
             "l2norm": l2norm,

@@ -117,10 +117,11 @@ def site_table(folder, plate_key):
     return Path(folder, "sites", *parents, f"{plate}.parquet")
 
 
-def profiles_table(folder, valset, norm_method, operation="mean"):
+def profiles_table(folder, valset, norm_method, operation="mean", l2norm=False):
     """Profiles of an extraction; operation "none" keeps one row a site."""
     level = "site" if operation == "none" else "well"
-    return Path(folder) / f"{escape(valset)}_{norm_method}_{level}_features.parquet"
+    method = f"l2_{norm_method}" if l2norm else norm_method
+    return Path(folder) / f"{escape(valset)}_{method}_{level}_features.parquet"
 
 
 def settings_file(folder):

@@ -1,5 +1,7 @@
 """What the published datasets share: where they lie, and how their tables are read."""
 
+from pathlib import Path
+
 import numpy as np
 
 from . import paths

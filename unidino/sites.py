@@ -51,7 +51,8 @@ def claim(folder, settings, overwrite):
     settings = json.loads(json.dumps(settings))
     if overwrite and folder.exists():
         shutil.rmtree(folder)
-    if file.exists():
+    # Settings alone, from a run that stopped before its first plate, bind nobody.
+    if file.exists() and any((folder / "sites").rglob("*.parquet")):
         earlier = json.loads(file.read_text())
         differing = [
             f"{key} was {earlier.get(key)!r}, is {settings.get(key)!r}"
@@ -91,7 +92,10 @@ class Run:
                 for i, start in enumerate(starts)
             }
         groups = frame.reset_index(drop=True).groupby(plate, sort=False, dropna=False)
-        return {key: np.asarray(rows) for key, rows in groups.indices.items()}
+        return {
+            key if isinstance(key, tuple) else (key,): np.asarray(rows)
+            for key, rows in groups.indices.items()
+        }
 
     def files(self):
         """The site tables, one a unit."""
@@ -106,9 +110,9 @@ class Run:
             say(f"{self.metadata.valset}: {finished} of {len(self.units)} plates are finished")
         if not todo:
             return
-        if self.metadata.valset and not any("plate" == c for c in self.metadata.key_columns):
+        if "plate" not in self.metadata.key_columns:
             self.shared_statistics = self._statistics(self.metadata)
-        self._announce(sites)
+        self._announce(sites, self.units[next(iter(todo))][:1])
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
             for key, file in todo.items():
                 self._embed_plate(self.units[key], file, bar)
@@ -128,10 +132,13 @@ class Run:
             and self.settings["intensity_range"] is None,
         )
 
-    def _announce(self, sites):
+    def _announce(self, sites, first_row):
         """Say what is to come, from one site read and one batch embedded."""
-        first = dataset.subset(self.metadata, np.arange(1))
-        item = self._reader(first, self.shared_statistics or self._statistics(first))[0]
+        first = dataset.subset(self.metadata, first_row)
+        statistics = self.shared_statistics
+        if statistics is None:
+            statistics = self._statistics(first)
+        item = self._reader(first, statistics)[0]
         tiles = item.get("tiles_kept", 1) * (1 if self.groups == ["all"] else len(self.groups))
         side = self.settings["size"]
         batch = torch.zeros(

@@ -15,6 +15,20 @@ def _starts(length, size, stride, tiling):
     return np.arange(0, length - size + 1, stride)
 
 
+def check_stride(size, stride, tiling):
+    """Stop on a stride that would leave pixels out of "cover".
+
+    Raises
+    ------
+    ValueError
+    """
+    if tiling == "cover" and stride > size:
+        raise ValueError(
+            f"stride {stride} leaves gaps between tiles of {size}: take at most {size}, or "
+            "tiling='grid'."
+        )
+
+
 def tile_grid(height, width, size=224, stride=None, tiling="cover"):
     """Top left corners of an image's tiles, row by row.
 
@@ -46,11 +60,7 @@ def tile_grid(height, width, size=224, stride=None, tiling="cover"):
         raise ValueError(
             f"an image of {height} x {width} is smaller than a tile of {size}; fit it first."
         )
-    if tiling == "cover" and stride > size:
-        raise ValueError(
-            f"stride {stride} leaves gaps between tiles of {size}: take at most {size}, or "
-            "tiling='grid'."
-        )
+    check_stride(size, stride, tiling)
     rows, columns = (_starts(side, size, stride, tiling) for side in (height, width))
     if tiling == "legacy":
         if len(columns) < len(rows):

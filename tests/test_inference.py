@@ -1,0 +1,372 @@
+"""Extraction against a slow twin; resuming, refusing to mix, and what each mistake is told."""
+
+import inspect
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+
+import unidino
+from unidino import checkpoints, inference, intensity, paths, profiles, tables, vit
+
+
+def cells(seed, channels, shape, dtype):
+    """Bright discs on noise, in the range of a type."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    image = rng.normal(0.1, 0.01, (channels, *shape))
+    for _ in range(8):
+        cy, cx = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        image += 0.4 * rng.random((channels, 1, 1)) * ((y - cy) ** 2 + (x - cx) ** 2 < 200)
+    image = np.clip(image, 0, 1)
+    if dtype == "12 in 16":
+        return np.rint(image * 4095).astype(np.uint16)
+    if np.issubdtype(dtype, np.floating):
+        return image.astype(dtype)
+    return np.rint(image * np.iinfo(dtype).max).astype(dtype)
+
+
+def make_plate(folder, channels=2, shape=(96, 130), dtype=np.uint16, wells=8, sites=1, plates=1):
+    """A CSV plate whose first half is negative control; returns the CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for plate in range(plates):
+        for well in range(wells):
+            for site in range(sites):
+                row = {"plate": f"p{plate}", "well": f"A{well + 1:02d}", "site": site + 1}
+                row["control_type"] = "negcon" if well < wells // 2 else None
+                row["treatment"] = "DMSO" if well < wells // 2 else f"t{well % 2}"
+                image = cells(1000 * plate + 10 * well + site, channels, shape, dtype)
+                for c in range(channels):
+                    name = f"{plate}_{well}_{site}_{c}.tif"
+                    tifffile.imwrite(folder / name, image[c])
+                    row[f"stain{c + 1}"] = name
+                rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "plate.csv", index=False)
+    return folder / "plate.csv"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A tiny model on small tiles, scaled by type: quick to run many times."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", size=48, intensity="dtype"))
+    checkpoints.save_model(model, path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory):
+    return make_plate(tmp_path_factory.mktemp("plate"), sites=2, plates=2)
+
+
+def run(table, weights, outdir, **options):
+    return unidino.extract(str(table), model=str(weights), outdir=str(outdir), **options)
+
+
+def twin(csv, weights, scaling, tiling="cover"):
+    """Site embeddings one tile at a time, in float32, from the definitions."""
+    model = unidino.load_model(weights)
+    size = model.config.size
+    frame = pd.read_csv(csv)
+    channels = [c for c in frame.columns if c.startswith("stain")]
+    statistics = intensity.plate_statistics(unidino.open_valset(str(csv)))
+    made = []
+    for _, row in frame.iterrows():
+        planes = [tifffile.imread(csv.parent / row[c]) for c in channels]
+        own = statistics
+        if "plate" in statistics.columns:
+            own = statistics[statistics["plate"] == row["plate"]]
+        own = own.set_index("channel")
+        height, width = planes[0].shape
+        site = []
+        for c, plane in zip(channels, planes, strict=True):
+            if scaling == "plate":
+                low, high = own.loc[c, "low"], own.loc[c, "high"]
+            elif scaling == "image":
+                low, high = np.percentile(plane, [0.5, 99.9])
+            else:
+                high = 1.0 if plane.dtype.kind == "f" else np.iinfo(plane.dtype).max
+                low = 0.0
+            embeddings = []
+            starts = [
+                [round(i * (side - size) / max(n - 1, 1)) for i in range(n)]
+                for side in (height, width)
+                for n in [-(-(side - size) // size) + 1]
+            ]
+            for y in starts[0]:
+                for x in starts[1]:
+                    first = planes[0][y : y + size, x : x + size]
+                    if (first > own.loc[channels[0], "threshold"]).mean() < 0.01:
+                        continue
+                    tile = plane[y : y + size, x : x + size].astype(np.float32)
+                    tile = np.clip((tile - np.float32(low)) / np.float32(high - low), 0, 1)
+                    with torch.inference_mode():
+                        embeddings.append(model(torch.from_numpy(tile)[None, None])[0].numpy())
+            site.append(np.mean(embeddings, 0))
+        made.append(np.concatenate(site))
+    return np.stack(made)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "dtype", "scaling"),
+    [
+        (1, (96, 130), np.uint8, "dtype"),
+        (2, (130, 96), np.uint16, "plate"),
+        (3, (48, 100), np.float32, "dtype"),
+        (4, (97, 97), "12 in 16", "plate"),
+        (5, (64, 75), np.uint8, "image"),
+        (6, (48, 48), np.uint16, "dtype"),
+    ],
+)
+def test_embeddings_equal_the_plain_twin(channels, shape, dtype, scaling, weights, tmp_path):
+    csv = make_plate(tmp_path / "data", channels, shape, dtype, wells=4)
+    made = run(
+        csv, weights, tmp_path / "out", intensity_scaling=scaling, reference="all", batch_size=7
+    )
+    sites = made.sites()
+    features = tables.feature_columns(sites)
+    assert features == [f"emb_stain{c + 1}_{i:04d}" for c in range(channels) for i in range(192)]
+    expected = twin(csv, weights, scaling)
+    np.testing.assert_allclose(sites[features].to_numpy(), expected, atol=1e-5)
+    assert made.counts["ok"] == 4
+
+
+def test_results_do_not_follow_batches_and_workers(plate, weights, tmp_path):
+    once = run(plate, weights, tmp_path / "a", batch_size=64)
+    again = run(plate, weights, tmp_path / "b", batch_size=5, num_workers=2)
+    features = tables.feature_columns(once.profiles)
+    np.testing.assert_allclose(once.profiles[features], again.profiles[features], atol=1e-3)
+
+
+def test_tables_and_provenance(plate, weights, tmp_path):
+    made = run(plate, weights, tmp_path, csv=True)
+    folder = made.profiles_path.parent
+    assert made.profiles_path.name == "plate_standardize_well_features.parquet"
+    assert made.unnormalised_path.name == "plate_no_post_proc_well_features.parquet"
+    assert sorted(p.name for p in made.sites_path.iterdir() if p.suffix == ".parquet") == [
+        "p0.parquet",
+        "p1.parquet",
+    ]
+    assert folder.parent.name == f"small-{tables.sha256_file(weights)[:8]}"
+    assert made.counts == {
+        "sites": 32, "ok": 32, "empty": 0, "failed": 0, "tiles": 192,
+        "tiles_kept": made.counts["tiles_kept"], "profiles": 16, "features": 384,
+    }  # fmt: skip
+    raw = tables.read_table(made.unnormalised_path)
+    wells = profiles.aggregate(made.sites(), ["plate", "well"])
+    features = tables.feature_columns(wells)
+    np.testing.assert_allclose(raw[features], wells[features], atol=1e-6)
+    assert (raw["Metadata_sites"] == 2).all()
+    controls = made.profiles["Metadata_control_type"] == "negcon"
+    for _, part in made.profiles[controls].groupby("Metadata_Plate"):
+        np.testing.assert_allclose(part[features].mean(), 0, atol=1e-4)
+        np.testing.assert_allclose(part[features].std(ddof=0), 1, atol=1e-3)
+    for path in (made.profiles_path, made.unnormalised_path):
+        stored = tables.read_provenance(path)
+        assert stored == json.loads(path.with_suffix(".json").read_text())
+        assert stored["settings"]["weights_sha256"] == tables.sha256_file(weights)
+        assert stored["counts"]["sites"] == 32
+        assert path.with_suffix(".csv").is_file()
+    assert stored["simulated"] is False
+    assert not made.profiles["Metadata_simulated"].any()
+    statistics = tables.read_provenance(made.sites_path / "p0.parquet")["intensity_statistics"]
+    assert [row["channel"] for row in statistics] == ["stain1", "stain2"]
+
+
+def test_finished_plates_are_skipped(plate, weights, tmp_path, monkeypatch):
+    first = run(plate, weights, tmp_path)
+    (first.sites_path / "p1.parquet").unlink()
+    read = []
+    original = inference.sites.dataset.load_site
+    monkeypatch.setattr(
+        inference.sites.dataset,
+        "load_site",
+        lambda metadata, i: read.append(metadata.paths(i)[0]) or original(metadata, i),
+    )
+    again = run(plate, weights, tmp_path)
+    assert read
+    assert all("/1_" in path for path in read)
+    pd.testing.assert_frame_equal(again.profiles, first.profiles)
+    assert again.counts == first.counts
+
+
+def test_a_killed_run_leaves_whole_plates(plate, weights, tmp_path, monkeypatch):
+    original = tables.write_table
+
+    def killed(frame, path, provenance=None):
+        if path.name == "p1.parquet":
+            raise KeyboardInterrupt
+        original(frame, path, provenance)
+
+    monkeypatch.setattr(tables, "write_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(plate, weights, tmp_path)
+    monkeypatch.undo()
+    files = [p.name for p in tmp_path.rglob("*.parquet")]
+    assert files == ["p0.parquet"]
+    whole = run(plate, weights, tmp_path)
+    fresh = run(plate, weights, tmp_path / "fresh")
+    pd.testing.assert_frame_equal(whole.profiles, fresh.profiles)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"size": 64}, "size was 48, is 64"), ({"tiling": "grid"}, "tiling was 'cover', is 'grid'")],
+)
+def test_other_settings_are_never_mixed_in(options, named, plate, weights, tmp_path):
+    run(plate, weights, tmp_path)
+    with pytest.raises(ValueError, match=f"made otherwise: .*{named}.*overwrite=True"):
+        run(plate, weights, tmp_path, **options)
+    run(plate, weights, tmp_path, overwrite=True, **options)
+
+
+def test_another_site_table_is_never_mixed_in(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=8)
+    run(csv, weights, tmp_path / "out")
+    frame = pd.read_csv(csv)
+    frame["treatment"] = "other"
+    frame.to_csv(csv, index=False)
+    with pytest.raises(ValueError, match="site_table_sha256 was"):
+        run(csv, weights, tmp_path / "out")
+
+
+def test_other_normalisations_reuse_the_sites(plate, weights, tmp_path, monkeypatch):
+    run(plate, weights, tmp_path)
+    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
+    robust = run(plate, weights, tmp_path, norm_method="mad_robustize", reference="all")
+    assert robust.provenance["reference"] == "all profiles"
+    raw = run(plate, weights, tmp_path, norm_method="no_post_proc")
+    assert raw.profiles_path == raw.unnormalised_path
+    sites = run(plate, weights, tmp_path, operation="none")
+    assert sites.profiles_path.name == "plate_standardize_site_features.parquet"
+    assert len(sites.profiles) == 32
+    median = run(plate, weights, tmp_path, operation="median", norm_method="no_post_proc")
+    twin = profiles.aggregate(median.sites(), ["plate", "well"], "median")
+    features = tables.feature_columns(twin)
+    np.testing.assert_allclose(median.profiles[features], twin[features], atol=1e-6)
+
+
+def test_unit_length_before_normalisation(plate, weights, tmp_path):
+    made = run(plate, weights, tmp_path, l2norm=True, norm_method="no_post_proc")
+    features = tables.feature_columns(made.profiles)
+    np.testing.assert_allclose(np.linalg.norm(made.profiles[features], axis=1), 1, atol=1e-5)
+    assert made.profiles_path.name == "plate_l2_no_post_proc_well_features.parquet"
+    raw = tables.read_table(made.unnormalised_path)
+    assert (np.linalg.norm(raw[features], axis=1) > 1.5).all()
+
+
+def test_unreadable_sites_are_counted_or_stop(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=10)
+    (tmp_path / "data" / "0_9_0_1.tif").write_text("broken")
+    made = run(csv, weights, tmp_path / "out")
+    assert (made.counts["failed"], made.counts["ok"]) == (1, 9)
+    failed = made.sites().query("Metadata_status == 'failed'").iloc[0]
+    assert "0_9_0_1.tif: not a readable image" in failed["Metadata_error"]
+    assert made.profiles.set_index("Metadata_Well").loc["A10"].filter(like="emb").isna().all()
+    with pytest.raises(ValueError, match="0_9_0_1.tif: not a readable image"):
+        run(csv, weights, tmp_path / "strict", on_error="raise")
+
+
+def test_nothing_readable(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=2, channels=1)
+    for file in (tmp_path / "data").glob("*.tif"):
+        file.write_text("broken")
+    with pytest.raises(ValueError, match="none of the 2 sites could be read. The first: .*broken|none of the 2"):
+        run(csv, weights, tmp_path / "out")
+
+
+def test_empty_fields_are_marked(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=8, sites=2)
+    noise = np.random.default_rng(0).normal(6553, 600, (2, 96, 130)).astype(np.uint16)
+    for c in (0, 1):
+        tifffile.imwrite(tmp_path / "data" / f"0_0_1_{c}.tif", noise[c])
+    made = run(csv, weights, tmp_path / "out")
+    assert made.counts["empty"] == 1
+    raw = tables.read_table(made.unnormalised_path).set_index("Metadata_Well")
+    assert raw.loc["A01", "Metadata_sites"] == 1
+    legacy = run(csv, weights, tmp_path / "legacy", tiling="legacy")
+    assert legacy.counts["empty"] == 0
+
+
+def test_datasets_without_wells(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=8)
+    frame = pd.read_csv(csv).drop(columns=["plate", "well", "site"])
+    frame.to_csv(csv, index=False)
+    made = run(csv, weights, tmp_path / "out")
+    assert len(made.profiles) == 8
+    assert [p.name for p in made.sites_path.glob("*.parquet")] == ["part-0000.parquet"]
+
+
+def test_multi_channel_models(tmp_path):
+    config = vit.ModelConfig(arch="vit_tiny", size=48, in_chans=2)
+    checkpoints.save_model(vit.EmbeddingModel(config), tmp_path / "two.safetensors")
+    csv = make_plate(tmp_path / "data")
+    made = run(csv, tmp_path / "two.safetensors", tmp_path / "out")
+    assert made.counts["features"] == 192
+    assert "emb_all_0000" in made.profiles.columns
+    with pytest.raises(ValueError, match="embeds 2 channels together, the dataset has 1"):
+        run(csv, tmp_path / "two.safetensors", tmp_path / "one", channels=["stain1"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"tiling": "covr"}, ValueError, "tiling 'covr' is not one of cover, grid, legacy. Did"),
+        ({"norm_method": "all"}, ValueError, "norm_method 'all' is not one of standardize"),
+        ({"operation": "max"}, ValueError, "operation 'max' is not one of mean, median, none"),
+        ({"intensity_scaling": "well"}, ValueError, "intensity_scaling 'well' is not one of"),
+        ({"size": 0}, ValueError, "size is 0; it must be above 0"),
+        ({"size": "48"}, TypeError, "parameter size takes int or None, got '48'"),
+        ({"min_foreground": 2.0}, ValueError, "min_foreground is 2.0; it is a share"),
+        ({"num_workers": -1}, ValueError, "num_workers is -1; it must be 0 or more"),
+        ({"foreground_channel": "DNA"}, ValueError, "'DNA' is not a channel; it is one of stain1"),
+        (
+            {"intensity_range": [0, 1], "intensity_scaling": "plate"},
+            ValueError,
+            "intensity_range goes with the intensity scaling 'dtype', not 'plate'",
+        ),
+        ({"stride": 60}, ValueError, "stride 60 leaves gaps between tiles of 48"),
+        ({"device": "gpu7"}, ValueError, "device 'gpu7'"),
+    ],
+)
+def test_mistakes_are_named_before_any_computing(
+    options, error, message, plate, weights, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("computed"))
+    with pytest.raises(error, match=message):
+        run(plate, weights, tmp_path, **options)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_command_line(plate, weights, tmp_path, capsys):
+    inference.main(["--valset", str(plate), "--model", weights, "--outdir", str(tmp_path)])
+    printed = capsys.readouterr().out.strip()
+    assert printed.endswith("plate_standardize_well_features.parquet")
+    with pytest.raises(SystemExit, match="error: unknown valset 'HAP'. .* Did you mean HPA"):
+        inference.main(["--valset", "HAP"])
+
+
+def test_log_says_what_is_to_come(plate, weights, tmp_path):
+    made = run(plate, weights, tmp_path)
+    log = paths.log_file(made.profiles_path.parent).read_text()
+    assert "plate: 32 sites, about" in log
+    assert "min of computing" in log
+
+
+def test_notebook_declares_the_same_parameters():
+    notebook = json.loads((paths.project_root() / "notebooks" / "extract.ipynb").read_text())
+    cell = next(c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
+    declared = {}
+    exec("".join(cell["source"]), declared)
+    declared.pop("__builtins__")
+    signature = inspect.signature(inference.extract).parameters
+    assert list(declared) and set(declared) == set(signature)
+    for name, parameter in signature.items():
+        if parameter.default is not inspect.Parameter.empty:
+            assert declared[name] == parameter.default, name
