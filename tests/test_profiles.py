@@ -75,9 +75,112 @@ def test_published_names_aggregate():
     assert profiles.aggregate(frame, ["plate", "well"])["emb0"].tolist() == [2.0]
 
 
-def test_unknown_operation():
-    with pytest.raises(ValueError, match="operation 'mode' is not one of mean, median"):
-        profiles.aggregate(plates(), KEYS, "mode")
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, (KEYS, "mode"), "operation 'mode' is not one of mean, median"),
+        ({}, (["plaet"],), "no column 'plaet' in the table"),
+        ({}, ([],), "`by` names no column"),
+        (
+            {"Metadata_status": "good"},
+            (KEYS,),
+            "Metadata_status holds 'good'; .* ok, empty or fail",
+        ),
+    ],
+)
+def test_wrong_aggregation(change, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        profiles.aggregate(plates().assign(**change), *arguments)
+
+
+def test_nothing_to_aggregate():
+    with pytest.raises(ValueError, match="the table has no rows"):
+        profiles.aggregate(plates().iloc[:0])
+    with pytest.raises(ValueError, match="the table has no features"):
+        profiles.aggregate(plates().drop(columns=NAMES))
+    with pytest.raises(ValueError, match="no column well: name the columns"):
+        profiles.aggregate(plates().drop(columns="Metadata_Well"))
+
+
+def naive_aggregate(sites, keys, operation):
+    """Row by row, group by group: {key: (used, empty, failed, status, features)}."""
+    groups = {}
+    for _, row in sites.iterrows():
+        groups.setdefault(tuple(str(row[key]) for key in keys), []).append(row)
+    made = {}
+    for key, rows in groups.items():
+        failed = [r for r in rows if r["Metadata_status"] == "failed" or r[NAMES].isna().all()]
+        rest = [r for r in rows if not any(r is f for f in failed)]
+        ok = [r for r in rest if r["Metadata_status"] == "ok"]
+        used = ok or rest
+        features = [np.nan] * len(NAMES)
+        for i, name in enumerate(NAMES):
+            values = [r[name] for r in used if not np.isnan(r[name])]
+            if values:
+                features[i] = getattr(np, operation)(values)
+        status = "ok" if ok else "empty" if rest else "failed"
+        made[key] = (len(used), len(rest) - len(ok), len(failed), status, features)
+    return made
+
+
+@pytest.mark.parametrize("operation", ["mean", "median"])
+@pytest.mark.parametrize("seed", range(4))
+def test_aggregation_of_gappy_tables_equals_the_loop(seed, operation):
+    rng = np.random.default_rng(seed)
+    sites = plates(seed, plates=3, wells=8, sites=4)
+    sites["Metadata_status"] = rng.choice(["ok", "empty", "failed"], len(sites), p=[0.4, 0.3, 0.3])
+    sites.loc[sites["Metadata_status"] == "failed", NAMES] = np.nan
+    sites[NAMES] = sites[NAMES].mask(rng.random((len(sites), len(NAMES))) < 0.2)
+    sites.loc[rng.choice(len(sites), 6, replace=False), NAMES] = np.nan
+    sites.loc[sites["Metadata_Well"] == "A03", "Metadata_Well"] = None
+    # Rows in no order, under an index that repeats.
+    sites = sites.sample(frac=1, random_state=seed)
+    sites.index = rng.integers(0, 5, len(sites))
+    keys = ["Metadata_Batch", "Metadata_Plate", "Metadata_Well"]
+    wells = profiles.aggregate(sites, operation=operation)
+    expected = naive_aggregate(sites, keys, operation)
+    assert len(wells) == len(expected) == 24
+    assert [tuple(map(str, row)) for row in wells[keys].to_numpy()] == list(expected)
+    for (_, row), (used, empty, failed, status, features) in zip(
+        wells.iterrows(), expected.values(), strict=True
+    ):
+        assert row["Metadata_sites"] == used
+        assert (row["Metadata_sites_empty"], row["Metadata_sites_failed"]) == (empty, failed)
+        assert row["Metadata_status"] == status
+        np.testing.assert_allclose(row[NAMES].to_numpy(float), features, rtol=1e-6)
+
+
+def test_what_varies_in_one_group_leaves():
+    frame = pd.DataFrame(
+        {
+            "plate": ["p", "p", "q", "q"],
+            "well": ["a", "a", "a", "a"],
+            "dose": [1.0, 1.0, np.nan, np.nan],
+            "gap": [1.0, np.nan, 2.0, 2.0],
+            "files": [["x"], ["x"], ["y"], ["y"]],
+            "images": [["x"], ["z"], ["y"], ["y"]],
+            "emb0": [1.0, 3.0, 5.0, 6.0],
+        }
+    )
+    made = profiles.aggregate(frame)
+    assert made.columns.tolist() == ["plate", "well", "dose", "files", "Metadata_sites", "emb0"]
+    assert made["emb0"].tolist() == [2.0, 5.5]
+
+
+def test_single_precision_stays_and_sums_in_double():
+    frame = pd.DataFrame({"well": ["a"] * 30001, "emb0": np.float32(0.1)})
+    made = profiles.aggregate(frame)
+    assert made["emb0"].dtype == np.float32
+    assert made["emb0"][0] == np.float32(0.1)
+
+
+def test_columns_beyond_one_step(monkeypatch):
+    from unidino import profiles as module
+
+    sites = plates(sites=3)
+    whole = profiles.aggregate(sites)
+    monkeypatch.setattr(module, "_STEP", 2)
+    pd.testing.assert_frame_equal(profiles.aggregate(sites), whole)
 
 
 def scaled(values, reference, method):
@@ -146,9 +249,9 @@ def test_too_few_controls_stop_with_the_remedy():
     plate = wells["Metadata_Plate"] == "p1"
     wells.loc[plate & (wells["Metadata_Well"] > "A02"), "Metadata_control_type"] = None
     with pytest.raises(
-        ValueError, match=r"1 plates have fewer than 4 .*p1 \(3\)\. .*reference='all'"
+        ValueError, match=r"1 of 3 plates have fewer than 4 .*: b1 p1 \(3\)\. .*reference='all'"
     ):
-        profiles.normalise(wells, by=["plate"])
+        profiles.normalise(wells)
 
 
 def test_unreadable_controls_do_not_count():
@@ -173,7 +276,7 @@ def test_no_spread_never_becomes_a_huge_number(method, spread):
     assert made.dropped_features == [NAMES[2]]
     assert NAMES[2] not in made.profiles.columns
     assert np.abs(made.profiles[tables.feature_columns(made.profiles)].to_numpy()).max() < 100
-    assert "1 of 5 features have no spread" in made.warnings[-1]
+    assert "1 of 5 features have no spread " in made.warnings[-1]
 
 
 def test_missing_profiles_stay_and_leave_the_fit_alone():
@@ -214,6 +317,137 @@ def test_nothing_is_done_without_post_processing():
     assert profiles.normalise(wells, "no_post_proc").profiles is wells
 
 
+def test_the_plate_is_source_batch_and_plate():
+    wells = plates(plates=4, controls=20)
+    wells["Metadata_Plate"] = "same"
+    wells["Metadata_Source"] = np.repeat(["s1", "s1", "s2", "s2"], 24)
+    made = profiles.normalise(wells).profiles
+    for start in range(0, len(wells), 24):
+        part = wells.iloc[start : start + 24]
+        alone = profiles.normalise(part, by=[]).profiles
+        np.testing.assert_allclose(made[NAMES].iloc[start : start + 24], alone[NAMES], rtol=1e-6)
+
+
+def test_one_set_without_plates():
+    wells = plates(controls=20)
+    images = wells.drop(columns=["Metadata_Plate", "Metadata_Well"])
+    made = profiles.normalise(images).profiles
+    np.testing.assert_array_equal(made[NAMES], profiles.normalise(wells, by=[]).profiles[NAMES])
+
+
+def test_reference_queries_take_bare_and_prefixed_names():
+    wells = plates(controls=20)
+    expected = profiles.normalise(wells, reference="Metadata_Well < 'A09'").profiles
+    for query in ("well < 'A09'", "Well < 'A09'", "emb_DNA_0000 > -99 and well < 'A09'"):
+        made = profiles.normalise(wells, reference=query)
+        pd.testing.assert_frame_equal(made.profiles, expected)
+        assert made.reference_used == f"profiles where {query}"
+
+
+def test_half_equal_values_have_no_mad_to_divide_by():
+    """Four of six controls nearly equal: a spread above zero, yet none to rest on."""
+    wells = plates(plates=2, wells=30, controls=6)
+    rows = (wells["Metadata_Plate"] == "p1") & (wells["Metadata_control_type"] == "negcon")
+    spread = np.r_[[0.0, 1e-3, -1e-3, 2e-3], [8.0, -9.0]]
+    wells.loc[rows, NAMES[0]] = (wells[NAMES[0]].mean() + spread).astype(np.float32)
+    made = profiles.normalise(wells, "mad_robustize")
+    assert made.dropped_features == [NAMES[0]]
+
+
+def test_a_spread_far_below_the_treatments_is_dropped():
+    """Controls of noise about zero: any ratio to their own magnitude looks fine."""
+    wells = plates(plates=1, wells=40, controls=20)
+    noise = np.random.default_rng(0).normal(scale=1e-20, size=20)
+    wells[NAMES[1]] = np.r_[noise, np.linspace(0.5, 1, 20)]
+    made = profiles.normalise(wells)
+    assert made.dropped_features == [NAMES[1]]
+
+
+def test_features_missing_here_and_there():
+    wells = plates(controls=20)
+    wells.loc[3, NAMES[0]] = np.inf
+    wells.loc[23, NAMES[1]] = np.nan
+    wells[NAMES[4]] = np.nan
+    made = profiles.normalise(wells)
+    assert made.dropped_features == [NAMES[4]]
+    values = made.profiles[NAMES[:4]].to_numpy()
+    assert np.argwhere(np.isnan(values)).tolist() == [[3, 0], [23, 1]]
+    # Row 3 is a control: it stays out of the fit with all its features.
+    rest = profiles.normalise(wells.drop(index=[3, 23])).profiles[NAMES[:4]].to_numpy()
+    np.testing.assert_allclose(np.delete(values, [3, 23], 0), rest, rtol=1e-5, atol=1e-6)
+    whitened = profiles.normalise(plates(plates=1, controls=20).mask(wells.isna()), "spherize")
+    assert whitened.profiles.loc[23, NAMES[:4]].isna().all()
+
+
+def test_gaps_that_leave_no_reference_are_named():
+    wells = plates(controls=8)
+    wells.loc[wells["Metadata_Well"] < "A06", NAMES[2]] = np.nan
+    with pytest.raises(ValueError, match=r"1 features are .* \(emb_DNA_0002 in 18 of 24\)"):
+        profiles.normalise(wells)
+
+
+def test_a_plate_that_could_not_be_read_does_not_stop_the_others():
+    wells = plates(controls=20)
+    wells.loc[wells["Metadata_Plate"] == "p1", NAMES] = np.nan
+    made = profiles.normalise(wells)
+    assert made.warnings == ["1 of 3 plates have no readable profile and stay missing: b1 p1."]
+    assert made.profiles[NAMES].isna().all(axis=1).sum() == 24
+    wells[NAMES] = np.nan
+    with pytest.raises(ValueError, match="no profile has a single readable feature"):
+        profiles.normalise(wells)
+
+
+def test_features_of_text():
+    wells = plates().assign(emb_DNA_0002="high")
+    with pytest.raises(ValueError, match="1 feature columns hold text, the first is emb_DNA_0002"):
+        profiles.normalise(wells)
+
+
+def test_dependent_features_are_not_whitened():
+    """Rounding alone sets them apart, and whitening would make it as large as the rest."""
+    wells = plates(plates=2, wells=60, controls=40)
+    wells[NAMES[3]] = (wells[NAMES[1]] * 2 - wells[NAMES[0]]).astype(np.float32)
+    made = profiles.normalise(wells, "spherize")
+    assert len(made.dropped_features) == 1
+    assert set(made.dropped_features) < {NAMES[0], NAMES[1], NAMES[3]}
+    assert np.abs(made.profiles[tables.feature_columns(made.profiles)].to_numpy()).max() < 10
+
+
+def test_whitening_does_not_blow_up_what_controls_share():
+    wells = plates(plates=2, wells=60, controls=40)
+    controls = (wells["Metadata_control_type"] == "negcon").to_numpy()
+    noise = np.random.default_rng(0).normal(size=120) * np.where(controls, 0.01, 100)
+    wells[NAMES[3]] = wells[NAMES[1]] + noise * wells[NAMES[1]].std()
+    with pytest.raises(ValueError, match="along some direction the reference varies less than"):
+        profiles.normalise(wells, "spherize")
+
+
+def test_too_few_of_all_profiles():
+    with pytest.raises(
+        ValueError, match=r"all profiles\): the set \(3\)\. Normalise more profiles"
+    ):
+        profiles.normalise(plates().iloc[:3], reference="all", by=[])
+
+
+def test_the_reference_is_checked_before_any_image():
+    wells = plates(controls=3).drop(columns=NAMES)
+    bare = wells.rename(columns=lambda name: name.removeprefix("Metadata_").lower())
+    for table in (wells, bare):
+        with pytest.raises(ValueError, match=r"3 of 3 plates .* b0 p0 \(3\), b1 p1 \(3\)"):
+            profiles.check_reference(table)
+        assert profiles.check_reference(table, reference="all") == []
+        assert profiles.check_reference(table, "no_post_proc") == []
+        assert "the fewest: 9" in profiles.check_reference(table, "spherize")[0]
+
+
+def test_input_stays_as_it_is():
+    wells = plates(controls=20).assign(**{NAMES[0]: 1.0})
+    before = wells.copy()
+    profiles.normalise(wells)
+    profiles.aggregate(wells)
+    pd.testing.assert_frame_equal(wells, before)
+
+
 def test_consensus_counts_replicates():
     wells = profiles.aggregate(plates(), KEYS)
     made = profiles.consensus(wells, ["well"], "mean")
@@ -241,11 +475,32 @@ def test_tvn_equals_the_formulas():
         np.testing.assert_allclose(made[here], x[here] @ source @ target, rtol=1e-6, atol=1e-8)
 
 
-def test_tvn_needs_controls_and_features():
-    wells = plates()
-    controls = (wells["Metadata_Batch"] == "b0") & (wells["Metadata_control_type"] == "negcon")
-    with pytest.raises(ValueError, match="b1 of batch has fewer than two controls"):
-        profiles.tvn(wells, controls)
-    wells.loc[3, NAMES] = np.nan
-    with pytest.raises(ValueError, match="1 profiles have missing features"):
-        profiles.tvn(wells, controls)
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"controls": "Metadata_Batch == 'b0'"}, r"1 of 2 .* than 4 controls \(batch: b1 \(0"),
+        ({}, {"controls": [True, False]}, r"shape \(2,\) .* one boolean for each of the 72"),
+        ({}, {"controls": [1] * 72}, "type int64; expected one boolean"),
+        ({}, {"batch": "week"}, "no column 'week'"),
+        ({}, {"regularisation": 0}, "regularisation is 0; it must be above 0"),
+        ({"emb_DNA_0001": np.nan}, {}, "72 profiles have missing .* the first is row 0"),
+        ({"Metadata_Batch": None}, {}, "72 profiles have no batch, the first is row 0"),
+        ({"Metadata_control_type": None}, {}, "names no negative controls"),
+    ],
+)
+def test_tvn_names_what_is_wrong(change, options, message):
+    with pytest.raises(ValueError, match=message):
+        profiles.tvn(plates().assign(**change), **options)
+    with pytest.raises(ValueError, match="tvn: the table has no features"):
+        profiles.tvn(plates().drop(columns=NAMES))
+
+
+def test_tvn_finds_the_controls_and_leaves_its_input():
+    wells = plates(plates=4, controls=9)
+    before = wells.copy()
+    controls = (wells["Metadata_control_type"] == "negcon").to_numpy()
+    made = profiles.tvn(wells)
+    pd.testing.assert_frame_equal(made, profiles.tvn(wells, controls))
+    pd.testing.assert_frame_equal(made, profiles.tvn(wells, "control_type == 'negcon'"))
+    pd.testing.assert_frame_equal(wells, before)
+    assert list(made.columns) == list(wells.columns)

@@ -1,338 +1,204 @@
-"""From site embeddings to profiles: aggregation, normalisation, TVN, consensus."""
-
-from dataclasses import dataclass, field
+"""From site embeddings to profiles: aggregation, consensus, and the names of what follows them."""
 
 import numpy as np
 import pandas as pd
 
 from . import tables
+from .normalisation import (
+    NORM_METHODS,
+    PLATE_KEY,
+    Normalised,
+    check_reference,
+    key_columns,
+    normalise,
+)
+from .tvn import tvn
 
-NORM_METHODS = ("standardize", "mad_robustize", "robustize", "spherize", "no_post_proc")
+__all__ = [
+    "NORM_METHODS",
+    "OPERATIONS",
+    "Normalised",
+    "aggregate",
+    "check_reference",
+    "consensus",
+    "normalise",
+    "tvn",
+]
+
 OPERATIONS = ("mean", "median")
 
-LEAST_REFERENCE = 4
-"""Reference wells on a plate below which its spread cannot be estimated at all."""
+STATUSES = ("ok", "empty", "failed")
+"""What can become of a site, the best first."""
 
-FEW_REFERENCE = 16
-"""Reference wells below which a standard deviation is uncertain by more than a sixth."""
-
-# A spread below this share of a feature's magnitude is rounding of float32, not biology.
-_SPREAD_FLOOR = 1e-5
+# Columns of one step: wide enough to be quick, narrow enough that a large table is not copied.
+_STEP = 256
 
 
-def aggregate(sites, by, operation="mean"):
+def aggregate(sites, by=None, operation="mean"):
     """One profile a group: the mean or median of its sites' features.
 
-    Sites with ``Metadata_status`` failed are left out; those without foreground ("empty") count
-    only where a group has nothing else. A group whose every site failed keeps its row, features
-    missing.
+    Sites with ``Metadata_status`` failed are left out, and so are sites of which every feature is
+    missing; those without foreground ("empty") count only where a group has nothing else. A group
+    of which nothing could be read keeps its row, features missing. A feature that some of the
+    sites lack is averaged over the others.
 
     Parameters
     ----------
     sites : pd.DataFrame
-        Metadata columns and features.
-    by : list of str
-        Columns that name a group, bare or with ``Metadata_``.
+        Metadata columns and features, one row a site.
+    by : list of str, optional
+        Columns that name a group, bare or with ``Metadata_``; source, batch, plate and well by
+        default, as far as there are.
     operation : {"mean", "median"}
 
     Returns
     -------
     pd.DataFrame
         One row a group, in the order of their first sites: metadata that is constant within every
-        group, ``Metadata_sites`` (how many were averaged), features.
+        group, ``Metadata_sites`` (how many were averaged), features in the precision they came in.
+        Where there is a ``Metadata_status``, that of a group is the best of its sites', and
+        ``Metadata_sites_empty`` and ``Metadata_sites_failed`` count the others.
 
     Raises
     ------
     ValueError
-        Another operation, or a column that does not exist.
+        Another operation or status, a column that does not exist, a table without rows or features.
     """
-    if operation not in OPERATIONS:
-        raise ValueError(f"operation {operation!r} is not one of {', '.join(OPERATIONS)}.")
-    keys = [tables.find_column(sites, name) for name in by]
-    features = tables.feature_columns(sites)
-    group = sites.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
-    count = group.max() + 1 if len(group) else 0
-    usable = np.ones(len(sites), bool)
-    if "Metadata_status" in sites.columns:
-        status = sites["Metadata_status"].to_numpy()
-        ok = status == "ok"
-        has_ok = np.bincount(group[ok], minlength=count) > 0
-        usable = ok | ((status == "empty") & ~has_ok[group])
-    values = sites.loc[usable, features].groupby(group[usable]).agg(operation)
-    values = values.reindex(range(count)).reset_index(drop=True)
-    described = _constant_metadata(sites[tables.metadata_columns(sites)], group, keys)
-    described["Metadata_sites"] = np.bincount(group[usable], minlength=count)
-    return pd.concat([described, values], axis=1)
-
-
-def _constant_metadata(metadata, group, keys):
-    """First value of each column in each group; columns that vary within a group are left out."""
-    grouped = metadata.groupby(group, sort=True)
-    first = grouped.nth(0)
-    first.index = group[first.index.map(metadata.index.get_loc)] if len(first) else first.index
-    first = first.sort_index()
-    varies = [
-        column
-        for column in metadata.columns
-        if column not in keys and (grouped[column].nunique(dropna=False) > 1).any()
-    ]
-    return first.drop(columns=varies).reset_index(drop=True)
-
-
-@dataclass
-class Normalised:
-    """Normalised profiles and how they came about.
-
-    Attributes
-    ----------
-    profiles : pd.DataFrame
-    reference_used : str
-        What the fit rests on, in words.
-    dropped_features : list of str
-        Features without spread on at least one plate.
-    warnings : list of str
-    """
-
-    profiles: pd.DataFrame
-    reference_used: str
-    dropped_features: list = field(default_factory=list)
-    warnings: list = field(default_factory=list)
-
-
-def _reference_rows(profiles, reference):
-    """(rows that the fit rests on, in words)."""
-    if reference == "all":
-        return np.ones(len(profiles), bool), "all profiles"
-    if reference == "negcon":
-        try:
-            kinds = profiles[tables.find_column(profiles, "control_type")]
-        except ValueError:
-            kinds = pd.Series(None, profiles.index, dtype=object)
-        rows = (kinds == "negcon").to_numpy()
-        if not rows.any():
-            return np.ones(len(profiles), bool), "all profiles (the dataset names no controls)"
-        return rows, "negative controls"
-    try:
-        chosen = profiles.query(reference).index
-    except Exception as error:  # a query is an expression: it can fail in any way
-        raise ValueError(
-            f"reference {reference!r} is neither negcon, all nor a query on the profiles ({error})."
-        ) from None
-    rows = profiles.index.isin(chosen)
-    if not rows.any():
-        raise ValueError(f"reference {reference!r} matches no profile.")
-    return rows, f"profiles where {reference}"
-
-
-def _spread(values, method):
-    """Spread of each feature as the method measures it, and its magnitude."""
-    if method == "standardize":
-        spread = values.std(0)
-    elif method == "mad_robustize":
-        spread = np.median(np.abs(values - np.median(values, 0)), 0)
-    else:
-        spread = np.subtract(*np.percentile(values, [75, 25], axis=0))
-    return spread, np.abs(values).max(0)
-
-
-def normalise(profiles, norm_method="standardize", reference="negcon", *, by=()):
-    """Normalise features against reference profiles, plate by plate; pycytominer does the sums.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        One row a well (or site, or image).
-    norm_method : {"standardize", "mad_robustize", "robustize", "spherize", "no_post_proc"}
-        Mean and standard deviation; median and MAD; median and interquartile range; whitening;
-        nothing. spherize is fitted once, over all plates.
-    reference : str
-        "negcon", "all" (as the release), or a pandas query.
-    by : list of str
-        Columns that name a plate; empty for one normalisation over the set.
-
-    Returns
-    -------
-    Normalised
-        Profiles with missing features are kept, and left out of every fit.
-
-    Raises
-    ------
-    ValueError
-        Fewer than 4 reference profiles on a plate, for spherize no more than there are features;
-        a reference that matches nothing.
-    """
-    if norm_method not in NORM_METHODS:
-        raise ValueError(f"norm_method {norm_method!r} is not one of {', '.join(NORM_METHODS)}.")
-    if norm_method == "no_post_proc":
-        return Normalised(profiles, "none")
-    profiles = profiles.reset_index(drop=True)
-    features = tables.feature_columns(profiles)
-    if not features:
-        raise ValueError("the table has no features: no column is named emb…, Cells_, Nuclei_ …")
-    complete = np.isfinite(profiles[features].to_numpy(float)).all(1)
-    rows, words = _reference_rows(profiles, reference)
-    rows = rows & complete
-    keys = [tables.find_column(profiles, name) for name in by]
-    if norm_method == "spherize" or not keys:
-        groups = {(): np.arange(len(profiles))}
-    else:
-        groups = profiles.groupby(keys, sort=False, dropna=False).indices
-    warnings = _check_reference(groups, rows, words, reference)
-    values = profiles[features].to_numpy(float)
-    flat = np.zeros(len(features), bool)
-    if norm_method != "spherize":
-        for members in groups.values():
-            spread, magnitude = _spread(values[members[rows[members]]], norm_method)
-            flat |= ~(spread > _SPREAD_FLOOR * magnitude)
-    else:
-        spread, magnitude = _spread(values[rows], "standardize")
-        flat = ~(spread > _SPREAD_FLOOR * magnitude)
-    dropped = [name for name, is_flat in zip(features, flat, strict=True) if is_flat]
-    kept = [name for name, is_flat in zip(features, flat, strict=True) if not is_flat]
-    if not kept:
-        raise ValueError(
-            f"no feature varies among the reference ({words}): are the images constant, or the "
-            "reference wells copies of each other?"
-        )
-    if norm_method == "spherize" and rows.sum() <= len(kept):
-        raise ValueError(
-            f"spherize needs more reference profiles ({words}: {int(rows.sum())}) than features "
-            f"({len(kept)}); with fewer, everything else looks active. Use reference='all', or "
-            "norm_method='standardize'."
-        )
-    if dropped:
-        warnings.append(
-            f"{len(dropped)} of {len(features)} features have no spread among the reference and "
-            "are dropped."
-        )
-    normalised = np.full((len(profiles), len(kept)), np.nan)
-    for members in groups.values():
-        fit = members[complete[members]]
-        normalised[fit] = _pycytominer(values[np.ix_(fit, ~flat)], rows[fit], norm_method)
-    table = pd.DataFrame(normalised.astype(np.float32), columns=kept)
-    metadata = profiles[tables.metadata_columns(profiles)]
-    return Normalised(pd.concat([metadata, table], axis=1), words, dropped, warnings)
-
-
-def _check_reference(groups, rows, words, reference):
-    """Warnings on few reference profiles; stops on too few."""
-    counts = {key: int(rows[members].sum()) for key, members in groups.items()}
-    names = {key: " ".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in counts}
-    lacking = [key for key, count in counts.items() if count < LEAST_REFERENCE]
-    if lacking:
-        shown = ", ".join(f"{names[key] or 'the set'} ({counts[key]})" for key in lacking[:5])
-        remedy = (
-            "Name more controls (control_type, controls), use reference='all'"
-            if reference != "all"
-            else "Normalise plates with more profiles"
-        )
-        raise ValueError(
-            f"{len(lacking)} plates have fewer than {LEAST_REFERENCE} readable reference profiles "
-            f"({words}): {shown}. {remedy}, or norm_method='no_post_proc'."
-        )
-    few = [count for count in counts.values() if count < FEW_REFERENCE]
-    if not few:
-        return []
-    return [
-        f"{len(few)} of {len(counts)} plates have fewer than {FEW_REFERENCE} reference profiles "
-        f"({words}; the fewest: {min(few)}), so the spread of a feature is uncertain by about "
-        f"{1 / np.sqrt(2 * (min(few) - 1)):.0%}."
-    ]
-
-
-def _pycytominer(values, reference, method):
-    """Features of one plate through pycytominer's normalisation."""
-    import pycytominer
-
-    names = [f"f{i}" for i in range(values.shape[1])]
-    frame = pd.DataFrame(values, columns=names)
-    frame.insert(0, "Metadata_reference", reference)
-    # Zero-spread features are gone already, so the epsilon that guards the MAD is not needed.
-    made = pycytominer.normalize(
-        frame,
-        features=names,
-        meta_features=["Metadata_reference"],
-        samples="Metadata_reference",
-        method=method,
-        mad_robustize_epsilon=0.0,
-        spherize_method="ZCA-cor",
-    )
-    return made[names].to_numpy(float)
+    if by is None:
+        by = key_columns(sites, (*PLATE_KEY, "well"))
+        if not key_columns(sites, ["well"]):
+            raise ValueError("the table has no column well: name the columns of a group with `by`.")
+    return _aggregate(sites, by, operation, "Metadata_sites")
 
 
 def consensus(profiles, by, operation="median"):
-    """One profile a treatment: the mean or median of its replicates; see `aggregate`."""
-    made = aggregate(profiles.drop(columns="Metadata_sites", errors="ignore"), by, operation)
-    return made.rename(columns={"Metadata_sites": "Metadata_replicates"})
-
-
-def _root(covariance, power):
-    """Symmetric matrix power by its eigenvectors."""
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(eigenvalues, np.finfo(float).tiny) ** power) @ vectors.T
-
-
-def tvn(profiles, controls, batch="batch", regularisation=1.0):
-    """Typical variation normalisation: whiten on the controls, then align the batches' controls.
+    """One profile a treatment: the mean or median of its replicates.
 
     Parameters
     ----------
     profiles : pd.DataFrame
-    controls : array of bool
-        Rows of the negative controls.
-    batch : str
-        Column whose batches are aligned (CORAL), bare or with ``Metadata_``.
-    regularisation : float
-        Added to the variances before whitening, and to covariances before their roots.
+        One row a well.
+    by : list of str
+        Columns that name a treatment, such as compound and concentration.
+    operation : {"mean", "median"}
 
     Returns
     -------
     pd.DataFrame
-        The same rows and columns.
+        As of `aggregate`, counting ``Metadata_replicates`` in the place of sites.
 
     Raises
     ------
     ValueError
-        Fewer than two controls in a batch; missing features.
-
-    Source: Ando, McLean and Berndl 2017 (doi 10.1101/161422); Sun and Saenko 2016 (Deep CORAL,
-    arXiv:1607.01719); regulariser 1.0 and the order of steps as the released uniDINO code.
+        As `aggregate`.
     """
-    features = tables.feature_columns(profiles)
-    values = profiles[features].to_numpy(float)
-    if not np.isfinite(values).all():
-        lost = int((~np.isfinite(values)).any(1).sum())
-        raise ValueError(f"tvn: {lost} profiles have missing features; remove them first.")
-    controls = np.asarray(controls, bool)
-    batches = profiles[tables.find_column(profiles, batch)].to_numpy()
-    counts = pd.Series(controls).groupby(batches).sum()
-    if (counts < 2).any():
+    counted = [c for c in profiles.columns if str(c).startswith("Metadata_sites")]
+    return _aggregate(profiles.drop(columns=counted), by, operation, "Metadata_replicates")
+
+
+def _aggregate(frame, by, operation, counted):
+    """`aggregate`, the counts in columns that begin with `counted`."""
+    if operation not in OPERATIONS:
+        raise ValueError(f"operation {operation!r} is not one of {', '.join(OPERATIONS)}.")
+    by = [by] if isinstance(by, str) else list(by)
+    if not by:
+        raise ValueError("`by` names no column: what is a group?")
+    keys = [tables.find_column(frame, name) for name in by]
+    features = tables.feature_columns(frame)
+    if not features:
+        raise ValueError("the table has no features: no column is named emb…, Cells_, Nuclei_ …")
+    if not len(frame):
+        raise ValueError("the table has no rows; there is nothing to aggregate.")
+    group = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    count = group.max() + 1
+    usable, summary = _usable(frame, features, group, count, counted)
+    metadata = [c for c in tables.metadata_columns(frame) if c not in summary]
+    described = _constant(frame[metadata], group, keys)
+    values = _reduce(frame, features, usable, group, count, operation)
+    return pd.concat([described.assign(**summary), values], axis=1)
+
+
+def _usable(frame, features, group, count, counted):
+    """(rows that count, columns that say how many did and why others did not)."""
+    read = ~_all_missing(frame, features)
+    if "Metadata_status" not in frame.columns:
+        return read, {counted: np.bincount(group[read], minlength=count)}
+    status = frame["Metadata_status"].to_numpy(object)
+    unknown = set(status) - set(STATUSES)
+    if unknown:
         raise ValueError(
-            f"tvn: {', '.join(map(str, counts[counts < 2].index[:5]))} of {batch} has fewer than "
-            "two controls; every batch needs some to be aligned by."
+            f"Metadata_status holds {sorted(map(str, unknown))[0]!r}; a site's status is "
+            f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}."
         )
-    centred = values - values[controls].mean(0)
-    whitened = centred @ _whitening(centred[controls], regularisation)
-    colour = _root(_second_moment(whitened[controls], regularisation), 0.5)
-    for name in counts.index:
-        here = batches == name
-        own = _second_moment(whitened[here & controls], regularisation)
-        whitened[here] = whitened[here] @ _root(own, -0.5) @ colour
-    return pd.concat(
-        [
-            profiles.drop(columns=features),
-            pd.DataFrame(whitened, columns=features, index=profiles.index),
-        ],
-        axis=1,
-    )[list(profiles.columns)]
+    failed = (status == "failed") | ~read
+    empty = (status == "empty") & ~failed
+    ok = ~failed & ~empty
+    has_ok = np.bincount(group[ok], minlength=count) > 0
+    usable = ok | (empty & ~has_ok[group])
+    used = np.bincount(group[usable], minlength=count)
+    return usable, {
+        "Metadata_status": np.where(has_ok, "ok", np.where(used > 0, "empty", "failed")),
+        counted: used,
+        f"{counted}_empty": np.bincount(group[empty], minlength=count),
+        f"{counted}_failed": np.bincount(group[failed], minlength=count),
+    }
 
 
-def _second_moment(values, regularisation):
-    """Mean outer product about the pooled centre, so that a batch's shift counts as its spread."""
-    return values.T @ values / len(values) + regularisation * np.eye(values.shape[1])
+def _all_missing(frame, features):
+    """Rows without a single feature."""
+    missing = frame[features[0]].isna().to_numpy(copy=True)
+    # Looked at closely only where the first feature is missing: the table may be large.
+    missing[missing] = frame.loc[missing, features].isna().all(axis=1)
+    return missing
 
 
-def _whitening(centred, regularisation):
-    """PCA whitening of the controls, variances regularised."""
-    eigenvalues, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    return vectors / np.sqrt(np.maximum(eigenvalues, 0) + regularisation)
+def _constant(metadata, group, keys):
+    """First value of each column in each group; columns that vary within a group are left out."""
+    first = np.unique(group, return_index=True)[1]
+    constant = []
+    for column in metadata.columns:
+        codes = pd.factorize(metadata[column].map(_hashable))[0]
+        # A missing value is -1, a value like any other here.
+        if column in keys or (codes == codes[first[group]]).all():
+            constant.append(column)
+    return metadata[constant].iloc[first].reset_index(drop=True)
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _reduce(frame, features, usable, group, count, operation):
+    """Features of each group, missing where it has no usable row."""
+    group = group[usable]
+    order = np.argsort(group, kind="stable")
+    present, starts = np.unique(group[order], return_index=True)
+    rows = np.flatnonzero(usable)[order]
+    parts = []
+    for start in range(0, len(features), _STEP):
+        names = features[start : start + _STEP]
+        block = frame[names]
+        kind = np.result_type(*block.dtypes)
+        values = block.to_numpy(float)[rows]
+        if not len(present):
+            reduced = values
+        elif operation == "mean":
+            reduced = _mean(values, starts)
+        else:
+            reduced = pd.DataFrame(values).groupby(group[order]).median().to_numpy()
+        made = np.full((count, len(names)), np.nan, np.float32 if kind == np.float32 else float)
+        made[present] = reduced
+        parts.append(pd.DataFrame(made, columns=names))
+    return pd.concat(parts, axis=1)
+
+
+def _mean(values, starts):
+    """Means of runs of rows, over what is not missing."""
+    missing = np.isnan(values)
+    if missing.any():
+        counts = np.add.reduceat(~missing, starts, dtype=float)
+        values = np.where(missing, 0, values)
+    else:
+        counts = np.diff(np.append(starts, len(values)))[:, None]
+    sums = np.add.reduceat(values, starts)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
