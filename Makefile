@@ -1,0 +1,144 @@
+# The pipeline: each page of the book is a rule whose recipe is the papermill command that a person
+# would type. `make` alone prints the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+VALSET ?= example_data
+ARGS ?=
+
+PY := $(VENV)/bin/python
+# By contents, not by file times. The place counts, too: an environment does not survive a move.
+INSTALLED := $(VENV)/installed-$(shell { cat pyproject.toml constraints.txt; pwd; } | cksum | tr ' ' '-')
+
+# The committed pages show simulated data. With UNIDINO_DATA set, pages, their tables and the book
+# go to a folder of their own, and extraction goes on from the plates it has finished.
+ifdef UNIDINO_DATA
+ROOTNAME := $(shell cd "$$UNIDINO_DATA" && basename "$$PWD" | tr -c 'A-Za-z0-9\n' _ && pwd | cksum)
+BOOK := _build/pages/$(word 1,$(ROOTNAME))-$(word 2,$(ROOTNAME))
+RESULTS := $(BOOK)/book/results
+HTML := $(BOOK)/_build/html
+UNIDINO_OUTDIR ?= $(CURDIR)/data/embeddings/$(notdir $(BOOK))
+export UNIDINO_OUTDIR
+AFRESH := 1
+else
+RESULTS := book/results
+HTML := _build/html
+endif
+PAGE = $(PY) book/page.py$(if $(AFRESH), --force)
+SPHINX := --keep-going -q
+
+# Checks look at the committed pages and at no one's own data.
+COMMITTED := env -u UNIDINO_DATA -u UNIDINO_OUTDIR -u UNIDINO_RESULTS
+
+.DEFAULT_GOAL := help
+.PHONY: always help book pages html test lint unit check strict extract lab clean install simulated
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PYTHON=python3.12    the interpreter to install with (3.11 or newer)"
+	@echo "  JOBS=2               pages and tests at a time"
+	@echo "  UNIDINO_DATA=FOLDER  the real data sets; without it, absent ones are simulated"
+
+book: ## install, simulate what is missing, run every page afresh, render the book
+	@$(MAKE) --no-print-directory pages AFRESH=1
+	@$(MAKE) --no-print-directory html
+
+pages: $(INSTALLED) simulated ## run the pages whose notebook, module, parameters or inputs changed
+	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(PAGES)
+
+html: $(INSTALLED) ## render the pages as they are: _build/html/index.html
+ifdef UNIDINO_DATA
+	$(PY) book/stage.py $(BOOK)
+	$(PY) $(VENV)/bin/jupyter-book build $(BOOK) $(SPHINX)
+else
+	$(PY) $(VENV)/bin/jupyter-book build . -W -n $(SPHINX)
+endif
+	@echo "The book is $(CURDIR)/$(HTML)/index.html"
+
+test: $(INSTALLED) ## lint, book without warnings, unit tests, pages against what they committed
+	@failed=; for step in lint strict unit check; do \
+	  echo "== make $$step"; \
+	  $(MAKE) --no-print-directory $$step || failed="$$failed $$step"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "make test: failed in:$$failed"; exit 1; fi; \
+	echo "make test: all passed"
+
+lint: $(INSTALLED)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+unit: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(COMMITTED) $(PY) -m pytest -n $(JOBS) --dist loadscope
+
+check: $(INSTALLED)
+	$(COMMITTED) $(PY) -m unidino.simulate
+	$(COMMITTED) $(PY) book/check.py --jobs $(JOBS)
+
+strict: $(INSTALLED)
+	@folder=$$(mktemp -d) && \
+	$(PY) $(VENV)/bin/jupyter-book build . --path-output "$$folder" -W -n $(SPHINX); \
+	status=$$?; rm -rf "$$folder"; exit $$status
+
+extract: $(INSTALLED) ## profiles of VALSET (a data set or a CSV); more parameters: ARGS='-p model …'
+	@mkdir -p _build/extract
+	$(PY) -m papermill notebooks/extract.ipynb "_build/extract/$(notdir $(basename $(VALSET))).ipynb" \
+	  -k python3 -p valset "$(VALSET)" $(ARGS)
+
+lab: $(INSTALLED) ## open JupyterLab
+	$(PY) -m jupyterlab
+
+clean: ## remove the rendered book and the simulated data; embeddings and the environment stay
+	rm -rf _build/html _build/.doctrees _build/.jupyter_cache _build/jupyter_execute _build/failed
+	rm -rf data/sample
+
+install: $(INSTALLED) ## only create the environment
+
+$(INSTALLED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -c constraints.txt -e '.[book,test]'
+	@rm -f $(VENV)/installed-* && touch $@
+
+simulated: $(INSTALLED)
+ifndef UNIDINO_DATA
+	$(PY) -m unidino.simulate
+endif
+
+# The pages, in the book's order. page.py decides by contents whether a page is run.
+
+EXTRACT := notebooks/extract.ipynb
+
+PAGES := $(RESULTS)/extract_bbbc021.ipynb
+$(RESULTS)/extract_bbbc021.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset BBBC021
+
+PAGES += $(RESULTS)/extract_jumpcp_valset.ipynb
+$(RESULTS)/extract_jumpcp_valset.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset jumpcp-valset
+
+PAGES += $(RESULTS)/extract_cell_health.ipynb
+$(RESULTS)/extract_cell_health.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset cell-health
+
+PAGES += $(RESULTS)/extract_hpa.ipynb
+$(RESULTS)/extract_hpa.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset HPA
+
+PAGES += $(RESULTS)/extract_bbbc037.ipynb
+$(RESULTS)/extract_bbbc037.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset BBBC037
+
+PAGES += $(RESULTS)/extract_insect.ipynb
+$(RESULTS)/extract_insect.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset insect
+
+PAGES += $(RESULTS)/extract_example_data.ipynb
+$(RESULTS)/extract_example_data.ipynb: always
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset example_data
+
+export PAGES
+# An interrupted run leaves the page that stood there.
+.PRECIOUS: $(PAGES)

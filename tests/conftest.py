@@ -1,0 +1,9 @@
+"""Tests see neither a data root nor output folders of the person who runs them."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_folders_of_the_user(monkeypatch):
+    for variable in ("UNIDINO_DATA", "UNIDINO_OUTDIR", "UNIDINO_RESULTS"):
+        monkeypatch.delenv(variable, raising=False)
