@@ -70,8 +70,10 @@ def test_results_are_the_same_bytes_again(tmp_path, monkeypatch):
         assert name == "tables/nsc.csv"
         figure, axes = plt.subplots()
         axes.plot([0, 1])
-        assert notebook.save_figure(figure, "line") == "figures/line.pdf"
-        plt.close(figure)
-        written.append([(tmp_path / n).read_bytes() for n in (name, "figures/line.pdf")])
+        shown = notebook.save_figure(figure, "line")
+        assert shown.data.startswith(b"\x89PNG")
+        assert not plt.fignum_exists(figure.number)
+        files = [(tmp_path / n).read_bytes() for n in (name, "figures/line.pdf")]
+        written.append([*files, shown.data])
     assert written[0] == written[1]
     assert written[0][0] == b"moa,nsc\na,0.333333\n"

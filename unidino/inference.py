@@ -69,6 +69,7 @@ def extract(
     overwrite: bool = False,
     size: int | None = None,
     stride: int | None = None,
+    resize_shorter_side: int | None = None,
     tiling: str = "cover",
     min_foreground: float = 0.01,
     foreground_channel: str | None = None,
@@ -121,6 +122,9 @@ def extract(
         Discard what an earlier run with other settings left there.
     size, stride : int
         Pixels; the size that the model was trained at, and the size, by default.
+    resize_shorter_side : int
+        Shrink larger images to this shorter side, in pixels; the dataset's own by default (1080
+        for cell-health and HPA).
     tiling : {"cover", "grid", "legacy"}
         All pixels with even overlaps; whole tiles only; the released code's square grid.
     min_foreground : float
@@ -179,6 +183,8 @@ def extract(
         controls=controls,
         channel_axis=channel_axis,
     )
+    if resize_shorter_side is not None:
+        metadata.resize_shorter_side = resize_shorter_side
     size = size or network.config.size
     tiles.check_stride(size, stride or size, tiling)
     scaling = intensity_scaling or network.config.intensity
@@ -194,6 +200,7 @@ def extract(
         "channels": metadata.channels,
         "size": size,
         "stride": stride or size,
+        "resize_shorter_side": metadata.resize_shorter_side,
         "tiling": tiling,
         "min_foreground": min_foreground,
         "foreground_channel": foreground_channel or metadata.channels[0],
@@ -237,7 +244,7 @@ def _check(given):
         arguments.check_choice(name, given[name], choices)
     if given["intensity_scaling"] is not None:
         arguments.check_choice("intensity_scaling", given["intensity_scaling"], intensity.METHODS)
-    for name in ("size", "stride", "batch_size"):
+    for name in ("size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")

@@ -2,8 +2,14 @@
 
 import ast
 import inspect
+import io
+import warnings
 
 from . import arguments, paths, tables
+
+# Libraries import tqdm's notebook bars, which warn into the page where ipywidgets is absent; pages
+# hold no bars.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 _PLAIN = (ast.Assign, ast.AnnAssign)
 
@@ -102,14 +108,28 @@ def results_table(frame, name, decimals=6):
 
 
 def save_figure(figure, name):
-    """Store a figure as PDF with the book's results, the same bytes on every run.
+    """Store a figure as PDF with the book's results, the same bytes on every run, and show it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Closed afterwards.
+    name : str
+        File name without suffix.
 
     Returns
     -------
-    str
-        The path below the results folder, to print on the page.
+    IPython.display.Image
+        As the last value of a cell it is the cell's figure, whatever backend libraries have set.
     """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
     path = paths.results_folder() / "figures" / f"{name}.pdf"
+    nothing = {"CreationDate": None, "Producer": None, "Creator": None}
     with tables.atomic_path(path) as temporary:
-        figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Producer": None})
-    return f"figures/{path.name}"
+        figure.savefig(temporary, format="pdf", metadata=nothing)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    plt.close(figure)
+    return Image(png.getvalue())

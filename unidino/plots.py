@@ -191,3 +191,61 @@ def sequence(values, unit, label, heading):
     axis.set(xlabel=f"{unit} (n = {len(values)})", ylabel=label.replace(" of ", "\nof "))
     axis.set_title(heading)
     return figure
+
+
+def dose_response(scores, heading):
+    """Scores along the axis between controls against dose, one panel a feature set.
+
+    Parameters
+    ----------
+    scores : dict of str to pd.DataFrame
+        Feature set -> wells with half, dose, control and score (`dose_response.cross_fitted`).
+    heading : str
+    """
+    figure, axes = _figure(2.9, 1, len(scores), sharex=True)
+    for axis, (name, wells) in zip(axes[0], scores.items(), strict=True):
+        for i, (half, part) in enumerate(wells.groupby("half")):
+            colour, marker = PALETTE[i], MARKERS[i]
+            series = part[part["control"].isna()]
+            axis.scatter(series["dose"], series["score"], s=14, color=colour, marker=marker, lw=0)
+            mean = series.groupby("dose")["score"].mean()
+            axis.plot(mean.index, mean, color=colour, label=f"rows {half}")
+            for kind, dose, filled in (("negcon", 0, "none"), ("poscon", 10, colour)):
+                controls = part.loc[part["control"] == kind, "score"]
+                axis.scatter(
+                    [dose] * len(controls), controls, s=26, marker=marker, facecolor=filled,
+                    edgecolor=colour, lw=0.8,
+                )  # fmt: skip
+        axis.set_title(name)
+        axis.set_xlabel("dose rank")
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    axes[0, 0].set_ylabel("score (SD of negative controls)")
+    axes[0, 0].legend(fontsize=8.5)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def similarity_heat_map(similarity, labels, heading):
+    """Cosine similarity of embeddings, ordered so that alike ones stand together.
+
+    Parameters
+    ----------
+    similarity : numpy.ndarray
+        (n, n), -1 to 1.
+    labels : list of str
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    figure, axes = _figure(6.2)
+    axis = axes[0, 0]
+    mesh = axis.imshow(similarity[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r")
+    axis.set_xticks(range(len(labels)), [labels[i] for i in order], rotation=90, fontsize=7.5)
+    axis.set_yticks(range(len(labels)), [labels[i] for i in order], fontsize=7.5)
+    axis.tick_params(length=0)
+    figure.colorbar(mesh, ax=axis, label="cosine similarity", shrink=0.7)
+    axis.set_title(heading)
+    return figure

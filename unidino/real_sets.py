@@ -1,0 +1,75 @@
+"""Site tables of the small real sets that the real-data page reads (none of them is committed)."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+SBS_CONTROLS = {-1: "negcon", 1: "poscon"}
+
+FIELDS = {
+    "hpa": ("hpa_4channel/images", r"(?P<site>[0-9a-f-]+)_(?P<channel>[a-z]+)\.png"),
+    "bray": ("cellpainting_fovs/bray_696x520", r"(?P<channel>\w+)\.tif"),
+    "jump": (
+        "cellpainting_fovs/jump_r01c02f01",
+        r"(?P<site>r\d+c\d+f\d+)p01-ch(?P<channel>\d)sk1fk1fl1\.tiff",
+    ),
+    "kc167": ("kc167_fly_3ch", r"01_(?P<site>POS\d+)_(?P<channel>\w)\.TIF"),
+}
+"""Fields of view without treatments: folder below the real data root, and their file names."""
+
+
+def sbs_plate(root):
+    """The 96-well translocation plate: GFP reporter and DNA, dose ranks, controls.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a well: plate, well, half (rows A-D or E-H), column, dose (rank), control_type and
+        the paths DNA and GFP relative to `root`.
+    """
+    folder = Path(root) / "sbs_translocation_plate"
+    wells = pd.read_csv(folder / "1049_Metadata.csv", dtype={"Column": str})
+    number = wells["ImageNumber"].astype(str).str.zfill(2)
+    name = number + "-" + wells["Row"] + "-" + wells["Column"]
+    images = "sbs_translocation_plate/images/Channel"
+    return pd.DataFrame(
+        {
+            "plate": "1049",
+            "well": wells["Row"] + wells["Column"],
+            "half": wells["Row"].map(lambda row: "A-D" if row < "E" else "E-H"),
+            "column": wells["Column"].astype(int),
+            "dose": wells["SBS_Doses"],
+            "control_type": wells["SBS_Controls"].map(SBS_CONTROLS),
+            "DNA": images + "2-" + name + ".tif",
+            "GFP": images + "1-" + name + ".tif",
+        }
+    )
+
+
+def fields(root, name):
+    """Fields of view of one of `FIELDS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a field: ``field`` and one column of paths a channel, relative to `root`.
+    """
+    folder, pattern = FIELDS[name]
+    rows = {}
+    for file in sorted((Path(root) / folder).iterdir()):
+        match = re.fullmatch(pattern, file.name)
+        if match:
+            parts = match.groupdict()
+            site = parts.get("site", name)
+            channel = parts["channel"]
+            channel = f"ch{channel}" if channel.isdigit() else channel
+            rows.setdefault(site, {})[channel] = f"{folder}/{file.name}"
+    return pd.DataFrame(
+        [{"field": f"{name}-{i + 1}", **rows[site]} for i, site in enumerate(sorted(rows))]
+    )
