@@ -70,7 +70,7 @@ def test_accuracy_equals_the_loop(metric, seed, exclude, same_label):
 def test_blocks_do_not_change_the_result(monkeypatch):
     frame = table(3)
     whole = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    monkeypatch.setattr(evaluate, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(evaluate, "_BLOCK_VALUES", 7 * 54)
     parts = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     pd.testing.assert_frame_equal(whole.neighbours, parts.neighbours)
 
@@ -99,9 +99,116 @@ def test_ties_go_to_the_first_row():
     assert made.neighbours["neighbour"].tolist() == [1, 0, 0, 0]
 
 
-def test_zero_vectors_are_far_from_all():
-    frame = pd.DataFrame({"moa": list("aab"), "emb0": [0.0, 1, 1], "emb1": [0.0, 1, 1.1]})
-    assert evaluate.nearest_neighbour_accuracy(frame, "moa").neighbours["distance"][0] == 1
+@pytest.mark.parametrize("metric", evaluate.METRICS)
+@pytest.mark.parametrize("seed", range(6))
+def test_odd_tables_equal_the_loop(metric, seed):
+    """Copies of rows, few rows, every column gappy, an index that repeats, many ways to exclude."""
+    rng = np.random.default_rng(seed)
+    frame = table(seed, rows=int(rng.integers(2, 40)), features=int(rng.integers(3, 6)))
+    columns = ["Metadata_compound", "Metadata_Batch", "Metadata_Plate"]
+    frame[columns] = frame[columns].astype(object).mask(rng.random((len(frame), 3)) < 0.2)
+    frame = frame.iloc[rng.integers(0, len(frame), len(frame))]
+    # Small whole numbers: equal distances are equal to the last bit, in a loop as well.
+    names = [name for name in frame if name.startswith("emb")]
+    frame[names] = (
+        2 ** rng.integers(0, 4, (len(frame), 1))
+        * np.eye(len(names))[rng.integers(0, len(names), len(frame))]
+    )
+    frame.iloc[0, 0] = "a"
+    frame.index = rng.integers(0, 3, len(frame))
+    for _ in range(5):
+        exclude = list(rng.choice(columns, rng.integers(0, 3), replace=False))
+        same_label = list(rng.choice(columns, rng.integers(0, 3), replace=False))
+        made = evaluate.nearest_neighbour_accuracy(
+            frame, "moa", exclude, metric, exclude_if_same_label=same_label
+        )
+        expected = loop(frame, "Metadata_moa", exclude, metric, same_label)
+        assert (made.correct, made.n, made.without_neighbour) == expected
+
+
+def test_neighbours_say_who_is_nearest():
+    frame = table(2)
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
+    values = frame.filter(like="emb").to_numpy()
+    for row in made.neighbours.itertuples():
+        assert frame["Metadata_moa"][row.profile] == row.label
+        assert frame["Metadata_moa"][row.neighbour] == row.neighbour_label
+        assert frame["Metadata_compound"][row.profile] != frame["Metadata_compound"][row.neighbour]
+        expected = cdist(values[[row.profile]], values[[row.neighbour]], "cosine")[0, 0]
+        assert row.distance == pytest.approx(expected, abs=1e-12)
+        assert row.correct == (row.label == row.neighbour_label)
+    assert made.neighbours["profile"].is_monotonic_increasing
+
+
+def test_copies_tie_wherever_they_stand(monkeypatch):
+    """A matrix product gives copies of a row distances that differ in their last bits."""
+    rng = np.random.default_rng(0)
+    values = np.repeat(rng.normal(size=(20, 301)), 15, axis=0)
+    frame = pd.DataFrame(values).add_prefix("emb").assign(moa=[f"m{i}" for i in range(300)])
+    for block in (2**24, 300 * 37, 300):
+        monkeypatch.setattr(evaluate, "_BLOCK_VALUES", block)
+        for metric in ("cosine", "correlation"):
+            nearest = evaluate.nearest_neighbour_accuracy(frame, "moa", metric=metric).neighbours
+            first = np.arange(300) // 15 * 15
+            expected = np.where(np.arange(300) == first, first + 1, first)
+            np.testing.assert_array_equal(nearest["neighbour"], expected)
+            assert (nearest["distance"] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("metric", "row", "message"),
+    [
+        (
+            "cosine",
+            [0.0, 0.0, 0.0],
+            "1 profiles are zero in every feature, row 1: they have no cos",
+        ),
+        ("correlation", [0.1, 0.1, 0.1], "1 profiles are constant in every feature, row 1: they"),
+    ],
+)
+def test_profiles_without_direction(metric, row, message):
+    frame = pd.DataFrame([[1.0, 2, 3], row, [3.0, 1, 2]]).add_prefix("emb").assign(moa=list("aab"))
+    with pytest.raises(ValueError, match=message):
+        evaluate.nearest_neighbour_accuracy(frame, "moa", metric=metric)
+    assert evaluate.nearest_neighbour_accuracy(frame, "moa", metric="euclidean").n == 3
+
+
+def test_a_missing_value_is_shared_with_nobody():
+    frame = pd.DataFrame(
+        {"moa": list("aab"), "compound": [None, None, None], "emb0": [1.0, 1, 2], "emb1": 1.0}
+    )
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
+    assert made.neighbours["neighbour"].tolist() == [1, 0, 0]
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", exclude_if_same_label=["compound"])
+    assert made.neighbours["neighbour"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("names", [["f0", "f1"], [0, 1], ["PC_1", "PC_2"]])
+def test_features_numbered_alike_are_found(names):
+    frame = pd.DataFrame({"moa": list("aab"), "dose": [1.0, 2, 3], "batch_2": [1, 2, 3]})
+    frame[names] = [[1.0, 0], [1, 0.1], [0, 1]]
+    for exclude in ([], ["batch_2"]):
+        found = evaluate.nearest_neighbour_accuracy(frame, "moa", exclude)
+        named = evaluate.nearest_neighbour_accuracy(frame, "moa", exclude, features=names)
+        pd.testing.assert_frame_equal(found.neighbours, named.neighbours)
+    frame[["a1", "a2"]] = 1.0
+    with pytest.raises(ValueError, match="columns numbered after .* could all be features"):
+        evaluate.nearest_neighbour_accuracy(frame, "moa")
+
+
+def test_one_feature_by_its_name():
+    frame = pd.DataFrame({"moa": list("aab"), "area": [1.0, 2, 9]})
+    assert evaluate.nearest_neighbour_accuracy(
+        frame, "moa", metric="euclidean", features="area"
+    ).neighbours["neighbour"].tolist() == [1, 0, 1]
+
+
+def test_input_stays_as_it_is():
+    frame = table(0)
+    before = frame.copy()
+    for metric in evaluate.METRICS:
+        evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"], metric)
+    pd.testing.assert_frame_equal(frame, before)
 
 
 def test_given_features_only():
@@ -124,7 +231,9 @@ def test_given_features_only():
         ({}, {"label": "moa", "exclude": [3]}, "exclude takes names of columns, got 3"),
         ({}, {"label": "moa", "metric": "cosin"}, "metric 'cosin' is not one of cosine"),
         ({}, {"label": "moa", "features": ["emb9"]}, "lack the features emb9"),
-        ({"emb0": np.nan}, {"label": "moa"}, "profiles have missing or infinite features"),
+        ({"emb0": np.nan}, {"label": "moa"}, r"missing or infinite features, rows \d+, .* …\. Rem"),
+        ({"emb0": "high"}, {"label": "moa"}, "feature emb0 holds text"),
+        ({"Metadata_moa": None}, {"label": "moa"}, "no profile has a moa: column Metadata_moa is"),
     ],
 )
 def test_mistakes_are_named(change, options, message):
@@ -188,9 +297,35 @@ def test_pairing_narrows_the_interval():
     assert high - low < np.hypot(*widths)
 
 
+def test_controls_are_no_part_of_the_resamples():
+    frame = table(7, rows=90).dropna(subset="Metadata_moa").reset_index(drop=True)
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
+    controls = frame.iloc[:50].assign(Metadata_moa=None, Metadata_compound="DMSO")
+    padded = pd.concat([frame, controls], ignore_index=True)
+    same = evaluate.nearest_neighbour_accuracy(padded, "moa", ["compound"])
+    assert same == made
+    assert evaluate.bootstrap_interval(same, padded, "compound") == (
+        evaluate.bootstrap_interval(made, frame, "compound")
+    )
+
+
+def test_intervals_name_what_is_wrong():
+    frame = table(8)
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
+    with pytest.raises(ValueError, match="scores row 5., but there are 9 profiles"):
+        evaluate.bootstrap_interval(made, frame.iloc[:9], "compound")
+    with pytest.raises(ValueError, match="scored profiles have no Plate, the first is row"):
+        evaluate.bootstrap_interval(made, frame, "Plate")
+    with pytest.raises(ValueError, match="level is 95; it is a share"):
+        evaluate.bootstrap_interval(made, frame, "compound", level=95)
+    nothing = evaluate.nearest_neighbour_accuracy(frame.assign(compound=1), "moa", "compound")
+    with pytest.raises(ValueError, match="no profile was scored"):
+        evaluate.bootstrap_interval(nothing, frame, "compound")
+
+
 def test_average_precision_equals_the_ranking():
     frame = table(10, rows=40).dropna().reset_index(drop=True)
-    made = evaluate.mean_average_precision(
+    made = evaluate.average_precision(
         frame, pos_sameby=["moa"], pos_diffby=["compound"], neg_diffby=["moa"]
     )
     values = frame.filter(like="emb").to_numpy()
@@ -207,3 +342,80 @@ def test_average_precision_equals_the_ranking():
         hits = positive.to_numpy()[ranked]
         precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
         assert made["average_precision"][i] == pytest.approx(precision[hits].mean(), abs=1e-5)
+
+
+def test_negative_pairs_differ_in_the_label_unless_told():
+    frame = table(10, rows=40).dropna().reset_index(drop=True)
+    made = evaluate.average_precision(frame, "moa", pos_diffby=["compound"])
+    told = evaluate.average_precision(frame, ["moa"], ["Metadata_compound"], neg_diffby=["moa"])
+    pd.testing.assert_frame_equal(made, told)
+
+
+def test_mean_average_precision_of_each_group():
+    rng = np.random.default_rng(0)
+    frame = table(11, rows=60).dropna().reset_index(drop=True)
+    names = [name for name in frame if name.startswith("emb")]
+    frame.loc[frame["Metadata_moa"] == "a", names] = rng.normal(3, 0.1, len(names))
+    made = evaluate.mean_average_precision(frame, ["moa"], null_size=500)
+    each = evaluate.average_precision(frame, ["moa"])
+    expected = each.groupby("Metadata_moa")["average_precision"].agg(["mean", "size"])
+    np.testing.assert_allclose(made["mean_average_precision"], expected["mean"])
+    assert made["n_profiles"].tolist() == expected["size"].tolist()
+    by_label = made.set_index("Metadata_moa")
+    assert by_label.loc["a", "corrected_p_value"] < 0.05 < by_label.loc["b", "corrected_p_value"]
+    again = evaluate.mean_average_precision(frame, ["moa"], null_size=500)
+    pd.testing.assert_frame_equal(made, again)
+
+
+def test_p_values_leave_no_cache_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    evaluate.mean_average_precision(table(12).dropna(), ["moa"], null_size=50)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"pos_sameby": ["mao"]}, "no column 'mao'"),
+        ({}, {"pos_sameby": ["moa"]}, "profiles have no Metadata_moa, which the pair rules use"),
+        ({}, {"pos_sameby": ["compound"], "metric": "cosin"}, "metric 'cosin' is not one of"),
+        (
+            {"Metadata_compound": "one"},
+            {"pos_sameby": ["Batch"], "pos_diffby": ["compound"]},
+            r"positive pairs share \['Metadata_Batch'\] and not \['Metadata_compound'\]",
+        ),
+        ({"emb1": np.inf}, {"pos_sameby": ["compound"]}, "60 profiles have missing or infinite"),
+    ],
+)
+def test_pair_rules_name_what_is_wrong(change, options, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.average_precision(table(0).assign(**change), **options)
+
+
+def test_replicate_correlation_equals_the_loop():
+    frame = table(13, rows=80)
+    made = evaluate.replicate_correlation(frame, ["compound"], draws=200)
+    for row in made.itertuples():
+        values = frame.loc[frame["Metadata_compound"] == row.Metadata_compound].filter(like="emb")
+        pairs = np.corrcoef(values)[np.triu_indices(len(values), 1)]
+        assert row.n_profiles == len(values)
+        assert row.replicate_correlation == pytest.approx(np.median(pairs))
+        assert row.replicating == (row.replicate_correlation > row.chance_95)
+    assert made["replicating"].mean() < 0.5
+    names = [name for name in frame if name.startswith("emb")]
+    centres = frame.groupby("Metadata_compound")[names].transform("first")
+    frame[names] = centres + 0.3 * frame[names]
+    assert evaluate.replicate_correlation(frame, "compound")["replicating"].all()
+
+
+def test_replicates_name_what_is_wrong():
+    frame = table(14)
+    with pytest.raises(ValueError, match="no compound has two profiles"):
+        evaluate.replicate_correlation(frame.drop_duplicates("Metadata_compound"), "compound")
+    with pytest.raises(ValueError, match="there is one compound only"):
+        evaluate.replicate_correlation(frame.assign(Metadata_compound="c1"), "compound")
+    with pytest.raises(ValueError, match="60 profiles have the same value in every feature"):
+        names = [name for name in frame if name.startswith("emb")]
+        evaluate.replicate_correlation(frame.assign(**dict.fromkeys(names, 1.0)), "compound")
+    with pytest.raises(ValueError, match="the profiles have no features"):
+        evaluate.replicate_correlation(frame[["Metadata_compound"]], "compound")

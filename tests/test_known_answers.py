@@ -1,7 +1,9 @@
 """Published numbers on the real BBBC021 tables, reproduced."""
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.spatial.distance import cdist
 
 from unidino import evaluate, paths, profiles, tables, valsets
 
@@ -100,3 +102,56 @@ def test_tvn(ljosa):
         nearest(aligned, "compound", ["plate", "well"]),
     ]
     assert [round(float(value), 3) for value in found] == [0.845, 0.815, 0.617, 0.624, 0.579]
+
+
+def test_gaussian_features_are_at_chance(normalised):
+    """1152 random numbers a well, 20 seeds: 0.059 with a standard deviation of 0.024."""
+    labels = normalised[[*TREATMENT, "moa"]]
+    found = []
+    for seed in range(20):
+        values = np.random.default_rng(seed).normal(size=(len(labels), 1152))
+        wells = pd.concat([labels, pd.DataFrame(values).add_prefix("emb")], axis=1)
+        treatments = profiles.consensus(wells, TREATMENT, "mean")
+        found.append(evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound"]))
+    assert np.mean(found) == pytest.approx(0.059, abs=3 * 0.024 / np.sqrt(20))
+    assert 0.01 < np.std(found) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [("mad_robustize", "negcon"), ("mad_robustize", "all"), ("robustize", "negcon")],
+)
+def test_no_method_blows_up_on_the_real_table(method, reference, ljosa):
+    """Zero MADs on plates of 7 to 26 wells made values of 1e16."""
+    made = profiles.normalise(ljosa, method, reference)
+    values = made.profiles[tables.feature_columns(made.profiles)].to_numpy()
+    assert np.isfinite(values).all()
+    assert np.abs(values).max() < 1e4
+    assert len(made.dropped_features) < 10
+
+
+def test_accuracy_on_sixteen_thousand_wells():
+    """The blockwise search finds the same neighbours as a loop over a sample of rows."""
+    root = paths.real_data_root()
+    if root is None or not (root / "jump_phenotypes").is_dir():
+        pytest.skip("the real JUMP phenotype table is absent (set UNIDINO_REAL)")
+    wells = pd.read_csv(root / "jump_phenotypes" / "jump_phenotype_profiles.tsv.gz", sep="\t")
+    assert len(wells) == 16179
+    features = wells.columns[7:].tolist()
+    wells[features] = (wells[features] - wells[features].mean()) / wells[features].std()
+    made = evaluate.nearest_neighbour_accuracy(
+        wells, "treatment", ["Plate", "Well"], "correlation", features=features
+    )
+    assert made.n == 16179
+    assert made.without_neighbour == 0
+    values = wells[features].to_numpy()
+    nearest = made.neighbours.set_index("profile")["neighbour"]
+    for i in np.random.default_rng(0).choice(len(wells), 40, replace=False):
+        distances = cdist(values[[i]], values, "correlation")[0]
+        best = None
+        for j in np.argsort(distances, kind="stable"):
+            shared = wells["Metadata_Plate"][i] == wells["Metadata_Plate"][j]
+            if not shared and wells["Metadata_Well"][i] != wells["Metadata_Well"][j]:
+                best = j
+                break
+        assert nearest[i] == best

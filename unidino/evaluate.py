@@ -1,13 +1,33 @@
-"""How well profiles find their like: nearest neighbours, average precision, and their intervals."""
+"""How often a profile's nearest neighbour is of its kind, and how sure that number is."""
+
+import re
 
 import numpy as np
 import pandas as pd
 
 from . import tables
+from .bootstrap import bootstrap_interval, paired_difference
+from .retrieval import average_precision, mean_average_precision, replicate_correlation
+
+__all__ = [
+    "METRICS",
+    "Accuracy",
+    "average_precision",
+    "bootstrap_interval",
+    "in_several",
+    "mean_average_precision",
+    "nearest_neighbour_accuracy",
+    "paired_difference",
+    "replicate_correlation",
+]
 
 METRICS = ("cosine", "correlation", "euclidean", "cityblock")
 
-_BLOCK_ROWS = 1024
+# Distances held at a time; 128 MB, however many profiles there are.
+_BLOCK_VALUES = 2**24
+
+# Equal distances come out of a matrix product unequal in their last bits.
+_TIE = 1e-12
 
 
 class Accuracy(float):
@@ -42,7 +62,89 @@ class Accuracy(float):
         return Accuracy, (self.neighbours, self.without_neighbour)
 
 
-def _names(value, option):
+def nearest_neighbour_accuracy(
+    profiles,
+    label,
+    exclude=(),
+    metric="cosine",
+    exclude_if_same_label=(),
+    features=None,
+):
+    """Share of profiles whose nearest allowed neighbour has their label.
+
+    NSC is ``exclude=["compound"]``; NSCB ``exclude=["compound", "batch"]``; the released code's
+    NSCB ``exclude=["compound"], exclude_if_same_label=["batch"]``; NSPW
+    ``label="compound", exclude=["plate", "well"]``. What is nearest is asked of all profiles given:
+    leave out controls, and mechanisms of one batch only (`in_several`), beforehand.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a profile: metadata, bare or with ``Metadata_``, then features.
+    label : str
+        Column to match, such as "moa". Profiles without a label are neither scored nor neighbours.
+    exclude : list of str
+        A neighbour that shares any of these columns is not allowed; a missing value is shared with
+        nobody.
+    metric : {"cosine", "correlation", "euclidean", "cityblock"}
+    exclude_if_same_label : list of str
+        A neighbour that shares any of these columns *and* the label is not allowed.
+    features : list of str, optional
+        Feature columns. By default those with known names (``emb…``, ``Cells_`` …); in a table
+        without them, columns that are numbered alike (f0, f1, …).
+
+    Returns
+    -------
+    Accuracy
+        A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.neighbours``.
+        Profiles left without a neighbour are counted, not scored; where that is all of them, the
+        value is NaN. Of neighbours at the same distance (within 1e-12) the first row is taken.
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, no labelled profile, missing or infinite features, an unknown
+        metric; for cosine and correlation a profile without direction (zero, or constant).
+
+    Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
+    (doi 10.1101/161422, NSCB).
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.")
+    exclude = column_names(exclude, "exclude")
+    same_label = column_names(exclude_if_same_label, "exclude_if_same_label")
+    label_column = tables.find_column(profiles, label)
+    features = _features(profiles, features, [label, *exclude, *same_label])
+    labels = _codes(profiles, label)
+    rows = np.flatnonzero(labels >= 0)
+    if not len(rows):
+        raise ValueError(f"no profile has a {label}: column {label_column} is empty.")
+    barred = [_own_if_missing(_codes(profiles, name)[rows]) for name in exclude]
+    # Equal pairs of a column and the label become equal numbers.
+    both = [_codes(profiles, name)[rows] for name in same_label]
+    barred += [
+        _own_if_missing(np.where(codes < 0, -1, codes * (labels.max() + 1) + labels[rows]))
+        for codes in both
+    ]
+    values = _directions(_values(profiles, features, rows), metric, rows)
+    nearest, distance = _nearest(values, metric, barred)
+    found = nearest >= 0
+    names = profiles[label_column].to_numpy()
+    own, other = rows[found], rows[nearest[found]]
+    neighbours = pd.DataFrame(
+        {
+            "profile": own,
+            "neighbour": other,
+            "label": names[own],
+            "neighbour_label": names[other],
+            "distance": distance[found],
+            "correct": labels[own] == labels[other],
+        }
+    )
+    return Accuracy(neighbours, (~found).sum())
+
+
+def column_names(value, option):
     """A list of column names from a name, a list, an array or a Series."""
     if value is None:
         return []
@@ -58,142 +160,121 @@ def _names(value, option):
     return names
 
 
+def _features(profiles, features, others):
+    """The feature columns, given or found by their names."""
+    if features is not None:
+        features = [features] if isinstance(features, str) else list(features)
+        lacking = [name for name in features if name not in profiles.columns]
+        if lacking:
+            raise ValueError(f"the profiles lack the features {', '.join(map(str, lacking[:5]))}.")
+    else:
+        features = tables.feature_columns(profiles) or _numbered(profiles, others)
+    if not features:
+        raise ValueError(
+            "the profiles have no features: no column is named emb…, Cells_, Nuclei_ …; name them "
+            "as `features`."
+        )
+    return features
+
+
+def _numbered(profiles, others):
+    """Columns of numbers whose names are one stem and a number: f0, f1, … or 0, 1, …"""
+    stems = {}
+    for column in profiles.columns:
+        match = re.fullmatch(r"(?!Metadata_)(.*?)\d+", str(column))
+        if match and column not in others and pd.api.types.is_numeric_dtype(profiles[column]):
+            stems.setdefault(match[1], []).append(column)
+    stems = {stem: columns for stem, columns in stems.items() if len(columns) > 1}
+    if len(stems) > 1:
+        raise ValueError(
+            f"columns numbered after {' and after '.join(map(repr, stems))} could all be features; "
+            "name them as `features`."
+        )
+    return next(iter(stems.values()), [])
+
+
 def _codes(profiles, column):
     """Integers, equal where the values are; -1 where missing."""
     return pd.factorize(profiles[tables.find_column(profiles, column)])[0]
 
 
-def _prepared(values, metric):
-    """Features on which the metric is a plain product or difference."""
+def _own_if_missing(codes):
+    """Codes in which each missing value is a value of its own, shared with nobody."""
+    missing = codes < 0
+    codes = codes.copy()
+    codes[missing] = codes.max(initial=0) + 1 + np.arange(missing.sum())
+    return codes
+
+
+def _values(profiles, features, rows):
+    """Features of some rows as numbers, all finite."""
+    text = [name for name in features if not pd.api.types.is_numeric_dtype(profiles[name])]
+    if text:
+        raise ValueError(f"feature {text[0]} holds text; convert it to numbers or leave it out.")
+    values = profiles[features].to_numpy(float, na_value=np.nan)[rows]
+    lost = rows[~np.isfinite(values).all(1)]
+    if len(lost):
+        raise ValueError(
+            f"{len(lost)} profiles have missing or infinite features, {_in_words(lost)}. Remove "
+            "these profiles (dropna) or the features."
+        )
+    return values
+
+
+def _in_words(rows):
+    """Row numbers, the first few."""
+    more = " …" if len(rows) > 5 else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{more}"
+
+
+def _directions(values, metric, rows):
+    """Features scaled so that the metric is a plain product; changes them in place."""
+    if metric not in ("cosine", "correlation"):
+        return values
+    size = np.abs(values).max(1)
     if metric == "correlation":
-        values = values - values.mean(1, keepdims=True)
-    if metric in ("cosine", "correlation"):
-        norms = np.linalg.norm(values, axis=1, keepdims=True)
-        values = np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+        values -= values.mean(1, keepdims=True)
+    norms = np.linalg.norm(values, axis=1)
+    # What is left of a constant profile without its mean is rounding.
+    lost = rows[norms <= 1e-12 * size]
+    if len(lost):
+        kind = "zero" if metric == "cosine" else "constant"
+        raise ValueError(
+            f"{len(lost)} profiles are {kind} in every feature, {_in_words(lost)}: they have no "
+            f"{metric} with anything. Remove them, or use metric='euclidean'."
+        )
+    values /= norms[:, None]
     return values
 
 
 def _distances(block, values, metric):
     """Distances between rows, (len(block), len(values))."""
     if metric in ("cosine", "correlation"):
-        return 1 - block @ values.T
+        made = block @ values.T
+        return np.subtract(1, made, out=made)
     from scipy.spatial.distance import cdist
 
     return cdist(block, values, metric)
 
 
-def nearest_neighbour_accuracy(
-    profiles,
-    label,
-    exclude=(),
-    metric="cosine",
-    exclude_if_same_label=(),
-    features=None,
-):
-    """Share of profiles whose nearest allowed neighbour has their label.
-
-    NSC is ``exclude=["compound"]``; NSCB ``exclude=["compound", "batch"]``; the released code's
-    NSCB ``exclude=["compound"], exclude_if_same_label=["batch"]``; NSPW
-    ``label="compound", exclude=["plate", "well"]``.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        One row a profile: metadata, then features.
-    label : str
-        Column to match, such as "moa". Profiles without a label are neither scored nor neighbours.
-    exclude : list of str
-        A neighbour that shares any of these columns is not allowed; a missing value is shared with
-        nobody.
-    metric : {"cosine", "correlation", "euclidean", "cityblock"}
-    exclude_if_same_label : list of str
-        A neighbour that shares any of these columns *and* the label is not allowed.
-    features : list of str, optional
-        Feature columns; all of them by default.
-
-    Returns
-    -------
-    Accuracy
-        A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.neighbours``.
-        Profiles left without a neighbour are counted, not scored. Of neighbours at the same
-        distance the first row is taken.
-
-    Raises
-    ------
-    ValueError
-        A missing column, missing features, an unknown metric.
-
-    Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
-    (doi 10.1101/161422, NSCB).
-    """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.")
-    exclude = _names(exclude, "exclude")
-    same_label = _names(exclude_if_same_label, "exclude_if_same_label")
-    if features is None:
-        features = tables.feature_columns(profiles)
-    if not len(features):
-        raise ValueError("the profiles have no features: no column is named emb…, Cells_ …")
-    lacking = [name for name in features if name not in profiles.columns]
-    if lacking:
-        raise ValueError(f"the profiles lack the features {', '.join(map(str, lacking[:5]))}.")
-    labels = _codes(profiles, label)
-    barred = [_codes(profiles, name) for name in exclude]
-    barred_with_label = [_codes(profiles, name) for name in same_label]
-    rows = np.flatnonzero(labels >= 0)
-    values = profiles[list(features)].to_numpy(float)[rows]
-    finite = np.isfinite(values).all(1)
-    if not finite.all():
-        raise ValueError(
-            f"{int((~finite).sum())} profiles have missing or infinite features, the first is row "
-            f"{rows[np.flatnonzero(~finite)[0]]}. Remove them (dropna) or their features."
-        )
-    values = _prepared(values, metric)
-    labels = labels[rows]
-    barred = [codes[rows] for codes in barred]
-    barred_with_label = [codes[rows] for codes in barred_with_label]
-    nearest, distance = _nearest(values, metric, labels, barred, barred_with_label)
-    found = nearest >= 0
-    names = profiles[tables.find_column(profiles, label)].to_numpy()
-    own, other = rows[found], rows[nearest[found]]
-    neighbours = pd.DataFrame(
-        {
-            "profile": own,
-            "neighbour": other,
-            "label": names[own],
-            "neighbour_label": names[other],
-            "distance": distance[found],
-            "correct": labels[found] == labels[nearest[found]],
-        }
-    )
-    return Accuracy(neighbours, (~found).sum())
-
-
-def _nearest(values, metric, labels, barred, barred_with_label):
+def _nearest(values, metric, barred):
     """Row of the nearest allowed neighbour, -1 where there is none, and its distance."""
     count = len(values)
     nearest = np.full(count, -1)
     distance = np.full(count, np.nan)
-    for start in range(0, count, _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, count)
-        block = _distances(values[start:stop], values, metric)
-        here = slice(start, stop)
-        forbidden = np.zeros(block.shape, bool)
-        forbidden[np.arange(stop - start), np.arange(start, stop)] = True
+    step = max(1, _BLOCK_VALUES // count)
+    for start in range(0, count, step):
+        here = slice(start, min(start + step, count))
+        block = _distances(values[here], values, metric)
+        block[np.arange(len(block)), np.arange(start, here.stop)] = np.inf
         for codes in barred:
-            own = codes[here, None]
-            forbidden |= (own == codes) & (own >= 0)
-        for codes in barred_with_label:
-            own = codes[here, None]
-            forbidden |= (own == codes) & (own >= 0) & (labels[here, None] == labels)
-        # Products of the same vectors differ in the last bits with their place in a block: rounding
-        # makes equal distances equal, so that ties go to the first row.
-        block = np.where(forbidden, np.inf, np.round(block, 12))
-        best = block.argmin(1)
-        smallest = block[np.arange(stop - start), best]
+            block[codes[here, None] == codes] = np.inf
+        smallest = block.min(1)
+        margin = _TIE if metric in ("cosine", "correlation") else _TIE * smallest
+        first = (block <= (smallest + margin)[:, None]).argmax(1)
         allowed = np.isfinite(smallest)
-        nearest[here] = np.where(allowed, best, -1)
-        distance[here] = np.where(allowed, smallest, np.nan)
+        nearest[here] = np.where(allowed, first, -1)
+        distance[here] = np.where(allowed, np.maximum(smallest, 0), np.nan)
     return nearest, distance
 
 
@@ -209,102 +290,3 @@ def in_several(profiles, label, group):
     names = profiles[tables.find_column(profiles, label)]
     groups = profiles[tables.find_column(profiles, group)]
     return (groups.groupby(names).transform("nunique") > 1).to_numpy()
-
-
-def bootstrap_interval(accuracy, profiles, by, *, level=0.95, draws=2000, seed=0):
-    """Percentile interval of an accuracy, resampling whole groups such as compounds.
-
-    Parameters
-    ----------
-    accuracy : Accuracy
-    profiles : pd.DataFrame
-        The profiles that it was computed on.
-    by : str
-        Column of what is resampled; profiles of one compound are not independent.
-    level : float
-    draws : int
-    seed : int
-
-    Returns
-    -------
-    (float, float)
-    """
-    correct, sizes = _per_group(accuracy, profiles, by)
-    generator = np.random.default_rng(seed)
-    weights = generator.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), draws)
-    shares = weights @ correct / np.maximum(weights @ sizes, 1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(shares, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def paired_difference(first, second, profiles, by, *, level=0.95, draws=2000, seed=0):
-    """Difference of two accuracies on the same profiles, with its interval.
-
-    Parameters
-    ----------
-    first, second : Accuracy
-        Of two feature sets on the rows of `profiles`.
-    by : str
-        Column of what is resampled, for both alike.
-
-    Returns
-    -------
-    (float, float, float)
-        first minus second, and the ends of the interval.
-    """
-    (correct_a, sizes_a), (correct_b, sizes_b) = (
-        _per_group(accuracy, profiles, by) for accuracy in (first, second)
-    )
-    generator = np.random.default_rng(seed)
-    groups = len(sizes_a)
-    weights = generator.multinomial(groups, np.full(groups, 1 / groups), draws)
-    differences = weights @ correct_a / np.maximum(weights @ sizes_a, 1)
-    differences = differences - weights @ correct_b / np.maximum(weights @ sizes_b, 1)
-    tail = (1 - level) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
-    return float(first) - float(second), float(low), float(high)
-
-
-def _per_group(accuracy, profiles, by):
-    """(correct, scored) profiles of each group, every group of `profiles` present."""
-    codes, groups = pd.factorize(profiles[tables.find_column(profiles, by)])
-    own = codes[accuracy.neighbours["profile"]]
-    correct = np.bincount(own, accuracy.neighbours["correct"], len(groups))
-    return correct, np.bincount(own, minlength=len(groups))
-
-
-def mean_average_precision(
-    profiles, pos_sameby, pos_diffby=(), neg_sameby=(), neg_diffby=(), metric="cosine"
-):
-    """Average precision of retrieving a profile's like, by copairs.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-    pos_sameby, pos_diffby : list of str
-        What a positive pair shares, and must not share.
-    neg_sameby, neg_diffby : list of str
-        The same for negative pairs.
-    metric : str
-        Of copairs, such as "cosine" or "correlation".
-
-    Returns
-    -------
-    pd.DataFrame
-        The metadata with ``average_precision``, ``n_pos_pairs`` and ``n_total_pairs``; quote the
-        mean with its pair rules.
-
-    Source: Kalinin et al. 2024 (doi 10.1101/2024.04.01.587631).
-    """
-    from copairs import map as copairs_map
-
-    rules = [
-        [tables.find_column(profiles, name) for name in _names(rule, "a pair rule")]
-        for rule in (pos_sameby, pos_diffby, neg_sameby, neg_diffby)
-    ]
-    metadata = profiles[tables.metadata_columns(profiles)].reset_index(drop=True)
-    features = profiles[tables.feature_columns(profiles)].to_numpy(np.float32)
-    return copairs_map.average_precision(
-        metadata, features, *rules, distance=metric, progress_bar=False
-    )
