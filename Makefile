@@ -139,6 +139,12 @@ PAGES += $(RESULTS)/extract_example_data.ipynb
 $(RESULTS)/extract_example_data.ipynb: always
 	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset example_data
 
+# Runs where ../shared/real or UNIDINO_REAL has these folders; elsewhere the page stays as it is.
+REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
+PAGES += $(RESULTS)/real_data.ipynb
+$(RESULTS)/real_data.ipynb: always
+	$(PAGE) $(REAL:%=--real %) papermill notebooks/real_data.ipynb $@ -k python3
+
 export PAGES
 # An interrupted run leaves the page that stood there.
 .PRECIOUS: $(PAGES)

@@ -40,11 +40,8 @@ def files(contents):
 def stage(folder):
     """Copy all but the pages; the pages that are missing."""
     folder = Path(folder)
-    chapters = folder / "book"
-    chapters.mkdir(parents=True, exist_ok=True)
-    for pattern in ("*.md", "*.bib"):
-        for path in (ROOT / "book").glob(pattern):
-            shutil.copyfile(path, chapters / path.name)
+    left_out = shutil.ignore_patterns("results", "*.py", "__pycache__")
+    shutil.copytree(ROOT / "book", folder / "book", ignore=left_out, dirs_exist_ok=True)
     shutil.copyfile(ROOT / "_config.yml", folder / "_config.yml")
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
     absent = [
