@@ -145,8 +145,8 @@ def replicate_correlation(profiles, by, *, draws=1000, seed=0):
     Raises
     ------
     ValueError
-        A column that does not exist, missing features, constant profiles, fewer than two treatments, or none
-        with two profiles.
+        A column that does not exist, missing features, constant profiles, fewer than two
+        treatments, or none with two profiles.
 
     Source: Way et al. 2022 (doi 10.1016/j.cels.2022.10.001).
     """
