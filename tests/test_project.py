@@ -1,6 +1,7 @@
 """The tree as a whole: what is committed, and that the lists in it agree with each other."""
 
 import ast
+import os
 import re
 import subprocess
 import tomllib
@@ -128,6 +129,42 @@ def test_links_and_tree_name_files_that_exist(path):
             folder = PROJECT / names[0]
         for name in names:
             assert (folder / name if line.startswith(" ") else PROJECT / name).exists(), name
+
+
+def make(*arguments, **environment):
+    """What make prints, called from another folder."""
+    command = ["make", "-C", str(PROJECT), "--no-print-directory", *arguments]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PAGES"))}
+    called = subprocess.run(command, cwd="/", env={**env, **environment}, capture_output=True)
+    assert called.returncode == 0, called.stderr.decode()
+    return called.stdout.decode()
+
+
+def test_make_alone_prints_the_targets():
+    printed = make()
+    for target in ("book", "pages", "html", "test", "extract", "lab", "clean"):
+        assert re.search(rf"^  make {target} +\w", printed, flags=re.MULTILINE)
+
+
+def test_pages_are_papermill_commands():
+    printed = make("-n", "pages", "AFRESH=1")
+    command = "papermill notebooks/extract.ipynb book/results/extract_hpa.ipynb -k python3"
+    assert f"page.py --force {command} -p valset HPA" in printed
+    assert "-m unidino.simulate" in printed
+    assert f"page.py {command}" in make("-n", "pages")
+
+
+def test_own_data_root_has_pages_of_its_own(tmp_path):
+    root = tmp_path / "my data"
+    root.mkdir()
+    printed = make("-n", "pages", "html", UNIDINO_DATA=str(root))
+    (folder,) = set(re.findall(r"_build/pages/[\w-]+", printed))
+    assert re.fullmatch(r"_build/pages/my_data-\d+", folder)
+    assert f"--force papermill notebooks/extract.ipynb {folder}/book/results/" in printed
+    assert " book/results" not in printed and "unidino.simulate" not in printed
+    other = tmp_path / "other" / "my data"
+    other.mkdir(parents=True)
+    assert folder not in make("-n", "pages", UNIDINO_DATA=str(other))
 
 
 # What may be committed.
