@@ -1,423 +1,402 @@
-"""The pixels of a simulated field: where cells lie, how they are stained, what a camera makes of it.
+"""One simulated field of view: cells and their stains.
 
-Everything is drawn on a field with a margin, so that cells and blur cross its border, and all
-randomness comes from the generators passed in.
+Nothing here is measured from a real data set: shapes and structures are drawn so that they look
+like fluorescence images, with each phenotype a named change of a few parameters.
 """
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 
-INTERPHASE, ROUNDED, METAPHASE, ANAPHASE, MONOPOLAR, APOPTOTIC, MULTINUCLEATE = range(7)
+NORMAL = {
+    # Factors, 1 for an untreated cell.
+    "count": 1.0,
+    "cell_area": 1.0,
+    "nucleus_area": 1.0,
+    "nucleus_roughness": 1.0,
+    "elongation": 1.0,
+    "dna_intensity": 1.0,
+    "chromatin": 1.0,
+    "tubulin_intensity": 1.0,
+    "tubulin_density": 1.0,
+    "tubulin_bundling": 1.0,
+    "actin_intensity": 1.0,
+    "actin_fibres": 1.0,
+    "actin_cortex": 1.0,
+    "er_intensity": 1.0,
+    "er_spread": 1.0,
+    "rna_intensity": 1.0,
+    "nucleoli": 1.0,
+    "golgi_intensity": 1.0,
+    "golgi_dispersal": 1.0,
+    "mito_intensity": 1.0,
+    "mito_fragmentation": 1.0,
+    # Shares of cells, 0 to 1.
+    "mitotic": 0.03,
+    "apoptotic": 0.01,
+    "binucleate": 0.02,
+}
+"""Phenotype of an untreated cell."""
+
+SHARES = ("mitotic", "apoptotic", "binucleate")
 
 
 @dataclass(frozen=True)
-class Camera:
-    """How light becomes numbers.
+class CellType:
+    """Shape of a kind of cell.
 
     Attributes
     ----------
-    dtype : str
-        Of the file.
-    bits : int
-        Of the camera; its values are shifted left to fill `dtype` where `shift` is set.
-    shift : int
-        Bits.
-    offset : float
-        Value without light, in camera units before the shift.
-    signal : float
-        Camera units of a stain of brightness 1.
-    electrons : float
-        Electrons a camera unit: fewer is noisier.
-    read_noise : float
-        Standard deviation, camera units.
-    haze : float
-        Share of the light that comes from out of focus.
-    sigma : float
-        Of the point spread function, pixels.
-    vignetting : float
-        Loss of light in the corners.
+    radius, nucleus_radius : float
+        Pixels.
+    irregular : float
+        How ragged the outline is, 0 to 1.
+    density : float
+        Cells per million pixels.
     """
 
-    dtype: str = "uint16"
-    bits: int = 16
-    shift: int = 0
-    offset: float = 200.0
-    signal: float = 3000.0
-    electrons: float = 0.5
-    read_noise: float = 12.0
-    haze: float = 0.3
-    sigma: float = 0.9
-    vignetting: float = 0.18
+    radius: float = 25.0
+    nucleus_radius: float = 9.5
+    irregular: float = 0.5
+    density: float = 470.0
 
 
-@lru_cache(maxsize=16)
-def _frequency_squared(shape, real):
-    """Squared spatial frequency, cycles a pixel, of each Fourier coefficient."""
-    y = fft.fftfreq(shape[0])[:, None]
-    x = (fft.rfftfreq if real else fft.fftfreq)(shape[1])[None, :]
-    return (y**2 + x**2).astype(np.float32)
+def blend(changes, strength):
+    """Phenotype at a strength between untreated (0) and full effect (1).
+
+    Parameters
+    ----------
+    changes : dict
+        Parameters of `NORMAL` at full effect.
+    strength : float
+    """
+    phenotype = dict(NORMAL)
+    for name, target in changes.items():
+        normal = NORMAL[name]
+        if name in SHARES:
+            phenotype[name] = float(np.clip(normal + (target - normal) * strength, 0, 0.9))
+        else:
+            phenotype[name] = normal * (target / normal) ** strength
+    return phenotype
 
 
-@lru_cache(maxsize=64)
-def _spectrum(shape, fine, coarse):
-    """Amplitudes of a random field with structures between two sizes, unit variance."""
-    squared = _frequency_squared(shape, False)
-    amplitude = np.exp(-2 * np.pi**2 * fine**2 * squared)
-    if coarse:
-        amplitude = amplitude - np.exp(-2 * np.pi**2 * coarse**2 * squared)
-    # The transform of white noise has variance 1 a coefficient with norm="ortho".
-    return (amplitude / np.sqrt(np.mean(amplitude**2))).astype(np.float32)
+def _noise(rng, shape, sigma):
+    """Smooth periodic Gaussian noise of standard deviation 1."""
+    field = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
+    return field / field.std()
 
 
-def random_fields(rng, shape, fine, coarse=0.0):
-    """Two independent smooth Gaussian random fields.
+def _ridges(noise, width):
+    """Lines along the zero crossings of a noise field: a network of filaments."""
+    return np.exp(-((noise / width) ** 2))
+
+
+def _sample(noise, y, x):
+    """A periodic noise field at given (rounded) places."""
+    return noise[y.astype(np.int32) % noise.shape[0], x.astype(np.int32) % noise.shape[1]]
+
+
+def _soft(distance, width):
+    """1 inside, 0 outside, a smooth step of the given width between."""
+    return 1 / (1 + np.exp(-np.clip(distance / width, -30, 30)))
+
+
+class Field:
+    """The cells of one field, from which each stain is drawn.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     shape : (int, int)
-    fine, coarse : float
-        Gaussian widths in pixels between which the structures lie; `coarse` 0 means no limit.
-
-    Returns
-    -------
-    numpy.ndarray
-        (2, H, W) float32, mean 0, variance 1, periodic.
-    """
-    white = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
-    white *= _spectrum(shape, float(fine), float(coarse))
-    smooth = fft.ifft2(white, norm="ortho", overwrite_x=True)
-    return np.stack([smooth.real, smooth.imag])
-
-
-def blurred(image, sigma, haze=0.0, haze_sigma=9.0):
-    """An image through a Gaussian point spread function with a wide tail.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        (H, W) float32; its borders are taken as periodic, so it needs a margin.
-    sigma, haze_sigma : float
-        Pixels.
-    haze : float
-        Share of the light in the tail.
-    """
-    squared = _frequency_squared(image.shape, True)
-    transfer = (1 - haze) * np.exp(np.float32(-2 * np.pi**2 * sigma**2) * squared)
-    if haze:
-        transfer += haze * np.exp(np.float32(-2 * np.pi**2 * haze_sigma**2) * squared)
-    return fft.irfft2(fft.rfft2(image) * transfer, s=image.shape)
-
-
-@dataclass
-class Field:
-    """The geometry of one field, margins included.
+        Height, width in pixels.
+    cell_type : CellType
+    phenotype : dict
+        See `NORMAL` and `blend`.
 
     Attributes
     ----------
-    label : numpy.ndarray
-        (H, W) cell of each pixel, -1 outside cells.
-    depth : numpy.ndarray
-        (H, W) pixels from the cell's edge inwards, 0 outside.
-    radial : numpy.ndarray
-        (H, W) 0 in the cell's middle, 1 at its free edge.
-    near_nucleus : numpy.ndarray
-        (H, W) distance from the centre of the cell's nucleus in nuclear radii.
-    nucleus : numpy.ndarray
-        (H, W) 0 in a nucleus's middle, 1 at its edge, large outside.
-    body : numpy.ndarray
-        (H, W) nuclear body of each pixel, -1 outside.
-    x, y, angle, radius, long, short, state
-        Of each cell.
-    bodies : dict
-        Arrays of each nuclear body: cell, x, y, long, short, angle, bright, kind.
+    cells : int
+        Cells whose centre lies in or near the field.
     """
 
-    shape: tuple
-    margin: int
-    label: np.ndarray
-    depth: np.ndarray
-    radial: np.ndarray
-    near_nucleus: np.ndarray
-    nucleus: np.ndarray
-    body: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    angle: np.ndarray
-    radius: np.ndarray
-    nuclear_radius: np.ndarray
-    state: np.ndarray
-    bodies: dict
+    def __init__(self, rng, shape, cell_type, phenotype):
+        self.rng = rng
+        self.shape = shape
+        self.phenotype = phenotype
+        self.cell_type = cell_type
+        self._place()
+        if self.cells:
+            self._outline()
+            self._nuclei()
+            self.fine, self.medium, self.coarse = (_noise(rng, shape, s) for s in (1.1, 2.3, 6.0))
 
-    def spread(self, values, outside=0.0):
-        """A value a cell as an image."""
-        return np.append(np.asarray(values, np.float32), np.float32(outside))[self.label]
+    def _place(self):
+        """Centres: cells grow in patches, no two nuclei overlap."""
+        rng, (height, width) = self.rng, self.shape
+        radius, phenotype = self.cell_type.radius, self.phenotype
+        area = (height + 2 * radius) * (width + 2 * radius)
+        wanted = rng.poisson(max(self.cell_type.density * phenotype["count"] * area / 1e6, 0.2))
+        least = 2.1 * self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
+        points = np.empty((wanted, 2))
+        count = 0
+        for _ in range(8 * wanted):
+            if count == wanted:
+                break
+            if count and rng.random() < 0.35:
+                angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.1, 1.9)
+                point = points[rng.integers(count)] + reach * np.array(
+                    [np.sin(angle), np.cos(angle)]
+                )
+            else:
+                point = rng.uniform((-radius, -radius), (height + radius, width + radius))
+            if (np.hypot(*(points[:count] - point).T) > least).all():
+                points[count] = point
+                count += 1
+        self.centres = points[:count]
+        self.cells = count
+
+    def _outline(self):
+        """Which cell each pixel belongs to, and where in that cell it lies."""
+        rng, shape, n, kind = self.rng, self.shape, self.cells, self.cell_type
+        phenotype = self.phenotype
+        self.mitotic = rng.random(n) < phenotype["mitotic"]
+        self.apoptotic = ~self.mitotic & (rng.random(n) < phenotype["apoptotic"])
+        resting = ~self.mitotic & ~self.apoptotic
+        self.binucleate = resting & (rng.random(n) < phenotype["binucleate"])
+        self.angle = rng.uniform(0, np.pi, n)
+        stretch = phenotype["elongation"] * np.exp(rng.normal(0.12, 0.15, n))
+        rounded = np.where(resting, 1.0, 0.72)
+        self.radius = kind.radius * np.sqrt(phenotype["cell_area"]) * rounded
+        self.radius = self.radius * np.exp(rng.normal(0, 0.12, n))
+        y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+        wobble = kind.irregular * kind.radius * 0.42
+        warped_y = y + wobble * _noise(rng, shape, 9)
+        warped_x = x + wobble * _noise(rng, shape, 9)
+        near = min(2, n)
+        distances, nearest = cKDTree(self.centres).query(
+            np.stack([warped_y.ravel(), warped_x.ravel()], 1), k=near
+        )
+        distances, nearest = distances.reshape(*shape, near), nearest.reshape(*shape, near)
+        own = nearest[..., 0]
+        dy, dx = warped_y - self.centres[own, 0], warped_x - self.centres[own, 1]
+        cos, sin = np.cos(self.angle[own]), np.sin(self.angle[own])
+        root = np.sqrt(stretch[own])
+        rho = np.hypot((dx * cos + dy * sin) / root, (dy * cos - dx * sin) * root)
+        # Neighbours press against each other: a cell ends where the next one is as near.
+        gap = distances[..., -1] - distances[..., 0] if near == 2 else np.full(shape, 99.0)
+        self.own = own
+        self.edge = np.minimum(self.radius[own] - rho, gap / 2).astype(np.float32)
+        self.body = self.edge > 0
+        self.warped = dy.astype(np.float32), dx.astype(np.float32)
+        self.straight = (
+            (y - self.centres[own, 0]).astype(np.float32),
+            (x - self.centres[own, 1]).astype(np.float32),
+        )
+
+    def _nuclei(self):
+        """Soft masks of nuclei and nucleoli."""
+        rng, n, phenotype, own = self.rng, self.cells, self.phenotype, self.own
+        size = self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
+        size = size * np.exp(rng.normal(0, 0.1, n))
+        offset = rng.normal(0, 0.08, (n, 2)) * self.radius[:, None]
+        # A metaphase plate is a thin bright bar.
+        ratio = np.where(self.mitotic, 2.4, np.exp(rng.normal(0.22, 0.12, n)))
+        tilt = self.angle + rng.normal(0, 0.4, n)
+        size = size * np.where(self.mitotic, 0.75, np.where(self.apoptotic, 0.7, 1.0))
+        y, x = self.straight[0] - offset[own, 0], self.straight[1] - offset[own, 1]
+        cos, sin = np.cos(tilt[own]), np.sin(tilt[own])
+        along, across = x * cos + y * sin, y * cos - x * sin
+        half = np.where(self.binucleate, 0.95 * size, 0)[own]
+        along = np.where(half > 0, np.abs(along) - half, along)
+        root = np.sqrt(ratio[own])
+        rough = 0.05 * phenotype["nucleus_roughness"] * _noise(rng, self.shape, 4.0)
+        self.nuclear_radius = np.hypot(along / root, across * root) / size[own] + rough
+        self.nucleus = _soft((1 - self.nuclear_radius) * size[own], 0.8)
+        self.nucleus_size = size
+        self.nucleus_offset = offset
+        self.toward = rng.uniform(0, 2 * np.pi, n)
+        spots = _noise(rng, self.shape, 1.8)
+        self.nucleoli = _soft(spots - 1.3, 0.25) * self.nucleus * (self.nuclear_radius < 0.75)
 
     @property
-    def inside(self):
-        """Pixels in cells, bool."""
-        return self.label >= 0
+    def cytoplasm(self):
+        """Soft mask of the cells without their nuclei."""
+        return _soft(self.edge, 1.2) * (1 - self.nucleus)
 
-    @property
-    def soft(self):
-        """Coverage by cells, with soft edges, 0 to 1."""
-        return np.clip(self.depth / 2.0, 0, 1)
+    def _per_cell(self, sigma):
+        """A brightness of each cell, spread over its pixels."""
+        return np.exp(self.rng.normal(0, sigma, self.cells))[self.own].astype(np.float32)
 
-    def count(self):
-        """Cells whose nucleus lies in the field proper."""
-        return int(self._visible().sum())
+    def _beside_nucleus(self, reach):
+        """Place of each pixel relative to a point beside its cell's nucleus."""
+        own = self.own
+        away = reach * self.nucleus_size[own]
+        y = self.straight[0] - self.nucleus_offset[own, 0] - away * np.sin(self.toward[own])
+        x = self.straight[1] - self.nucleus_offset[own, 1] - away * np.cos(self.toward[own])
+        return y, x
 
-    def _visible(self):
-        height, width = (n - 2 * self.margin for n in self.size)
-        y, x = self.y - self.margin, self.x - self.margin
-        return (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    def stain(self, name):
+        """Brightness of a stain, 0 for none and about 1 for its usual structures.
 
-    @property
-    def size(self):
-        """(height, width) with margins, before padding to a size that transforms quickly."""
-        return self.shape
+        Parameters
+        ----------
+        name : str
+            A key of `STAINS`.
 
+        Returns
+        -------
+        numpy.ndarray
+            (H, W) float32.
+        """
+        if not self.cells:
+            return np.zeros(self.shape, np.float32)
+        return STAINS[name](self).astype(np.float32)
 
-def _place(rng, shape, phenotype, islands):
-    """Centres of the cells: no two nuclei too close, more in islands."""
-    area = shape[0] * shape[1]
-    expected = phenotype.coverage * area / (np.pi * phenotype.cell_radius**2)
-    wanted = rng.poisson(expected)
-    if not wanted:
-        return np.zeros((0, 2), np.float32)
-    candidates = rng.uniform(0, 1, (wanted * 8 + 16, 2)) * shape
-    height = islands[tuple(candidates.astype(int).T)]
-    # Islands: candidates are tried from the highest ground down, so far as clustering says.
-    share = phenotype.clustering
-    order = np.argsort(-(share * height + (1 - share) * rng.standard_normal(len(height))))
-    closest = (1.9 * phenotype.nucleus_radius) ** 2
-    chosen = np.empty((wanted, 2), np.float32)
-    count = 0
-    for y, x in candidates[order]:
-        near = chosen[:count]
-        if count and ((near[:, 0] - y) ** 2 + (near[:, 1] - x) ** 2).min() < closest:
-            continue
-        chosen[count] = y, x
-        count += 1
-        if count == wanted:
-            break
-    return chosen[:count]
+    def dna(self):
+        p = self.phenotype
+        texture = 1 + p["chromatin"] * (0.16 * self.medium + 0.1 * self.fine)
+        condensed = np.where(self.mitotic | self.apoptotic, 1.9, 1.0)[self.own]
+        clumps = 0.25 + 1.1 * _soft(self.medium - 0.2, 0.2)
+        broken = np.where(self.apoptotic[self.own], clumps, 1.0)
+        body = self.nucleus * np.clip(texture, 0.3, 2) * condensed * broken
+        return p["dna_intensity"] * self._per_cell(0.2) * body * (1 - 0.4 * self.nucleoli)
 
+    def _radiating(self, turns):
+        """Distance from a point beside the nucleus, and filaments that run away from it."""
+        y, x = self._beside_nucleus(0.6)
+        radius = np.hypot(y, x)
+        texture = _noise(self.rng, (512, 256), (1.7, 5.0))
+        bend = 2.2 * self.coarse
+        turn = np.arctan2(y, x) * turns + bend + 37 * self.own
+        return radius, _sample(texture, turn, radius * 0.45 + 11 * self.own)
 
-def _states(rng, count, p):
-    """State of each cell by the shares of a phenotype."""
-    mitotic = p.mitotic
-    shares = [
-        p.apoptotic, mitotic * p.monopolar, mitotic * (1 - p.monopolar) * 0.75,
-        mitotic * (1 - p.monopolar) * 0.25, p.rounded, p.multinucleate,
-    ]  # fmt: skip
-    kinds = np.array([APOPTOTIC, MONOPOLAR, METAPHASE, ANAPHASE, ROUNDED, MULTINUCLEATE, INTERPHASE])
-    # Where the shares exceed the whole, the later kinds give way.
-    edges = np.minimum(np.cumsum(shares), 1)
-    return kinds[np.searchsorted(edges, rng.uniform(size=count), side="right")]
+    def tubulin(self):
+        p = self.phenotype
+        radius, noise = self._radiating(turns=50 * p["tubulin_density"] ** 0.5)
+        lines = _ridges(noise, 0.5 * p["tubulin_bundling"] ** 0.5) * p["tubulin_density"] ** 0.7
+        body = _soft(self.edge, 2.0) * (1 - 0.6 * self.nucleus)
+        fall = 0.35 + 0.9 * np.exp(-radius / (0.75 * self.cell_type.radius))
+        signal = body * fall * (0.28 + 0.95 * p["tubulin_bundling"] ** 0.5 * lines)
+        spindle = self.mitotic[self.own] * np.exp(-((self.nuclear_radius / 1.6) ** 2)) * body
+        return p["tubulin_intensity"] * self._per_cell(0.18) * (signal + 1.3 * spindle)
 
+    def _stress_fibres(self):
+        along = self.angle + self.rng.normal(0, 0.2, self.cells)
+        cos, sin = np.cos(along[self.own]), np.sin(along[self.own])
+        y, x = self.straight
+        across = y * cos - x * sin + 1.4 * self.coarse + 53 * self.own
+        texture = _noise(self.rng, (256, 256), (0.9, 9.0))
+        return _ridges(_sample(texture, across, (x * cos + y * sin) * 0.6 + 29 * self.own) - 1, 0.5)
 
-def _ring(rng, n, distance):
-    turn = rng.uniform(0, 2 * np.pi) + np.arange(n) * 2 * np.pi / n
-    return distance * np.sin(turn), distance * np.cos(turn)
+    def actin(self):
+        p = self.phenotype
+        body = _soft(self.edge, 1.0)
+        cortex = np.exp(-((self.edge - 1.6) ** 2) / 3.0) * self.body
+        fibres = self._stress_fibres() * body * (1 - 0.3 * self.nucleus)
+        ruffles = cortex * np.clip(0.75 + 0.45 * self.coarse, 0.1, 2)
+        signal = 0.22 * body + 0.8 * p["actin_cortex"] * ruffles + 0.6 * p["actin_fibres"] * fibres
+        return p["actin_intensity"] * self._per_cell(0.2) * signal
 
+    def _outwards(self):
+        return np.clip(self.nuclear_radius - 1, 0, None)
 
-def _nuclear_bodies(rng, p, y, x, angle, state):
-    """Ellipses that make up the nuclei: several a cell where it divides, dies or has too many."""
-    rows = []
-    r0 = p.nucleus_radius
-    for cell, kind in enumerate(state):
-        r = r0 * np.exp(rng.normal(0, 0.09))
-        turn = angle[cell] + rng.normal(0, 0.3)
-        if kind == METAPHASE:
-            rows.append((cell, 0, 0, 1.15 * r, 0.38 * r, angle[cell] + np.pi / 2, 2.3, kind))
-        elif kind == ANAPHASE:
-            for side in (-1, 1):
-                gap = side * 0.75 * r
-                dy, dx = gap * np.sin(angle[cell]), gap * np.cos(angle[cell])
-                rows.append((cell, dy, dx, 0.85 * r, 0.33 * r, angle[cell] + np.pi / 2, 2.0, kind))
-        elif kind == MONOPOLAR:
-            for dy, dx in zip(*_ring(rng, 8, 0.62 * r), strict=True):
-                rows.append((cell, dy, dx, 0.36 * r, 0.2 * r, np.arctan2(dy, dx), 2.0, kind))
-        elif kind == APOPTOTIC:
-            n = rng.integers(2, 6)
-            dy, dx = rng.normal(0, 0.55 * r, (2, n))
-            size = rng.uniform(0.25, 0.5, n) * r
-            rows += [(cell, dy[i], dx[i], size[i], size[i], 0, 2.6, kind) for i in range(n)]
-        elif kind == MULTINUCLEATE:
-            n = rng.integers(2, 5)
-            size = r * rng.uniform(0.75, 1.05, n) * n**-0.35
-            dy, dx = _ring(rng, n, 0.75 * r)
-            rows += [(cell, dy[i], dx[i], 1.08 * size[i], size[i], rng.uniform(0, 3), 1.0, kind)
-                     for i in range(n)]  # fmt: skip
-        else:
-            stretch = np.sqrt(p.nucleus_elongation * np.exp(rng.normal(0, 0.08)))
-            small = 0.85 if kind == ROUNDED else 1.0
-            # DNA content: most cells have one set, some are copying it or have two.
-            copies = rng.choice([1.0, 1.35, 1.8], p=[0.6, 0.22, 0.18])
-            r *= small * copies**0.28
-            bright = copies**0.5 * (1.3 if kind == ROUNDED else 1.0)
-            rows.append((cell, 0, 0, r * stretch, r / stretch, turn, bright, kind))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 8)
-    cell = table[:, 0].astype(int)
-    return dict(
-        cell=cell, y=y[cell] + table[:, 1], x=x[cell] + table[:, 2], long=table[:, 3],
-        short=table[:, 4], angle=table[:, 5], bright=table[:, 6], kind=table[:, 7].astype(int),
-    )  # fmt: skip
+    def er(self):
+        p = self.phenotype
+        fall = np.exp(-self._outwards() / (1.1 * p["er_spread"]))
+        net = 0.45 + 0.75 * _ridges(self.medium, 0.55) * (0.6 + 0.4 * _ridges(self.fine, 0.8))
+        envelope = np.exp(-(((self.nuclear_radius - 1.03) / 0.1) ** 2)) * self.body
+        signal = self.cytoplasm * fall * net + 0.35 * envelope + 0.12 * self.nucleus
+        return p["er_intensity"] * self._per_cell(0.18) * signal
 
+    def rna(self):
+        p = self.phenotype
+        cytosol = self.cytoplasm * np.exp(-self._outwards() / 1.6) * (0.8 + 0.12 * self.medium)
+        signal = 0.75 * cytosol + 0.35 * self.nucleus + 0.95 * p["nucleoli"] * self.nucleoli
+        return p["rna_intensity"] * self._per_cell(0.15) * signal
 
-def _window(centre, reach, length):
-    return slice(max(0, int(centre - reach)), min(length, int(centre + reach) + 2))
+    def golgi(self):
+        p = self.phenotype
+        y, x = self._beside_nucleus(1.25)
+        width = 0.62 * self.nucleus_size[self.own] * p["golgi_dispersal"]
+        cap = np.exp(-(y**2 + x**2) / (2 * width**2))
+        stacks = np.clip(0.15 + 0.75 * self.medium + 0.3 * self.fine, 0, 2.5)
+        thin = p["golgi_dispersal"] ** -0.7
+        return p["golgi_intensity"] * thin * 1.5 * cap * stacks * self.cytoplasm
 
+    def agp(self):
+        return 0.72 * self.actin() + 0.9 * self.golgi()
 
-def _nearest_ellipse(grid, y, x, long, short, angle, reach, taper=None):
-    """Which ellipse each pixel belongs to: (index or -1, distance to it, to the second best).
+    def mito(self):
+        p = self.phenotype
+        network = _ridges(_noise(self.rng, self.shape, 1.5) + 0.35 * self.coarse, 0.33)
+        dots = _soft(self.fine - 0.9, 0.2)
+        share = np.clip(np.log2(p["mito_fragmentation"]) / 2, 0, 1)
+        shape = (1 - share) * network + share * 1.25 * dots
+        fall = np.exp(-((self._outwards() / 1.5) ** 2)) * _soft(self.edge - 2, 1.5)
+        signal = self.cytoplasm * fall * (0.12 + 1.15 * shape)
+        return p["mito_intensity"] * self._per_cell(0.22) * signal
 
-    Distances are in units of the ellipse's own axes: 1 at its edge.
-    """
-    gy, gx = grid
-    shape = gy.shape
-    best = np.full(shape, 9.0, np.float32)
-    second = np.full(shape, 9.0, np.float32)
-    label = np.full(shape, -1, np.int32)
-    for i in range(len(y)):
-        r = reach * long[i]
-        window = _window(y[i], r, shape[0]), _window(x[i], r, shape[1])
-        if window[0].start >= window[0].stop or window[1].start >= window[1].stop:
-            continue
-        dy, dx = gy[window] - np.float32(y[i]), gx[window] - np.float32(x[i])
-        c, s = np.float32(np.cos(angle[i])), np.float32(np.sin(angle[i]))
-        u = (c * dx + s * dy) * np.float32(1 / long[i])
-        v = (c * dy - s * dx) * np.float32(1 / short[i])
-        if taper is not None:
-            v *= 1 + np.float32(taper[i]) * np.clip(u, -1, 1)
-        d = np.sqrt(u * u + v * v)
-        b = best[window]
-        closer = d < b
-        second[window] = np.minimum(second[window], np.maximum(b, d))
-        label[window][closer] = i
-        best[window] = np.minimum(b, d)
-    return label, best, second
+    def nucleoplasm(self):
+        return self.nucleus * (0.8 + 0.1 * self.medium) * (1 - 0.8 * self.nucleoli)
 
+    def nuclear_membrane(self):
+        ring = np.exp(-(((self.nuclear_radius - 0.97) / 0.09) ** 2)) * self.body
+        return ring + 0.12 * self.nucleus
 
-def lay_out(rng, height, width, phenotype):
-    """Draw the cells of a field.
+    def nucleolus(self):
+        return 1.3 * self.nucleoli + 0.1 * self.nucleus
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    height, width : int
-        Of the field without margins, pixels.
-    phenotype : phenotypes.Phenotype
+    def speckles(self):
+        dots = _soft(self.fine + 0.5 * self.medium - 1.1, 0.2)
+        return self.nucleus * (0.15 + 1.2 * dots)
 
-    Returns
-    -------
-    Field
-    """
-    p = phenotype
-    margin = int(np.ceil(1.3 * p.cell_radius))
-    shape = fft.next_fast_len(height + 2 * margin), fft.next_fast_len(width + 2 * margin)
-    islands, _ = random_fields(rng, shape, 2.2 * p.cell_radius)
-    centres = _place(rng, shape, p, islands)
-    y, x = centres.T.astype(np.float64)
-    count = len(y)
-    state = _states(rng, count, p)
-    angle = rng.uniform(0, 2 * np.pi, count)
-    radius = p.cell_radius * np.exp(rng.normal(0, p.cell_variation, count))
-    balls = np.isin(state, (ROUNDED, METAPHASE, ANAPHASE, MONOPOLAR, APOPTOTIC))
-    floor = 1.45 * p.nucleus_radius
-    ball_radius = np.where(state == APOPTOTIC, 1.15, 1.7) * p.nucleus_radius
-    radius = np.where(balls, np.minimum(ball_radius, radius), np.maximum(radius, floor))
-    radius = np.where(state == MULTINUCLEATE, radius * 1.2, radius)
-    stretch = np.sqrt(np.maximum(1.02, p.cell_elongation * np.exp(rng.normal(0, 0.15, count))))
-    stretch = np.where(balls, 1.03, stretch)
-    taper = np.where(balls, 0, rng.uniform(-0.45, 0.45, count))
-    # The nucleus lies behind the cell's middle, seen along its polarity.
-    offset = np.where(balls, 0, rng.uniform(0, 0.3, count) * (radius - p.nucleus_radius).clip(0))
-    cy, cx = y + offset * np.sin(angle), x + offset * np.cos(angle)
+    def membrane(self):
+        return np.exp(-((self.edge - 0.8) ** 2) / 2) * self.body + 0.1 * _soft(self.edge, 1.0)
 
-    gy, gx = np.meshgrid(
-        np.arange(shape[0], dtype=np.float32), np.arange(shape[1], dtype=np.float32), indexing="ij"
-    )
-    coarse = random_fields(rng, shape, 0.3 * p.cell_radius)
-    fine = random_fields(rng, shape, 0.1 * p.cell_radius)
-    bend = p.cell_irregularity * p.cell_radius
-    bent = (gy + bend * (0.5 * coarse[0] + 0.16 * fine[0]),
-            gx + bend * (0.5 * coarse[1] + 0.16 * fine[1]))  # fmt: skip
-    label, best, second = _nearest_ellipse(
-        bent, cy, cx, radius * stretch, radius / stretch, angle, 1.35, taper
-    )
-    label = np.where(best < 1, label, -1)
+    def vesicles(self):
+        return self.cytoplasm * (0.08 + 1.3 * _soft(self.fine - 1.35, 0.2))
 
-    bodies = _nuclear_bodies(rng, p, y, x, angle, state)
-    wobble = p.nucleus_irregularity * p.nucleus_radius
-    rough = random_fields(rng, shape, 0.42 * p.nucleus_radius)
-    body, nuclear, _ = _nearest_ellipse(
-        (gy + wobble * rough[0], gx + wobble * rough[1]),
-        bodies["y"], bodies["x"], bodies["long"], bodies["short"], bodies["angle"], 1.5,
-    )  # fmt: skip
-    body = np.where(nuclear < 1, body, -1)
-    # A nucleus belongs to its own cell, however the outlines fell.
-    owner = np.append(bodies["cell"], -1)[body]
-    label = np.where(body >= 0, owner, label)
+    def centrosome(self):
+        y, x = self._beside_nucleus(1.2)
+        return 1.8 * np.exp(-(y**2 + x**2) / 4.5) * self.body + 0.08 * self.cytoplasm
 
-    each = np.append(radius, 1.0).astype(np.float32)[label]
-    depth = np.minimum((second - best) * 0.5, 1 - best) * each
-    depth = np.where(body >= 0, np.maximum(depth, 2.0), depth)
-    depth = np.where(label >= 0, depth.clip(0), 0).astype(np.float32)
-    ny, nx = (np.append(values, 0).astype(np.float32)[label] for values in (y, x))
-    nuclear_radius = np.full(count, p.nucleus_radius)
-    near = np.hypot(gy - ny, gx - nx) / np.float32(p.nucleus_radius)
-    return Field(
-        shape=shape, margin=margin, label=label, depth=depth, radial=best.clip(0, 1),
-        near_nucleus=np.where(label >= 0, near, 9).astype(np.float32), nucleus=nuclear, body=body,
-        x=x, y=y, angle=angle, radius=radius, nuclear_radius=nuclear_radius, state=state,
-        bodies=bodies,
-    )  # fmt: skip
+    def cytosol(self):
+        return self.cytoplasm * (0.7 + 0.08 * self.coarse)
+
+    def intermediate_filaments(self):
+        radius, noise = self._radiating(turns=30)
+        fall = np.exp(-radius / (0.6 * self.cell_type.radius))
+        return 1.2 * self.cytoplasm * fall * (0.15 + _ridges(noise + 0.4 * self.coarse, 0.6))
+
+    def aggresome(self):
+        y, x = self._beside_nucleus(1.4)
+        return 1.6 * np.exp(-(y**2 + x**2) / 20) * self.cytoplasm + 0.2 * self.cytoplasm
 
 
-def expose(rng, light, field, camera, size, defocus=0.0, gain=1.0, tilt=(0.0, 0.0)):
-    """What a camera records of a stain.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    light : numpy.ndarray
-        (H, W) brightness of the stain, margins included.
-    field : Field
-    camera : Camera
-    size : (int, int)
-        Of the image, pixels.
-    defocus : float
-        Width in pixels of the blur that comes on top.
-    gain : float
-        Factor on the light.
-    tilt : (float, float)
-        Change of the illumination from one border to the other, by axis.
-
-    Returns
-    -------
-    numpy.ndarray
-        (height, width) of the camera's type.
-    """
-    image = blurred(light.astype(np.float32), np.hypot(camera.sigma, defocus), camera.haze)
-    top = field.margin
-    image = image[top : top + size[0], top : top + size[1]].clip(0)
-    y = np.linspace(-1, 1, size[0], dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, size[1], dtype=np.float32)[None, :]
-    evenness = 1 - camera.vignetting * (y**2 + x**2) / 2 + tilt[0] * y + tilt[1] * x
-    electrons = image * evenness * np.float32(camera.signal * gain * camera.electrons)
-    noise = rng.standard_normal(size, dtype=np.float32)
-    # Beyond some tens of electrons a Poisson count is as good as normal.
-    values = electrons + np.sqrt(electrons) * noise
-    values = values / camera.electrons + camera.offset
-    values += camera.read_noise * rng.standard_normal(size, dtype=np.float32)
-    return (values.clip(0, 2**camera.bits - 1).astype(camera.dtype)) << camera.shift
-
-
-def with_defocus(camera, factor):
-    """A camera with a point spread function wider by a factor."""
-    return replace(camera, sigma=camera.sigma * factor)
+STAINS = {
+    "dna": Field.dna,
+    "tubulin": Field.tubulin,
+    "actin": Field.actin,
+    "er": Field.er,
+    "rna": Field.rna,
+    "agp": Field.agp,
+    "mito": Field.mito,
+    "Nucleoplasm": Field.nucleoplasm,
+    "Nuclear membrane": Field.nuclear_membrane,
+    "Nucleoli": Field.nucleolus,
+    "Nuclear speckles": Field.speckles,
+    "Endoplasmic reticulum": Field.er,
+    "Golgi apparatus": Field.golgi,
+    "Intermediate filaments": Field.intermediate_filaments,
+    "Actin filaments": Field.actin,
+    "Microtubules": Field.tubulin,
+    "Centrosome": Field.centrosome,
+    "Plasma membrane": Field.membrane,
+    "Mitochondria": Field.mito,
+    "Aggresome": Field.aggresome,
+    "Cytosol": Field.cytosol,
+    "Vesicles": Field.vesicles,
+}
+"""Stains, and localisations of single proteins by the names of the Human Protein Atlas."""
