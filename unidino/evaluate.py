@@ -262,13 +262,16 @@ def _nearest(values, metric, barred):
     count = len(values)
     nearest = np.full(count, -1)
     distance = np.full(count, np.nan)
+    # Who shares a value is looked up rather than compared: groups are small beside the table.
+    sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
     step = max(1, _BLOCK_VALUES // count)
     for start in range(0, count, step):
         here = slice(start, min(start + step, count))
         block = _distances(values[here], values, metric)
         block[np.arange(len(block)), np.arange(start, here.stop)] = np.inf
-        for codes in barred:
-            block[codes[here, None] == codes] = np.inf
+        for codes, members in zip(barred, sharing, strict=True):
+            for code in np.unique(codes[here]):
+                block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
         smallest = block.min(1)
         margin = _TIE if metric in ("cosine", "correlation") else _TIE * smallest
         first = (block <= (smallest + margin)[:, None]).argmax(1)
