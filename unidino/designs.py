@@ -36,7 +36,12 @@ MECHANISMS = {
         "mitotic": 0.0,
         "actin_cortex": 0.8,
     },
-    "Eg5 inhibitors": {"mitotic": 0.4, "count": 0.75, "dna_intensity": 1.15, "apoptotic": 0.06},
+    "Eg5 inhibitors": {
+        "mitotic": 0.4,
+        "count": 0.75,
+        "dna_intensity": 1.15,
+        "apoptotic": 0.06,
+    },
     "Epithelial": {
         "actin_cortex": 1.9,
         "actin_fibres": 0.5,
@@ -82,14 +87,27 @@ MECHANISMS = {
         "tubulin_intensity": 0.7,
         "count": 0.75,
     },
-    "Mitochondrial uncoupler": {"mito_fragmentation": 4.0, "mito_intensity": 0.6, "cell_area": 0.9},
+    "Mitochondrial uncoupler": {
+        "mito_fragmentation": 4.0,
+        "mito_intensity": 0.6,
+        "cell_area": 0.9,
+    },
     "Mitochondrial complex I inhibitor": {
         "mito_fragmentation": 3.0,
         "mito_intensity": 1.35,
         "count": 0.85,
     },
-    "Golgi dispersal": {"golgi_dispersal": 2.4, "er_spread": 1.4, "golgi_intensity": 0.9},
-    "ER stress": {"er_intensity": 1.7, "er_spread": 0.65, "rna_intensity": 1.15, "count": 0.8},
+    "Golgi dispersal": {
+        "golgi_dispersal": 2.4,
+        "er_spread": 1.4,
+        "golgi_intensity": 0.9,
+    },
+    "ER stress": {
+        "er_intensity": 1.7,
+        "er_spread": 0.65,
+        "rna_intensity": 1.15,
+        "count": 0.8,
+    },
     "HDAC inhibitor": {
         "nucleus_area": 1.35,
         "chromatin": 0.35,
@@ -103,10 +121,21 @@ MECHANISMS = {
         "count": 0.5,
         "nucleus_roughness": 1.8,
     },
-    "Glucocorticoid agonist": {"actin_cortex": 1.25, "elongation": 0.9},
-    "Acetylcholinesterase inhibitor": {"mito_intensity": 1.1},
-    "Chitin synthesis inhibitor": {"actin_cortex": 1.35, "golgi_intensity": 1.35},
-    "Voltage-gated sodium channel": {"cell_area": 1.2, "mito_intensity": 0.85},
+    "Glucocorticoid agonist": {
+        "actin_cortex": 1.25,
+        "elongation": 0.9,
+    },
+    "Acetylcholinesterase inhibitor": {
+        "mito_intensity": 1.1,
+    },
+    "Chitin synthesis inhibitor": {
+        "actin_cortex": 1.35,
+        "golgi_intensity": 1.35,
+    },
+    "Voltage-gated sodium channel": {
+        "cell_area": 1.2,
+        "mito_intensity": 0.85,
+    },
 }
 """Phenotype of each mechanism at full effect (parameters of `cells.NORMAL`); the last are weak."""
 

@@ -185,9 +185,7 @@ def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):
             drawn.append(site_of(well, s, files, PAINTING, cells.CellType(), Camera(), shape))
     truth = pd.DataFrame(genes)[["orf_identifier", "moa"]].drop_duplicates()
     truth.columns = ["Metadata_broad_sample", "Metadata_moa"]
-    annotation = (
-        "gene_overexpression/idr0033-rohban-pathways/screens/idr0033-screenA-annotation.csv"
-    )
+    idr = "gene_overexpression/idr0033-rohban-pathways"
     tables = {
         "BBBC037_image_path.csv": pd.DataFrame(paths),
         "BBBC037_v1_DatasetGroundTruth.csv": truth,
