@@ -1,4 +1,4 @@
-"""The tiny simulated plate in ``data/example``: ``python -m unidino.example_plate`` writes it again.
+"""The tiny simulated plate of ``data/example``; ``python -m unidino.example_plate`` rewrites it.
 
 It is what a newcomer's own plate looks like: a CSV with one column of paths a channel, and a plate
 map with treatments and controls.

@@ -39,10 +39,13 @@ def _figure(height, rows=1, columns=1, width=WIDTH, **options):
 
 
 def category_styles(labels, most=8):
-    """(colour, marker) of each label, the most frequent first; the rest share grey."""
+    """(colour, marker) of each label, the most frequent first; those beyond `most` share grey."""
     counts = pd.Series(list(labels)).value_counts(sort=False)
     ordered = sorted(counts.index, key=lambda name: (-counts[name], str(name)))
-    styles = {name: (PALETTE[i], MARKERS[i]) for i, name in enumerate(ordered[:most])}
+    # A colour's second round takes the next marker, so that no pair occurs twice.
+    styles = {
+        name: (PALETTE[i % 8], MARKERS[(i + i // 8) % 8]) for i, name in enumerate(ordered[:most])
+    }
     return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
 
 
@@ -148,8 +151,8 @@ def plate_heat_map(profiles, values, label, heading, most=4):
     return figure
 
 
-def scatter(coordinates, labels, axes_names, heading, legend_title):
-    """Profiles in the plane, coloured by a label; the labels beyond eight share grey.
+def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
+    """Profiles in the plane, coloured by a label; the labels beyond `most` share grey.
 
     Parameters
     ----------
@@ -162,7 +165,7 @@ def scatter(coordinates, labels, axes_names, heading, legend_title):
     figure, axes = _figure(4.2)
     axis = axes[0, 0]
     labels = pd.Series(list(labels), dtype=object)
-    styles = category_styles(labels.dropna())
+    styles = category_styles(labels.dropna(), most)
     rest = labels.isna() | labels.map(lambda name: styles.get(name, (OTHER,))[0] == OTHER)
     if rest.any():
         names = labels[rest].dropna().nunique()
@@ -248,4 +251,134 @@ def similarity_heat_map(similarity, labels, heading):
     axis.tick_params(length=0)
     figure.colorbar(mesh, ax=axis, label="cosine similarity", shrink=0.7)
     axis.set_title(heading)
+    return figure
+
+
+def accuracies(scores, heading, label="accuracy"):
+    """Accuracies with their intervals, one group a rule, one colour a feature set.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, level, accuracy, value, low, high, n (`moa.scores`).
+    heading : str
+    label : str
+        Of the axis.
+    """
+    groups = scores[["accuracy", "level"]].drop_duplicates()
+    names = list(dict.fromkeys(scores["features"]))
+    figure, axes = _figure(0.62 * len(groups) + 1.3)
+    axis = axes[0, 0]
+    ticks = []
+    for y, group in enumerate(groups.itertuples()):
+        part = scores[(scores["accuracy"] == group.accuracy) & (scores["level"] == group.level)]
+        ticks.append(f"{group.accuracy}\n({group.level}, n = {part['n'].iloc[0]})")
+        if y % 2:
+            axis.axhspan(y - 0.5, y + 0.5, color="#F2F2F2", lw=0)
+    for i, name in enumerate(names):
+        part = scores[scores["features"] == name]
+        y = np.arange(len(groups)) + 0.7 * ((i + 0.5) / len(names) - 0.5)
+        axis.errorbar(
+            part["value"], y, xerr=[part["value"] - part["low"], part["high"] - part["value"]],
+            fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=5, lw=1.2, label=name,
+        )  # fmt: skip
+    axis.set_yticks(range(len(groups)), ticks)
+    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xlim(0, min(1, scores["high"].max() * 1.08))
+    axis.set_xlabel(label)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(heading)
+    handles = axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
+    return figure
+
+
+def clustered_correlation(correlation, labels, heading, label="correlation"):
+    """Correlations in the order of average linkage, and which row has which label.
+
+    Parameters
+    ----------
+    correlation : numpy.ndarray
+        (n, n), -1 to 1.
+    labels : sequence
+        One a row; each gets a column of dots on the right.
+    heading : str
+    label : str
+        Of the colour bar.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    distance = np.clip(1 - (correlation + correlation.T) / 2, 0, None)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    names = sorted(set(labels), key=str)
+    ordered = [labels[i] for i in order]
+    figure, axes = _figure(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
+    left, right = axes[0]
+    mesh = left.imshow(
+        correlation[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r", aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+    left.set(xticks=[], yticks=[], ylabel=f"treatments (n = {len(order)}), by average linkage")
+    for column, name in enumerate(names):
+        rows = [row for row, own in enumerate(ordered) if own == name]
+        right.axvline(column, color="#DDDDDD", lw=0.6, zorder=0)
+        right.scatter([column] * len(rows), rows, s=12, color=PALETTE[0], lw=0)
+    right.set_xticks(range(len(names)), names, rotation=90, fontsize=8.5)
+    right.set_xlim(-0.6, len(names) - 0.4)
+    right.tick_params(length=0)
+    for axis in (left, right):
+        axis.spines[:].set_visible(False)
+    figure.colorbar(mesh, ax=left, label=label, location="bottom", shrink=0.6)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def plate_layout(wells, category, heading, legend_title):
+    """Plates as grids of wells, coloured by a category; the label names its most frequent values.
+
+    Parameters
+    ----------
+    wells : pd.DataFrame
+        With plate and well, bare or with ``Metadata_``; one row a well.
+    category : sequence
+        One a row; missing ones are drawn grey.
+    """
+    bare = wells.rename(columns=lambda name: str(name).removeprefix("Metadata_").lower())
+    category = pd.Series(list(category), dtype=object)
+    styles = category_styles(category.dropna())
+    plates = list(dict.fromkeys(bare["plate"]))[:2]
+    positions = np.array([well_position(well) for well in bare["well"]])
+    rows, columns = positions.max(0) + 1
+    figure, axes = _figure(max(1.6, 3.1 * rows / columns) + 0.7, 1, len(plates))
+    for axis, plate in zip(axes[0], plates, strict=True):
+        here = np.flatnonzero((bare["plate"] == plate).to_numpy())
+        for i in here:
+            name = category.iloc[i]
+            colour, marker = styles.get(name, (OTHER, "o"))
+            axis.scatter(*positions[i][::-1] + 1, s=52, color=colour, marker=marker, lw=0)
+        axis.set_title(str(plate), fontsize=9)
+        axis.set_xlim(0.3, columns + 0.7)
+        axis.set_ylim(rows + 0.7, 0.3)
+        axis.set_xticks(range(1, columns + 1, max(1, columns // 8)))
+        step = max(1, rows // 8)
+        axis.set_yticks(range(1, rows + 1, step), [_row_name(r) for r in range(0, rows, step)])
+        axis.tick_params(length=0, labelsize=8)
+        axis.spines[:].set_visible(False)
+    shown = [name for name, (colour, _) in styles.items() if colour != OTHER]
+    handles = [
+        plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n)[:32])
+        for n in shown
+    ]
+    if category.isna().any() or len(styles) > len(shown):
+        handles.append(plt.Line2D([], [], color=OTHER, marker="o", ls="", label="others"))
+    axes[0, -1].legend(
+        handles=handles,
+        title=legend_title,
+        fontsize=8,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+    )
+    figure.suptitle(heading, fontsize=10.5)
     return figure
