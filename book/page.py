@@ -211,7 +211,7 @@ def _execute(command, env, name):
         command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
-            if line.strip() and "TCP without encryption" not in line:
+            if line.strip() and not line.startswith("[IPKernelApp]"):
                 print(f"    {name} | {line.rstrip()}", flush=True)
     return process.returncode
 
