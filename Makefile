@@ -14,7 +14,10 @@ INSTALLED := $(VENV)/installed-$(shell { cat pyproject.toml constraints.txt; pwd
 # The committed pages show simulated data. With UNIDINO_DATA set, pages, their tables and the book
 # go to a folder of their own, and extraction goes on from the plates it has finished.
 ifdef UNIDINO_DATA
-ROOTNAME := $(shell cd "$$UNIDINO_DATA" && basename "$$PWD" | tr -c 'A-Za-z0-9\n' _ && pwd | cksum)
+override UNIDINO_DATA := $(shell cd '$(UNIDINO_DATA)' && pwd)
+$(if $(UNIDINO_DATA),,$(error UNIDINO_DATA names no folder; unset it to work on simulated data))
+export UNIDINO_DATA
+ROOTNAME := $(shell basename '$(UNIDINO_DATA)' | tr -c 'A-Za-z0-9\n' _; echo '$(UNIDINO_DATA)' | cksum)
 BOOK := _build/pages/$(word 1,$(ROOTNAME))-$(word 2,$(ROOTNAME))
 RESULTS := $(BOOK)/book/results
 HTML := $(BOOK)/_build/html

@@ -165,6 +165,9 @@ def test_own_data_root_has_pages_of_its_own(tmp_path):
     other = tmp_path / "other" / "my data"
     other.mkdir(parents=True)
     assert folder not in make("-n", "pages", UNIDINO_DATA=str(other))
+    assert folder in make("-n", "pages", f"UNIDINO_DATA={root}")
+    with pytest.raises(AssertionError, match="UNIDINO_DATA names no folder"):
+        make("-n", "pages", UNIDINO_DATA=str(tmp_path / "nowhere"))
 
 
 # What may be committed.
