@@ -189,15 +189,14 @@ class Field:
         self.own = own
         self.edge = np.minimum(self.radius[own] - rho, gap / 2).astype(np.float32)
         self.body = self.edge > 0
-        self.warped = dy.astype(np.float32), dx.astype(np.float32)
-        self.straight = (
-            (y - self.centres[own, 0]).astype(np.float32),
-            (x - self.centres[own, 1]).astype(np.float32),
-        )
+        # Nuclei do not follow the ragged outline: each belongs to the nearest centre itself.
+        _, core = cKDTree(self.centres).query(np.stack([y.ravel(), x.ravel()], 1))
+        self.core = core.reshape(shape)
+        self.straight = y - self.centres[self.core, 0], x - self.centres[self.core, 1]
 
     def _nuclei(self):
         """Soft masks of nuclei and nucleoli."""
-        rng, n, phenotype, own = self.rng, self.cells, self.phenotype, self.own
+        rng, n, phenotype, own = self.rng, self.cells, self.phenotype, self.core
         size = self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
         size = size * np.exp(rng.normal(0, 0.1, n))
         offset = rng.normal(0, 0.08, (n, 2)) * self.radius[:, None]
@@ -231,7 +230,7 @@ class Field:
 
     def _beside_nucleus(self, reach):
         """Place of each pixel relative to a point beside its cell's nucleus."""
-        own = self.own
+        own = self.core
         away = reach * self.nucleus_size[own]
         y = self.straight[0] - self.nucleus_offset[own, 0] - away * np.sin(self.toward[own])
         x = self.straight[1] - self.nucleus_offset[own, 1] - away * np.cos(self.toward[own])
@@ -257,9 +256,9 @@ class Field:
     def dna(self):
         p = self.phenotype
         texture = 1 + p["chromatin"] * (0.16 * self.medium + 0.1 * self.fine)
-        condensed = np.where(self.mitotic | self.apoptotic, 1.9, 1.0)[self.own]
+        condensed = np.where(self.mitotic | self.apoptotic, 1.9, 1.0)[self.core]
         clumps = 0.25 + 1.1 * _soft(self.medium - 0.2, 0.2)
-        broken = np.where(self.apoptotic[self.own], clumps, 1.0)
+        broken = np.where(self.apoptotic[self.core], clumps, 1.0)
         body = self.nucleus * np.clip(texture, 0.3, 2) * condensed * broken
         return p["dna_intensity"] * self._per_cell(0.2) * body * (1 - 0.4 * self.nucleoli)
 
@@ -279,16 +278,18 @@ class Field:
         body = _soft(self.edge, 2.0) * (1 - 0.6 * self.nucleus)
         fall = 0.35 + 0.9 * np.exp(-radius / (0.75 * self.cell_type.radius))
         signal = body * fall * (0.28 + 0.95 * p["tubulin_bundling"] ** 0.5 * lines)
-        spindle = self.mitotic[self.own] * np.exp(-((self.nuclear_radius / 1.6) ** 2)) * body
+        spindle = self.mitotic[self.core] * np.exp(-((self.nuclear_radius / 1.6) ** 2)) * body
         return p["tubulin_intensity"] * self._per_cell(0.18) * (signal + 1.3 * spindle)
 
     def _stress_fibres(self):
         along = self.angle + self.rng.normal(0, 0.2, self.cells)
-        cos, sin = np.cos(along[self.own]), np.sin(along[self.own])
+        cos, sin = np.cos(along[self.core]), np.sin(along[self.core])
         y, x = self.straight
-        across = y * cos - x * sin + 1.4 * self.coarse + 53 * self.own
+        across = y * cos - x * sin + 1.4 * self.coarse + 53 * self.core
         texture = _noise(self.rng, (256, 256), (0.9, 9.0))
-        return _ridges(_sample(texture, across, (x * cos + y * sin) * 0.6 + 29 * self.own) - 1, 0.5)
+        return _ridges(
+            _sample(texture, across, (x * cos + y * sin) * 0.6 + 29 * self.core) - 1, 0.5
+        )
 
     def actin(self):
         p = self.phenotype
@@ -319,7 +320,7 @@ class Field:
     def golgi(self):
         p = self.phenotype
         y, x = self._beside_nucleus(1.25)
-        width = 0.62 * self.nucleus_size[self.own] * p["golgi_dispersal"]
+        width = 0.62 * self.nucleus_size[self.core] * p["golgi_dispersal"]
         cap = np.exp(-(y**2 + x**2) / (2 * width**2))
         stacks = np.clip(0.15 + 0.75 * self.medium + 0.3 * self.fine, 0, 2.5)
         thin = p["golgi_dispersal"] ** -0.7
