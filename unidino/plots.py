@@ -330,7 +330,10 @@ def clustered_correlation(correlation, labels, heading, label="correlation"):
     right.tick_params(length=0)
     for axis in (left, right):
         axis.spines[:].set_visible(False)
-    figure.colorbar(mesh, ax=left, label=label, location="bottom", shrink=0.6)
+    below = left.inset_axes([0.15, -0.09, 0.7, 0.035])
+    figure.colorbar(
+        mesh, cax=below, label=label, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1]
+    )
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
