@@ -277,7 +277,7 @@ def test_nothing_readable(weights, tmp_path):
     csv = make_plate(tmp_path / "data", wells=2, channels=1)
     for file in (tmp_path / "data").glob("*.tif"):
         file.write_text("broken")
-    with pytest.raises(ValueError, match="none of the 2 sites could be read. The first: .*broken|none of the 2"):
+    with pytest.raises(ValueError, match="none of the 2 sites could be read. The first: .*tif"):
         run(csv, weights, tmp_path / "out")
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from unidino import evaluate, paths, profiles, tables, valsets
+from unidino import evaluate, moa, paths, profiles, real_sets, tables
 
 TREATMENT = ["compound", "concentration"]
 
@@ -16,16 +16,10 @@ def ljosa():
     root = paths.real_data_root()
     if root is None or not (root / "bbbc021_ljosa").is_dir():
         pytest.skip("the real BBBC021 tables are absent (set UNIDINO_REAL)")
-    folder = root / "bbbc021_ljosa"
-    metadata = valsets.BBBC021Metadata(False, folder, check_files=False).metadata
-    labels = ["plate", "well", "batch", *TREATMENT, "moa", "control_type"]
-    wells = pd.read_csv(folder / "ljosa_jbiomolscreen_2013_per_well_mean.csv.gz").rename(
-        columns={"Image_Metadata_Plate": "plate", "Image_Metadata_Well": "well"}
-    )
-    # Week 1's three taxol wells are both a treatment and a positive control.
-    labelled = wells.merge(metadata[labels].drop_duplicates(), on=["plate", "well"], how="left")
-    assert len(labelled) == 632
-    return labelled
+    wells = real_sets.bbbc021_cellprofiler(root)
+    assert wells.shape == (632, 7 + 516)
+    assert wells["control_type"].eq("negcon").sum() == 330
+    return wells
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ def normalised(ljosa):
 
 
 def treated(table):
-    made = table[(table["compound"] != "DMSO") & table["moa"].notna()].reset_index(drop=True)
+    made = moa.treated(table)
     assert len(made) == 302
     return made
 

@@ -122,7 +122,7 @@ def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
             irregular=float(by_line.uniform(0.15, 0.65)),
             density=float(by_line.uniform(300, 600)),
         )
-        side = field if i % 10 else round(field * 1.28)
+        side = round(field * 1.28) if i % 10 == 5 else field
         gains = np.exp(rng.normal(0, 0.15 * batch_effect, 4)).tolist()
         camera = Camera(bits=8, offset=4, read_noise=1.2, electrons=400, gain=0.3, haze=0.12)
         # An effect of 0 plants nothing: every protein looks like the cytosol.
