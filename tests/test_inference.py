@@ -333,6 +333,7 @@ def test_multi_channel_models(tmp_path):
         ),
         ({"stride": 60}, ValueError, "stride 60 leaves gaps between tiles of 48"),
         ({"device": "gpu7"}, ValueError, "device 'gpu7'"),
+        ({"controls": "well < 'A03'"}, ValueError, "2 plates have fewer than 4 .*reference='all'"),
     ],
 )
 def test_mistakes_are_named_before_any_computing(

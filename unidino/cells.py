@@ -84,8 +84,8 @@ def blend(changes, strength):
 
 def _noise(rng, shape, sigma):
     """Smooth periodic Gaussian noise of standard deviation 1."""
-    field = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
-    return field / field.std()
+    made = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
+    return made / made.std()
 
 
 def _ridges(noise, width):
@@ -114,11 +114,6 @@ class Field:
     cell_type : CellType
     phenotype : dict
         See `NORMAL` and `blend`.
-
-    Attributes
-    ----------
-    cells : int
-        Cells whose centre lies in or near the field.
     """
 
     def __init__(self, rng, shape, cell_type, phenotype):
@@ -183,11 +178,11 @@ class Field:
         dy, dx = warped_y - self.centres[own, 0], warped_x - self.centres[own, 1]
         cos, sin = np.cos(self.angle[own]), np.sin(self.angle[own])
         root = np.sqrt(stretch[own])
-        rho = np.hypot((dx * cos + dy * sin) / root, (dy * cos - dx * sin) * root)
+        reach = np.hypot((dx * cos + dy * sin) / root, (dy * cos - dx * sin) * root)
         # Neighbours press against each other: a cell ends where the next one is as near.
         gap = distances[..., -1] - distances[..., 0] if near == 2 else np.full(shape, 99.0)
         self.own = own
-        self.edge = np.minimum(self.radius[own] - rho, gap / 2).astype(np.float32)
+        self.edge = np.minimum(self.radius[own] - reach, gap / 2).astype(np.float32)
         self.body = self.edge > 0
         # Nuclei do not follow the ragged outline: each belongs to the nearest centre itself.
         _, core = cKDTree(self.centres).query(np.stack([y.ravel(), x.ravel()], 1))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import arguments, intensity, paths, profiles, sites, tables, tiles, valsets
+from . import arguments, intensity, normalisation, paths, profiles, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder
 from .models import DEFAULT_MODEL, load_model
 from .progress import logging_to, say
@@ -185,6 +185,7 @@ def extract(
     )
     if resize_shorter_side is not None:
         metadata.resize_shorter_side = resize_shorter_side
+    _check_reference(metadata, operation, norm_method, reference)
     size = size or network.config.size
     tiles.check_stride(size, stride or size, tiling)
     scaling = intensity_scaling or network.config.intensity
@@ -237,7 +238,7 @@ def _check(given):
         "tiling": tiles.TILINGS,
         "small_images": tiles.SMALL_IMAGES,
         "operation": OPERATIONS,
-        "norm_method": profiles.NORM_METHODS,
+        "norm_method": normalisation.NORM_METHODS,
         "precision": tuple(PRECISIONS),
         "on_error": ("record", "raise"),
     }.items():
@@ -250,6 +251,25 @@ def _check(given):
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")
     if not 0 <= given["min_foreground"] <= 1:
         raise ValueError(f"min_foreground is {given['min_foreground']}; it is a share, 0 to 1.")
+
+
+def _plate_columns(metadata):
+    """Columns of the tables that name a plate."""
+    names = ("source", "batch", "plate")
+    return [tables.metadata_name(name) for name in names if name in metadata.key_columns]
+
+
+def _check_reference(metadata, operation, norm_method, reference):
+    """Stop before computing when a plate has too few reference wells; queries wait for the end.
+
+    A query may name columns that only extraction adds, such as Metadata_sites.
+    """
+    if reference not in ("negcon", "all"):
+        return
+    wells = tables.prefixed(metadata.metadata.drop(columns="path"))
+    if operation != "none" and metadata.well_columns:
+        wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
+    normalisation.check_reference(wells, norm_method, reference, by=_plate_columns(metadata))
 
 
 def _device(name):
@@ -309,9 +329,8 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
         lengths = np.linalg.norm(values, axis=1, keepdims=True)
         scaled = raw.assign(**dict.fromkeys(features, 0.0))
         scaled[features] = values / np.maximum(lengths, np.finfo(np.float32).tiny)
-    plate = [name for name in ("source", "batch", "plate") if name in metadata.key_columns]
-    normalised = profiles.normalise(
-        scaled, norm_method, reference, by=[tables.metadata_name(name) for name in plate]
+    normalised = normalisation.normalise(
+        scaled, norm_method, reference, by=_plate_columns(metadata)
     )
     path = unnormalised
     if norm_method != "no_post_proc" or l2norm:

@@ -366,6 +366,8 @@ def mark_controls(frame, controls, valset):
     marked = frame.copy()
     if "control_type" not in marked.columns:
         marked["control_type"] = None
-    marked["control_type"] = marked["control_type"].astype(object)
+    kinds = marked["control_type"].astype(object)
+    # The query decides alone which wells are negative controls; other kinds stay.
+    marked["control_type"] = kinds.where(kinds.notna() & (kinds != "negcon"), None)
     marked.loc[rows, "control_type"] = "negcon"
     return marked
