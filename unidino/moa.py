@@ -112,7 +112,7 @@ def census(profiles):
     return pd.DataFrame(rows).T.rename_axis("wells that are")
 
 
-def at_level(wells, rule):
+def at_level(wells, rule, operation="mean"):
     """The profiles that a rule compares.
 
     Parameters
@@ -120,15 +120,17 @@ def at_level(wells, rule):
     wells : pd.DataFrame
         From `treated`.
     rule : Rule
+    operation : {"mean", "median"}
+        How the wells of a treatment are merged.
 
     Returns
     -------
     pd.DataFrame
-        One row a well or a treatment (mean of its wells).
+        One row a well or a treatment.
     """
     if rule.several_batches:
         wells = wells[evaluate.in_several(wells, "moa", "batch")].reset_index(drop=True)
-    return consensus(wells, list(TREATMENT), "mean") if rule.level == "treatment" else wells
+    return consensus(wells, list(TREATMENT), operation) if rule.level == "treatment" else wells
 
 
 def accuracy(wells, rule, metric="cosine"):
@@ -305,7 +307,7 @@ def umap_coordinates(profiles, *, seed=0):
         return reducer.fit_transform(profiles[tables.feature_columns(profiles)].to_numpy())
 
 
-def by_strength(feature_sets, truth, metric="cosine", edges=(0, 0.25, 0.5, 1)):
+def by_strength(feature_sets, truth, metric="cosine", parts=3):
     """NSC of wells by the strength of what was planted in them.
 
     Parameters
@@ -314,13 +316,13 @@ def by_strength(feature_sets, truth, metric="cosine", edges=(0, 0.25, 0.5, 1)):
         Name -> well profiles.
     truth : pd.DataFrame
         Of `simulate.planted_truth`: plate, well, strength.
-    edges : sequence of float
-        Of the strengths that are taken together.
+    parts : int
+        Ranges of strength, of about equally many wells.
 
     Returns
     -------
     pd.DataFrame
-        One row a range of strengths: n, then the accuracy of each feature set.
+        One row a range of strengths, the weakest first: n, then the accuracy of each feature set.
     """
     rule = Rule("NSC", "well")
     planted = truth.set_index([truth["plate"].astype(str), "well"])["strength"]
@@ -330,11 +332,47 @@ def by_strength(feature_sets, truth, metric="cosine", edges=(0, 0.25, 0.5, 1)):
         scored = wells.iloc[made.neighbours["profile"]]
         plate, well = key_columns(wells, ["plate", "well"])
         own = planted.loc[list(zip(scored[plate].astype(str), scored[well], strict=True))]
-        ranges = pd.cut(own.to_numpy(), edges, include_lowest=True).astype(str)
-        correct = made.neighbours["correct"].groupby(ranges)
+        ranges = pd.qcut(own.to_numpy(), parts, duplicates="drop")
+        names = [f"{own[ranges == r].min():.2f} to {own[ranges == r].max():.2f}"
+                 for r in ranges.categories]  # fmt: skip
+        correct = made.neighbours["correct"].groupby(ranges.rename_categories(names))
         columns["n"] = correct.size()
         columns[name] = correct.mean()
     return pd.DataFrame(columns).rename_axis("planted strength")
+
+
+def of_treatments(wells, metrics=("cosine", "correlation"), operations=("mean", "median")):
+    """NSC and NSCB of treatments under each way to merge replicates and to compare them.
+
+    Parameters
+    ----------
+    wells : pd.DataFrame
+        From `treated`.
+
+    Returns
+    -------
+    pd.DataFrame
+        accuracy, replicates merged by, metric, correct, n, value.
+    """
+    rows = []
+    for rule in (rule for rule in RULES if rule.level == "treatment"):
+        for operation in operations:
+            profiles = at_level(wells, rule, operation)
+            for metric in metrics:
+                made = evaluate.nearest_neighbour_accuracy(
+                    profiles, rule.label, rule.exclude, metric, rule.exclude_if_same_label
+                )
+                rows.append(
+                    {
+                        "accuracy": rule.name,
+                        "replicates merged by": operation,
+                        "metric": metric,
+                        "correct": made.correct,
+                        "n": made.n,
+                        "value": float(made),
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
 def side_by_side(scored):
@@ -355,33 +393,3 @@ def side_by_side(scored):
     wide = scored.assign(text=text).pivot(index=keys, columns="features", values="text")
     order = scored[keys].drop_duplicates()
     return wide.loc[list(order.itertuples(index=False, name=None)), scored["features"].unique()]
-
-
-def ljosa_wells(folder):
-    """The real BBBC021: CellProfiler well means (Ljosa 2013) with the labels of its image table.
-
-    Parameters
-    ----------
-    folder : Path
-        With ``ljosa_jbiomolscreen_2013_per_well_mean.csv.gz`` and the BBBC021 tables.
-
-    Returns
-    -------
-    pd.DataFrame
-        632 wells: plate, well, batch, compound, concentration, moa, control_type, 516 features.
-    """
-    from .compound_sets import BBBC021Metadata
-
-    labels = BBBC021Metadata(root=folder, check_files=False).metadata
-    names = ["plate", "well", "batch", *TREATMENT, "moa", "control_type"]
-    wells = pd.read_csv(folder / "ljosa_jbiomolscreen_2013_per_well_mean.csv.gz").rename(
-        columns={"Image_Metadata_Plate": "plate", "Image_Metadata_Well": "well"}
-    )
-    # Plate and well keep their place in front: the features follow the labels.
-    return (
-        wells[["plate", "well"]]
-        .merge(
-            labels[names].drop_duplicates(), on=["plate", "well"], how="left", validate="one_to_one"
-        )
-        .join(wells.drop(columns=["plate", "well"]))
-    )

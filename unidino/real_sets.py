@@ -1,9 +1,11 @@
-"""Site tables of the small real sets that the real-data page reads (none of them is committed)."""
+"""Tables of the small real sets that the pages on real data read (none of them is committed)."""
 
 import re
 from pathlib import Path
 
 import pandas as pd
+
+from .compound_sets import BBBC021Metadata
 
 SBS_CONTROLS = {-1: "negcon", 1: "poscon"}
 
@@ -72,4 +74,33 @@ def fields(root, name):
             rows.setdefault(site, {})[channel] = f"{folder}/{file.name}"
     return pd.DataFrame(
         [{"field": f"{name}-{i + 1}", **rows[site]} for i, site in enumerate(sorted(rows))]
+    )
+
+
+def bbbc021_cellprofiler(root):
+    """The real BBBC021: CellProfiler well means (Ljosa 2013) with the labels of its image table.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        632 wells: plate, well, batch, compound, concentration, moa, control_type, 516 features.
+    """
+    folder = Path(root) / "bbbc021_ljosa"
+    labels = BBBC021Metadata(root=folder, check_files=False).metadata
+    names = ["plate", "well", "batch", "compound", "concentration", "moa", "control_type"]
+    wells = pd.read_csv(folder / "ljosa_jbiomolscreen_2013_per_well_mean.csv.gz").rename(
+        columns={"Image_Metadata_Plate": "plate", "Image_Metadata_Well": "well"}
+    )
+    # Plate and well keep their place in front: the features follow the labels.
+    return (
+        wells[["plate", "well"]]
+        .merge(
+            labels[names].drop_duplicates(), on=["plate", "well"], how="left", validate="one_to_one"
+        )
+        .join(wells.drop(columns=["plate", "well"]))
     )
