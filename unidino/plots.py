@@ -176,7 +176,8 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
             here = (labels == name).to_numpy()
             axis.scatter(
                 *coordinates[here].T, s=26, color=colour, marker=marker, label=name,
-                edgecolor="white", linewidth=0.4,
+                # Yellow fades on white without a darker edge.
+                edgecolor="#555555" if colour == PALETTE[6] else "white", linewidth=0.4,
             )  # fmt: skip
     axis.set(xlabel=axes_names[0], ylabel=axes_names[1])
     for side in (axis.xaxis, axis.yaxis):
