@@ -112,9 +112,18 @@ endif
 
 # The pages, in the book's order. page.py decides by contents whether a page is run.
 
+PAGES :=
+
+# It describes what is simulated, so it has no counterpart in a data root of one's own.
+ifndef UNIDINO_DATA
+PAGES += $(RESULTS)/datasets.ipynb
+endif
+$(RESULTS)/datasets.ipynb: always
+	$(PAGE) papermill notebooks/datasets.ipynb $@ -k python3
+
 EXTRACT := notebooks/extract.ipynb
 
-PAGES := $(RESULTS)/extract_bbbc021.ipynb
+PAGES += $(RESULTS)/extract_bbbc021.ipynb
 $(RESULTS)/extract_bbbc021.ipynb: always
 	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset BBBC021
 
@@ -141,6 +150,10 @@ $(RESULTS)/extract_insect.ipynb: always
 PAGES += $(RESULTS)/extract_example_data.ipynb
 $(RESULTS)/extract_example_data.ipynb: always
 	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset example_data
+
+PAGES += $(RESULTS)/your_plate.ipynb
+$(RESULTS)/your_plate.ipynb: always
+	$(PAGE) --input data/example papermill notebooks/your_plate.ipynb $@ -k python3
 
 # Runs where ../shared/real or UNIDINO_REAL has these folders; elsewhere the page stays as it is.
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch

@@ -10,7 +10,6 @@ belong into a book: a failed run changes nothing.
 import argparse
 import ast
 import base64
-import contextlib
 import os
 import re
 import subprocess
@@ -20,7 +19,6 @@ import time
 from pathlib import Path
 
 import nbformat
-import papermill
 from digest import ROOT, page_digest
 
 from unidino.paths import real_data_root
@@ -82,23 +80,28 @@ def parse(arguments):
 def values(source, given):
     """Value of every parameter as text: what was given, else the notebook's default.
 
+    Parameters
+    ----------
+    source : nbformat.NotebookNode
+        Its parameters are the literals assigned in the cell tagged ``parameters``.
+    given : list of (str, str)
+        From the command line.
+
     Raises
     ------
     PageError
         A parameter that the notebook does not declare; papermill alone only prints a message.
     """
-    declared = papermill.inspect_notebook(str(source))
+    declared = {}
+    for cell in source.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for node in ast.parse(cell.source).body:
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                declared[target.id] = str(ast.literal_eval(node.value))
     for name, _ in given:
         if name not in declared:
-            raise PageError(
-                f"{source.name} has no parameter {name!r}; it has: {', '.join(declared)}."
-            )
-    defaults = {}
-    for name, parameter in declared.items():
-        defaults[name] = parameter["default"]
-        with contextlib.suppress(ValueError, SyntaxError):
-            defaults[name] = str(ast.literal_eval(parameter["default"]))
-    return {**defaults, **dict(given)}
+            raise PageError(f"it has no parameter {name!r}; it has: {', '.join(declared)}.")
+    return {**declared, **dict(given)}
 
 
 def fill_in(text, parameters):
@@ -272,7 +275,8 @@ def publish(page, notebook, results, options, digest):
 
 def run(options, label):
     """Make one page, or say why it stays as it is."""
-    parameters = values(options.source, [*options.parameters, *options.raw])
+    source = nbformat.read(options.source, as_version=4)
+    parameters = values(source, [*options.parameters, *options.raw])
     inputs = [Path(path) for path in options.input]
     for folder in options.real:
         root = real_data_root()
@@ -280,7 +284,6 @@ def run(options, label):
             print(f"{label}: left as it is, for there is no real data {folder} (UNIDINO_REAL)")
             return
         inputs.append(root / folder)
-    source = nbformat.read(options.source, as_version=4)
     digest = page_digest(source, [options.parameters, options.raw], inputs)
     if not options.force and is_current(options.page, digest):
         print(f"{label}: up to date")

@@ -152,7 +152,7 @@ def test_failed_run_leaves_the_page_and_keeps_what_it_came_to(copy):
 
 def test_unknown_parameter_stops(copy, capsys):
     assert page.main(recipe("numbers", "numbers", "-p", "row", "3")) == 1
-    assert "numbers.ipynb has no parameter 'row'; it has: rows, name." in capsys.readouterr().err
+    assert "numbers: it has no parameter 'row'; it has: rows, name." in capsys.readouterr().err
 
 
 def test_page_of_absent_real_data_stays(copy, monkeypatch, capsys):
