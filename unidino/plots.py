@@ -183,7 +183,10 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(5))
     axis.set_title(heading)
-    axis.legend(title=legend_title, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)
+    axis.legend(
+        title=legend_title, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5,
+        frameon=False,
+    )  # fmt: skip
     return figure
 
 
