@@ -155,6 +155,14 @@ PAGES += $(RESULTS)/your_plate.ipynb
 $(RESULTS)/your_plate.ipynb: always
 	$(PAGE) --input data/example papermill notebooks/your_plate.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
+$(RESULTS)/evaluate_bbbc021.ipynb: always
+	$(PAGE) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
+$(RESULTS)/evaluate_bbbc021_real.ipynb: always
+	$(PAGE) --real bbbc021_ljosa papermill notebooks/evaluate_bbbc021_real.ipynb $@ -k python3
+
 # Runs where ../shared/real or UNIDINO_REAL has these folders; elsewhere the page stays as it is.
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb
