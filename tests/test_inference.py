@@ -303,6 +303,18 @@ def test_datasets_without_wells(weights, tmp_path):
     assert [p.name for p in made.sites_path.glob("*.parquet")] == ["part-0000.parquet"]
 
 
+def test_what_varies_within_a_well_reaches_no_profile(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", sites=2, plates=2)
+    frame = pd.read_csv(csv)
+    frame["operator"] = "a"
+    frame.loc[(frame["plate"] == "p1") & (frame["site"] == 2), "operator"] = "b"
+    frame.to_csv(csv, index=False)
+    made = run(csv, weights, tmp_path / "out")
+    assert "Metadata_operator" in made.sites().columns
+    assert "Metadata_operator" not in made.profiles.columns
+    assert "Metadata_treatment" in made.profiles.columns
+
+
 def test_multi_channel_models(tmp_path):
     config = vit.ModelConfig(arch="vit_tiny", size=48, in_chans=2)
     checkpoints.save_model(vit.EmbeddingModel(config), tmp_path / "two.safetensors")

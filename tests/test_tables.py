@@ -69,9 +69,18 @@ def test_ambiguous_column():
 
 
 def test_feature_and_metadata_columns():
-    names = ["plate", "emb0", "emb_DNA_0001", "embryo", "Cells_Area", "Nuclei_X", "Cytoplasm_Y"]
+    names = [
+        "plate",
+        "emb0",
+        "emb_0001",
+        "emb_DNA_0001",
+        "embryo",
+        "Cells_Area",
+        "Nuclei_X",
+        "Cytoplasm_Y",
+    ]
     frame = pd.DataFrame(columns=names)
-    assert tables.feature_columns(frame) == names[1:3] + names[4:]
+    assert tables.feature_columns(frame) == names[1:4] + names[5:]
     assert tables.metadata_columns(frame) == ["plate", "embryo"]
 
 

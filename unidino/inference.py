@@ -311,7 +311,9 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
     if not counts["ok"] + counts["empty"]:
         first = parts[0]["Metadata_error"].iloc[0] if "Metadata_error" in parts[0] else ""
         raise ValueError(f"none of the {counts['sites']} sites could be read. The first: {first}")
-    raw = pd.concat(parts, ignore_index=True)
+    # What varies within the wells of one plate reaches no profile, so that plates stay alike.
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    raw = pd.concat([part[shared] for part in parts], ignore_index=True)
     features = tables.feature_columns(raw)
     counts |= {"profiles": len(raw), "features": len(features)}
     provenance = run.provenance() | {

@@ -16,7 +16,7 @@ KEYS = ("source", "batch", "plate", "well", "site")
 """Key columns, outermost first; in tables they are Metadata_Source … Metadata_Site."""
 
 _PROVENANCE_KEY = b"unidino"
-_FEATURE = re.compile(r"emb(_.+_)?\d+$|Cells_|Cytoplasm_|Nuclei_")
+_FEATURE = re.compile(r"emb(_(.+_)?)?\d+$|Cells_|Cytoplasm_|Nuclei_")
 
 
 @contextlib.contextmanager
