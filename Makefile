@@ -49,7 +49,7 @@ book: ## install, simulate what is missing, run every page afresh, render the bo
 	@$(MAKE) --no-print-directory html
 
 pages: $(INSTALLED) simulated ## run the pages whose notebook, module, parameters or inputs changed
-	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(PAGES)
+	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(LONGEST) $(PAGES)
 
 html: $(INSTALLED) ## render the pages as they are: _build/html/index.html
 ifdef UNIDINO_DATA
@@ -159,15 +159,19 @@ PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: always
 	$(PAGE) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
 
+# These two run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
+# elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
 $(RESULTS)/evaluate_bbbc021_real.ipynb: always
 	$(PAGE) --real bbbc021_ljosa papermill notebooks/evaluate_bbbc021_real.ipynb $@ -k python3
 
-# Runs where ../shared/real or UNIDINO_REAL has these folders; elsewhere the page stays as it is.
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb
 $(RESULTS)/real_data.ipynb: always
 	$(PAGE) $(REAL:%=--real %) papermill notebooks/real_data.ipynb $@ -k python3
+
+# Started first, so that the last minutes keep all processors busy.
+LONGEST := $(filter %/real_data.ipynb %/evaluate_bbbc021.ipynb,$(PAGES))
 
 export PAGES
 # An interrupted run leaves the page that stood there.

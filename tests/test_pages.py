@@ -1,12 +1,11 @@
 """The page runner, its digest, and the check of the pages, on a small project of their own."""
 
 import base64
+import io
 import os
 import shutil
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import check
@@ -17,6 +16,8 @@ import pytest
 import stage
 from digest import modules, page_digest
 from nbformat import v4
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = "# Two parameters.\nrows = 2  # number of rows\nname = 'a'"
@@ -255,20 +256,25 @@ def test_clean_joins_printed_text_and_fills_in_captions():
     assert "papermill" not in made.metadata
 
 
-def test_plain_png_drops_only_the_text():
-    def chunk(kind, content):
-        return (
-            struct.pack(">I", len(content))
-            + kind
-            + content
-            + struct.pack(">I", zlib.crc32(kind + content))
-        )
-
-    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", b"0" * 13)
-    end = chunk(b"IDAT", b"pixels") + chunk(b"IEND", b"")
-    with_text = start + chunk(b"tEXt", b"Software\0drawn by 1.2.3") + end
-    encoded = page.plain_png(base64.b64encode(with_text).decode())
-    assert base64.b64decode(encoded) == start + end
+@pytest.mark.parametrize(
+    ("mode", "colour", "kept"),
+    [
+        ("RGBA", (9, 9, 9, 255), "L"),
+        ("RGBA", (9, 8, 7, 255), "RGB"),
+        ("RGBA", (9, 9, 9, 80), "RGBA"),
+        ("L", 9, "L"),
+    ],
+)
+def test_plain_png_keeps_the_pixels_alone(mode, colour, kept):
+    image, text = Image.new(mode, (3, 2), colour), PngInfo()
+    text.add_text("Software", "drawn by 1.2.3")
+    stored = io.BytesIO()
+    image.save(stored, "png", pnginfo=text)
+    plain = base64.b64decode(page.plain_png(base64.b64encode(stored.getvalue()).decode()))
+    assert b"drawn by" not in plain
+    after = Image.open(io.BytesIO(plain))
+    assert after.mode == kept
+    assert after.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
 
 
 def test_committed_pages_run_on_one_thread_and_apart(tmp_path, monkeypatch):
