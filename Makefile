@@ -49,7 +49,7 @@ book: ## install, simulate what is missing, run every page afresh, render the bo
 	@$(MAKE) --no-print-directory html
 
 pages: $(INSTALLED) simulated ## run the pages whose notebook, module, parameters or inputs changed
-	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(LONGEST) $(PAGES)
+	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(LONGEST) $(filter-out $(LONGEST),$(PAGES))
 
 html: $(INSTALLED) ## render the pages as they are: _build/html/index.html
 ifdef UNIDINO_DATA
