@@ -29,7 +29,7 @@ RESULTS := book/results
 HTML := _build/html
 endif
 PAGE = $(PY) book/page.py$(if $(AFRESH), --force)
-SPHINX := --keep-going -q
+SPHINX := --all --keep-going -q
 
 # Checks look at the committed pages and at no one's own data.
 COMMITTED := env -u UNIDINO_DATA -u UNIDINO_OUTDIR -u UNIDINO_RESULTS
