@@ -274,10 +274,10 @@ def test_unreadable_sites_are_counted_or_stop(weights, tmp_path):
 
 
 def test_nothing_readable(weights, tmp_path):
-    csv = make_plate(tmp_path / "data", wells=2, channels=1)
+    csv = make_plate(tmp_path / "data", wells=8, channels=1)
     for file in (tmp_path / "data").glob("*.tif"):
         file.write_text("broken")
-    with pytest.raises(ValueError, match="none of the 2 sites could be read. The first: .*tif"):
+    with pytest.raises(ValueError, match="none of the 8 sites could be read. The first: .*tif"):
         run(csv, weights, tmp_path / "out")
 
 
