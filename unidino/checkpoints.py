@@ -10,13 +10,35 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from . import tables
 from .vit import ARCHITECTURES, EmbeddingModel, ModelConfig, arch_config, resolve_arch
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
+
+
+def load_pth(path):
+    """The content of a torch-saved file of tensors and plain values; nothing in it is executed.
+
+    Raises
+    ------
+    ValueError
+        Not a torch file, or one with other types.
+    """
+    try:
+        # The published checkpoints hold their arguments as a Namespace: plain attributes, no code.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"{path} is refused: it is not a torch file of tensors and plain values ({reason}). "
+            "Save the state dict alone with torch.save(model.state_dict(), …)."
+        ) from None
+    except Exception as error:  # bytes that are no torch file fail in any way in the unpickler
+        raise ValueError(f"{path} is not a readable torch file ({error}).") from None
 
 
 def read_pth(path, key="teacher"):
@@ -41,18 +63,7 @@ def read_pth(path, key="teacher"):
     ValueError
         Not a torch file, one with types beyond tensors and plain values, or without weights.
     """
-    try:
-        # The published checkpoints hold their arguments as a Namespace: plain attributes, no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"{path} is refused: it is not a torch file of tensors and plain values ({reason}). "
-            "Save the state dict alone with torch.save(model.state_dict(), …)."
-        ) from None
-    except Exception as error:  # bytes that are no torch file fail in any way in the unpickler
-        raise ValueError(f"{path} is not a readable torch file ({error}).") from None
+    content = load_pth(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of weights.")
     arguments = content.get("args")
@@ -111,7 +122,8 @@ def save_model(model, path, details=None):
     header = {"unidino": json.dumps({"config": asdict(model.config), **(details or {})})}
     state = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
     with tables.atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", **header})
+        # Written here: the library makes files that only their owner can read.
+        temporary.write_bytes(save(state, metadata={"format": "pt", **header}))
 
 
 def read_safetensors(path):
@@ -195,7 +207,8 @@ def load_checkpoint(path, *, arch=None, embed_dim=None, cls_reduced_dim=None, ke
         state, config = read_safetensors(path)
     else:
         state, arguments = read_pth(path, key)
-        config = None
+        stored = arguments.get("model_config")
+        config = stored and ModelConfig.from_dict(stored, path)
     state = backbone_weights(state)
     if config is None:
         if arch is not None and resolve_arch(arch) not in ARCHITECTURES:

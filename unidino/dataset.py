@@ -19,6 +19,22 @@ TRAINING_SETS = {
 """The published training mix: class and options of each set (controls down-sampled per plate)."""
 
 
+def published_repeats(sizes):
+    """How often each set stands in the published mix: the smaller ones about as often as the
+    largest.
+
+    Parameters
+    ----------
+    sizes : list of int
+        Images of each set.
+
+    Returns
+    -------
+    list of int
+    """
+    return [max(sizes) // size for size in sizes]
+
+
 def subset(metadata, rows):
     """The same metadata with some rows only, in the order given."""
     part = copy.copy(metadata)
@@ -344,8 +360,8 @@ def get_concatenated_datasets(
     Returns
     -------
     torch.utils.data.ConcatDataset
-        Its attribute ``sample_weights`` (one an item, for a WeightedRandomSampler) draws each set
-        equally often, in expectation the published repetition of the smaller sets.
+        Its attribute ``sample_weights`` (one an item, for a WeightedRandomSampler) draws the sets
+        as the published repetition of the smaller ones does, in expectation.
 
     Raises
     ------
@@ -372,7 +388,8 @@ def get_concatenated_datasets(
     if not parts:
         raise ValueError("no dataset is included: set one of the include_… flags.")
     joined = ConcatDataset([Dataset(part, transform) for part in parts])
+    sizes = [len(part) for part in joined.datasets]
     joined.sample_weights = torch.cat(
-        [torch.full((len(part),), 1 / len(part)) for part in joined.datasets]
+        [torch.full((n,), float(k)) for n, k in zip(sizes, published_repeats(sizes), strict=True)]
     )
     return joined

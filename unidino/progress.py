@@ -81,6 +81,10 @@ class Progress:
         if self._terminal is not sys.stderr:
             self._terminal.close()
 
+    def note(self, text):
+        """Show `text` behind the bar at its next refresh."""
+        self._bar.set_postfix_str(text, refresh=False)
+
     def update(self, n=1):
         """Count `n` more units."""
         self._bar.update(n)

@@ -29,6 +29,18 @@ VALSETS = {
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
+def name_and_root(text):
+    """A dataset's name and data root from ``HPA@/data``; the root is None where none is named.
+
+    Paths of tables are left whole.
+    """
+    text = str(text)
+    if text.lower().endswith(_TABLE_SUFFIXES):
+        return text, None
+    name, _, root = text.partition("@")
+    return name, root or None
+
+
 def open_valset(
     valset,
     single_channel_metadata=False,

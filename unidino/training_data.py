@@ -1,0 +1,214 @@
+"""What training draws from: single planes of any datasets, and one global sequence of draws.
+
+Everything about a draw (image, crops, augmentation) follows from the seed, the epoch and the
+position in the epoch, so that neither the number of processes and workers nor an interruption
+changes it.
+"""
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from . import augment, dataset, intensity
+from .crops import PlaneReader
+
+_REDRAWS = 10
+
+
+class TrainingImages(TorchDataset):
+    """Raw multi-crop windows of one drawn image; an item's index is (epoch, position).
+
+    Parameters
+    ----------
+    sets : list of Planes
+    shares : list of float or None
+        Relative shares of the draws; None draws as the published repetition of smaller sets.
+    views : augment.ViewSettings
+    scaling : {"dtype", "plate", "image"}
+    seed : int
+
+    Notes
+    -----
+    An item is a dict of ``image`` (number of the image), ``global`` (2, C, W, W) and ``local``
+    (V, C, w, w) raw, ``draws`` and ``tone`` (see `augment.draw_views`), ``low`` and ``high`` (C,),
+    ``padded`` (views larger than the image) and ``unread`` (errors of images that were drawn
+    before and could not be read).
+    """
+
+    def __init__(self, sets, shares, views, scaling, seed):
+        self.views = views
+        self.scaling = scaling
+        self.seed = seed
+        self.channels = sets[0].numbers.shape[1]
+        # An Arrow array: workers share it, where a list of strings would be copied to each.
+        self._files = pa.array([file for part in sets for file in part.files], pa.large_string())
+        self._numbers = np.concatenate([part.numbers for part in sets])
+        self._limits = np.stack(
+            [np.concatenate([getattr(part, n) for part in sets]) for n in ("low", "high")], 1
+        )
+        self._starts = np.cumsum([0, *map(len, sets)])
+        self._readers = [PlaneReader(part.channel_axis) for part in sets]
+        repeats = dataset.published_repeats([len(part) for part in sets])
+        if shares is None:
+            shares = [len(part) * n for part, n in zip(sets, repeats, strict=True)]
+        weights = [p.weights / p.weights.sum() * s for p, s in zip(sets, shares, strict=True)]
+        self._cumulative = np.cumsum(np.concatenate(weights))
+        self.published_length = sum(len(p) * n for p, n in zip(sets, repeats, strict=True))
+        self.image_count = len(self._numbers)
+
+    def __len__(self):
+        return self.image_count
+
+    def files(self, image):
+        """The files of an image and the planes taken from them, in words."""
+        first = image * self.channels
+        return [
+            f"{self._files[first + c].as_py()} (plane {self._numbers[image, c] + 1})"
+            for c in range(self.channels)
+        ]
+
+    def __getitem__(self, index):
+        epoch, position = index
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 40) | position]))
+        unread = []
+        for _ in range(_REDRAWS):
+            place = rng.random() * self._cumulative[-1]
+            image = int(np.searchsorted(self._cumulative, place, side="right"))
+            image = min(image, self.image_count - 1)
+            try:
+                return self._item(image, rng) | {"unread": unread}
+            except (ValueError, OSError) as error:
+                unread.append(str(error))
+        raise ValueError(
+            f"{_REDRAWS} images drawn one after another could not be read. The last: {unread[-1]}"
+        )
+
+    def _item(self, image, rng):
+        reader = self._readers[int(np.searchsorted(self._starts, image, side="right")) - 1]
+        first = image * self.channels
+        files = [self._files[first + c].as_py() for c in range(self.channels)]
+        planes = list(zip(files, self._numbers[image].tolist(), strict=True))
+        headers = [reader.header(*plane) for plane in planes]
+        if len(set(headers)) > 1:
+            raise ValueError(f"{files[0]}: the channels of its site differ in size or type.")
+        height, width, dtype = headers[0]
+        views = self.views
+        corners, draws, tone, padded = augment.draw_views(rng, views, height, width, self.channels)
+        sizes = [views.window(size) for size in views.sizes]
+        cut = [reader.windows(*plane, corners, sizes) for plane in planes]
+        low, high = self._limits[image]
+        if self.scaling == "image":
+            low, high = intensity.image_limits(np.stack([reader.plane(*p) for p in planes]))
+        elif np.isnan(low).any():
+            if self.scaling == "plate":
+                raise ValueError(f"{files[0]}: no image of its plate could be read.")
+            for windows in cut:
+                intensity.check_float_range(np.concatenate([w.ravel() for w in windows]), files[0])
+            low, high = (np.full(self.channels, v) for v in intensity.dtype_limits(dtype))
+        by_view = [np.stack(windows) for windows in zip(*cut, strict=True)]
+        count = augment.GLOBAL_VIEWS
+        item = {"image": image, "draws": draws, "tone": tone, "padded": padded}
+        item |= {"low": low.astype(np.float32), "high": high.astype(np.float32)}
+        item["global"] = np.stack(by_view[:count])
+        if views.local_crops_number:
+            item["local"] = np.stack(by_view[count:])
+        return item
+
+
+def collate(items):
+    """A batch of items as tensors; raw windows keep their integers where all are unsigned."""
+    batch = {
+        "image": torch.tensor([item["image"] for item in items]),
+        "padded": sum(item["padded"] for item in items),
+        "unread": [error for item in items for error in item["unread"]],
+    }
+    for name in ("draws", "tone", "low", "high"):
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
+    for name in ("global", "local"):
+        if name in items[0]:
+            types = {item[name].dtype for item in items}
+            kind = np.result_type(*types)
+            raw = kind if kind in (np.uint8, np.uint16) else np.float32
+            stacked = np.stack([item[name].astype(raw, copy=False) for item in items])
+            batch[name] = torch.from_numpy(stacked)
+    return batch
+
+
+class GlobalSequence:
+    """Batch sampler: this process's part of one global sequence of draws.
+
+    Parameters
+    ----------
+    steps_per_epoch, total_steps, start_step : int
+    batch : int
+        Images of a process in a forward pass.
+    accumulate : int
+        Forward passes of a step.
+    rank, world : int
+    """
+
+    def __init__(self, steps_per_epoch, total_steps, start_step, batch, accumulate, rank, world):
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = range(start_step, total_steps)
+        self.batch = batch
+        self.accumulate = accumulate
+        self.rank = rank
+        self.world = world
+
+    def __len__(self):
+        return len(self.steps) * self.accumulate
+
+    def __iter__(self):
+        for step in self.steps:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            for part in range(self.accumulate):
+                block = (within * self.accumulate + part) * self.world + self.rank
+                first = block * self.batch
+                yield [(epoch, first + i) for i in range(self.batch)]
+
+
+def views_of(batch, settings, device):
+    """The augmented views of a batch on a device, view by view.
+
+    Parameters
+    ----------
+    batch : dict
+        From `collate`.
+    settings : augment.ViewSettings
+    device : torch.device
+
+    Returns
+    -------
+    list of torch.Tensor
+        (2 x B, C, size, size), and (V x B, C, local_size, local_size) where there are local views:
+        all images of the first view, then of the second …
+    """
+    moved = {
+        name: batch[name].to(device, non_blocking=True)
+        for name in ("draws", "tone", "low", "high", "global", "local")
+        if name in batch
+    }
+    made, first = [], 0
+    for name, size in (("global", settings.size), ("local", settings.local_size)):
+        if name not in moved:
+            continue
+        raw = moved[name]
+        images, count = raw.shape[:2]
+
+        def by_view(values):
+            return values.transpose(0, 1).flatten(0, 1)
+
+        part = slice(first, first + count)
+        views = augment.make_views(
+            by_view(raw),
+            by_view(moved["draws"][:, part]),
+            by_view(moved["tone"][:, part]),
+            moved["low"].repeat(count, 1),
+            moved["high"].repeat(count, 1),
+            size,
+            settings.native,
+        )
+        made.append(views)
+        first += count
+    return made
