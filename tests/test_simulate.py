@@ -14,8 +14,11 @@ from unidino import (
     dataset,
     designs,
     example_plate,
+    layouts,
     paths,
+    renderings,
     simulate,
+    textures,
     valsets,
 )
 
@@ -200,6 +203,107 @@ def test_fields_without_cells_are_noise():
     assert stored.std() < 60
 
 
+def test_style_of_ones_is_the_usual_look():
+    for stain in cells.STAINS:
+        usual, ones = (
+            cells.Field(np.random.default_rng(7), (80, 90), cells.CellType(), cells.blend({}, 0), s)
+            for s in (textures.USUAL, textures.Style(*[1.0] * 6, diffuse=0.0))
+        )
+        same = textures.Style(1, 1, 1, 1, 1, 1, 0)
+        np.testing.assert_array_equal(usual.stain(stain), ones.stain(stain, same))
+
+
+def drawn(valset="insect", mechanisms="published", rendering=0, seed=3):
+    """(sites, images) of a small plan."""
+    plan = simulate.LAYOUTS[valset](seed, 64, 1, 20, 1, 1, 1.0, 1.0)
+    return plan.sites, [simulate.draw(s, seed, mechanisms, rendering) for s in plan.sites]
+
+
+def test_random_mechanisms_replace_the_published_ones_only():
+    sites, published = drawn()
+    _, usual = drawn(mechanisms="published", rendering=0)
+    _, random = drawn(mechanisms="random")
+    _, again = drawn(mechanisms="random")
+    treated = [site.mechanism is not None for site in sites]
+    assert 0 < sum(treated) < len(treated)
+    for i, is_treated in enumerate(treated):
+        np.testing.assert_array_equal(published[i], usual[i])
+        np.testing.assert_array_equal(random[i], again[i])
+        assert np.array_equal(published[i], random[i]) != is_treated
+
+
+def test_random_phenotypes_are_many_and_follow_from_names():
+    draws = [
+        layouts.random_phenotype(seed, mechanism, treatment)
+        for seed in (1, 2)
+        for mechanism in designs.MECHANISMS
+        for treatment in ("a", "b")
+    ]
+    assert draws[0] == layouts.random_phenotype(1, next(iter(designs.MECHANISMS)), "a")
+    assert len({tuple(sorted(one.items())) for one in draws}) == len(draws)
+    assert {len(one) for one in draws} == {3, 4, 5, 6, 7}
+    assert set().union(*draws) == set(cells.NORMAL) == {*designs.LIMITS, *cells.SHARES}
+    for one in draws:
+        assert one not in designs.MECHANISMS.values()
+        for name, value in one.items():
+            low, high = designs.LIMITS.get(name, (0, 0.4))
+            assert low <= value <= high
+            assert name in cells.SHARES or abs(np.log(value)) > 0.29
+
+
+def test_renderings_change_every_stain_and_the_shapes():
+    styles = {(r, s): renderings.style(r, s) for r in (1, 2, -1) for s in (*cells.STAINS, "shapes")}
+    assert len(set(styles.values())) == len(styles)
+    assert styles[1, "dna"] == renderings.style(1, "dna")
+    assert renderings.style(0, "dna") == textures.USUAL
+    for number in range(1, 40):
+        kind, usual = renderings.cell_type(number, cells.CellType()), cells.CellType()
+        for name in ("radius", "nucleus_radius"):
+            low, high = renderings.SCALES
+            assert low <= getattr(kind, name) / getattr(usual, name) <= high
+        assert kind.nucleus_radius < 0.65 * kind.radius
+    assert renderings.cell_type(0, usual) is usual
+    assert renderings.camera(0, camera.Camera(), "dna") == camera.Camera()
+    assert renderings.camera(1, camera.Camera(), "dna") != renderings.camera(
+        1, camera.Camera(), "rna"
+    )
+    _, usual = drawn()
+    _, one = drawn(rendering=1)
+    _, other = drawn(rendering=2)
+    for a, b, c in zip(usual, one, other, strict=True):
+        assert not np.array_equal(a, b)
+        assert not np.array_equal(b, c)
+
+
+@pytest.mark.parametrize("rendering", [1, 5, 12])
+def test_renderings_are_still_cells(rendering):
+    for stain in cells.STAINS:
+        kind = renderings.cell_type(rendering, cells.CellType())
+        shapes = renderings.style(rendering, "shapes")
+        field = cells.Field(np.random.default_rng(3), (160, 200), kind, cells.blend({}, 0), shapes)
+        brightness = field.stain(stain, renderings.style(rendering, stain))
+        assert brightness.dtype == np.float32
+        assert np.isfinite(brightness).all()
+        assert brightness.min() >= 0
+        assert brightness[field.body].mean() > 4 * brightness[~field.body].mean() + 0.005
+
+
+def test_mechanisms_and_rendering_are_recorded_and_truth_stays(tmp_path):
+    options = {"wells": 18, "plates": 1, "field": 48, "workers": 1}
+    simulate.ensure("insect", tmp_path / "usual", **options)
+    look = {"mechanisms": "random", "rendering": 4}
+    folder = simulate.ensure("insect", tmp_path / "other", **options, **look)
+    recorded = json.loads((folder / simulate.MARKER).read_text())["parameters"]
+    assert {name: recorded[name] for name in look} == look
+    one, other = (simulate.planted_truth("insect", tmp_path / n) for n in ("usual", "other"))
+    pd.testing.assert_frame_equal(one, other)
+    made = (folder / simulate.MARKER).stat().st_mtime_ns
+    simulate.ensure("insect", tmp_path / "other", **options, **look)
+    assert (folder / simulate.MARKER).stat().st_mtime_ns == made
+    simulate.ensure("insect", tmp_path / "other", **options, **look | {"rendering": 5})
+    assert (folder / simulate.MARKER).stat().st_mtime_ns != made
+
+
 def test_ensure_keeps_what_is_current_and_renews_the_rest(tmp_path, monkeypatch):
     options = {"wells": 18, "plates": 1, "field": 48, "workers": 1}
     folder = simulate.ensure("insect", tmp_path, **options)
@@ -239,6 +343,9 @@ def test_foreign_folders_are_left_alone(tmp_path):
         ("cell-health", {"batches": 4}, "batches is 4; Cell Health has the 3 cell lines"),
         ("insect", {"field": 0}, "field is 0; it must be above 0"),
         ("insect", {"effect": -1.0}, "effect is -1.0; it must be 0 or more"),
+        ("insect", {"mechanisms": "rand"}, "mechanisms 'rand' is not one of published, random"),
+        ("insect", {"rendering": 1.5}, "rendering is 1.5; it must be a whole number"),
+        ("insect", {"rendering": True}, "rendering is True; it must be a whole number"),
     ],
 )
 def test_mistakes_are_named(valset, options, message, tmp_path):
@@ -256,20 +363,8 @@ def test_large_plates_have_room(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    simulate.main(
-        [
-            "--valset",
-            "HPA",
-            "--root",
-            str(tmp_path),
-            "--wells",
-            "3",
-            "--field",
-            "48",
-            "--workers",
-            "1",
-        ]
-    )
+    options = "--wells 3 --field 48 --workers 1 --mechanisms random --rendering 3"
+    simulate.main(["--valset", "HPA", "--root", str(tmp_path), *options.split()])
     assert capsys.readouterr().out.strip() == str(tmp_path / "HPA")
     with pytest.raises(SystemExit, match="error: valset 'HAP' is not one of"):
         simulate.main(["--valset", "HAP", "--root", str(tmp_path)])

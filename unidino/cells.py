@@ -7,8 +7,9 @@ like fluorescence images, with each phenotype a named change of a few parameters
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
+
+from .outlines import Outlines
+from .textures import USUAL, noise, ridges, sample, smooth, soft, spots
 
 NORMAL = {
     # Factors, 1 for an untreated cell.
@@ -41,6 +42,9 @@ NORMAL = {
 """Phenotype of an untreated cell."""
 
 SHARES = ("mitotic", "apoptotic", "binucleate")
+
+# Pixels: grains of the fine, medium and coarse texture that all stains of a field share.
+_GRAINS = (1.1, 2.3, 6.0)
 
 
 @dataclass(frozen=True)
@@ -82,28 +86,7 @@ def blend(changes, strength):
     return phenotype
 
 
-def _noise(rng, shape, sigma):
-    """Smooth periodic Gaussian noise of standard deviation 1."""
-    made = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
-    return made / made.std()
-
-
-def _ridges(noise, width):
-    """Lines along the zero crossings of a noise field: a network of filaments."""
-    return np.exp(-((noise / width) ** 2))
-
-
-def _sample(noise, y, x):
-    """A periodic noise field at given (rounded) places."""
-    return noise[y.astype(np.int32) % noise.shape[0], x.astype(np.int32) % noise.shape[1]]
-
-
-def _soft(distance, width):
-    """1 inside, 0 outside, a smooth step of the given width between."""
-    return 1 / (1 + np.exp(-np.clip(distance / width, -30, 30)))
-
-
-class Field:
+class Field(Outlines):
     """The cells of one field, from which each stain is drawn.
 
     Parameters
@@ -114,110 +97,38 @@ class Field:
     cell_type : CellType
     phenotype : dict
         See `NORMAL` and `blend`.
+    style : textures.Style
+        Of outlines and nuclei; each stain has its own.
     """
 
-    def __init__(self, rng, shape, cell_type, phenotype):
-        self.rng = rng
-        self.shape = shape
-        self.phenotype = phenotype
-        self.cell_type = cell_type
-        self._place()
+    def __init__(self, rng, shape, cell_type, phenotype, style=USUAL):
+        super().__init__(rng, shape, cell_type, phenotype, style)
         if self.cells:
-            self._outline()
-            self._nuclei()
-            self.fine, self.medium, self.coarse = (_noise(rng, shape, s) for s in (1.1, 2.3, 6.0))
+            self._white = [rng.standard_normal(shape, dtype=np.float32) for _ in _GRAINS]
+            self._textures = {}
 
-    def _place(self):
-        """Centres: cells grow in patches, no two nuclei overlap."""
-        rng, (height, width) = self.rng, self.shape
-        radius, phenotype = self.cell_type.radius, self.phenotype
-        area = (height + 2 * radius) * (width + 2 * radius)
-        wanted = rng.poisson(max(self.cell_type.density * phenotype["count"] * area / 1e6, 0.2))
-        least = 2.1 * self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
-        points = np.empty((wanted, 2))
-        count = 0
-        for _ in range(8 * wanted):
-            if count == wanted:
-                break
-            if count and rng.random() < 0.35:
-                angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.1, 1.9)
-                point = points[rng.integers(count)] + reach * np.array(
-                    [np.sin(angle), np.cos(angle)]
-                )
-            else:
-                point = rng.uniform((-radius, -radius), (height + radius, width + radius))
-            if (np.hypot(*(points[:count] - point).T) > least).all():
-                points[count] = point
-                count += 1
-        self.centres = points[:count]
-        self.cells = count
+    def _texture(self, number):
+        sigma = _GRAINS[number] * self.style.grain
+        if sigma not in self._textures:
+            self._textures[sigma] = smooth(self._white[number], sigma)
+        return self._textures[sigma]
 
-    def _outline(self):
-        """Which cell each pixel belongs to, and where in that cell it lies."""
-        rng, shape, n, kind = self.rng, self.shape, self.cells, self.cell_type
-        phenotype = self.phenotype
-        self.mitotic = rng.random(n) < phenotype["mitotic"]
-        self.apoptotic = ~self.mitotic & (rng.random(n) < phenotype["apoptotic"])
-        resting = ~self.mitotic & ~self.apoptotic
-        self.binucleate = resting & (rng.random(n) < phenotype["binucleate"])
-        self.angle = rng.uniform(0, np.pi, n)
-        stretch = phenotype["elongation"] * np.exp(rng.normal(0.12, 0.15, n))
-        rounded = np.where(resting, 1.0, 0.72)
-        self.radius = kind.radius * np.sqrt(phenotype["cell_area"]) * rounded
-        self.radius = self.radius * np.exp(rng.normal(0, 0.12, n))
-        y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-        wobble = kind.irregular * kind.radius * 0.42
-        warped_y = y + wobble * _noise(rng, shape, 9)
-        warped_x = x + wobble * _noise(rng, shape, 9)
-        near = min(2, n)
-        distances, nearest = cKDTree(self.centres).query(
-            np.stack([warped_y.ravel(), warped_x.ravel()], 1), k=near
-        )
-        distances, nearest = distances.reshape(*shape, near), nearest.reshape(*shape, near)
-        own = nearest[..., 0]
-        dy, dx = warped_y - self.centres[own, 0], warped_x - self.centres[own, 1]
-        cos, sin = np.cos(self.angle[own]), np.sin(self.angle[own])
-        root = np.sqrt(stretch[own])
-        reach = np.hypot((dx * cos + dy * sin) / root, (dy * cos - dx * sin) * root)
-        # Neighbours press against each other: a cell ends where the next one is as near.
-        gap = distances[..., -1] - distances[..., 0] if near == 2 else np.full(shape, 99.0)
-        self.own = own
-        self.edge = np.minimum(self.radius[own] - reach, gap / 2).astype(np.float32)
-        self.body = self.edge > 0
-        # Nuclei do not follow the ragged outline: each belongs to the nearest centre itself.
-        _, core = cKDTree(self.centres).query(np.stack([y.ravel(), x.ravel()], 1))
-        self.core = core.reshape(shape)
-        self.straight = y - self.centres[self.core, 0], x - self.centres[self.core, 1]
+    @property
+    def fine(self):
+        return self._texture(0)
 
-    def _nuclei(self):
-        """Soft masks of nuclei and nucleoli."""
-        rng, n, phenotype, own = self.rng, self.cells, self.phenotype, self.core
-        size = self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
-        size = size * np.exp(rng.normal(0, 0.1, n))
-        offset = rng.normal(0, 0.08, (n, 2)) * self.radius[:, None]
-        # A metaphase plate is a thin bright bar.
-        ratio = np.where(self.mitotic, 2.4, np.exp(rng.normal(0.22, 0.12, n)))
-        tilt = self.angle + rng.normal(0, 0.4, n)
-        size = size * np.where(self.mitotic, 0.75, np.where(self.apoptotic, 0.7, 1.0))
-        y, x = self.straight[0] - offset[own, 0], self.straight[1] - offset[own, 1]
-        cos, sin = np.cos(tilt[own]), np.sin(tilt[own])
-        along, across = x * cos + y * sin, y * cos - x * sin
-        half = np.where(self.binucleate, 0.95 * size, 0)[own]
-        along = np.where(half > 0, np.abs(along) - half, along)
-        root = np.sqrt(ratio[own])
-        rough = 0.05 * phenotype["nucleus_roughness"] * _noise(rng, self.shape, 4.0)
-        self.nuclear_radius = np.hypot(along / root, across * root) / size[own] + rough
-        self.nucleus = _soft((1 - self.nuclear_radius) * size[own], 0.8)
-        self.nucleus_size = size
-        self.nucleus_offset = offset
-        self.toward = rng.uniform(0, 2 * np.pi, n)
-        spots = _noise(rng, self.shape, 1.8)
-        self.nucleoli = _soft(spots - 1.3, 0.25) * self.nucleus * (self.nuclear_radius < 0.75)
+    @property
+    def medium(self):
+        return self._texture(1)
+
+    @property
+    def coarse(self):
+        return self._texture(2)
 
     @property
     def cytoplasm(self):
         """Soft mask of the cells without their nuclei."""
-        return _soft(self.edge, 1.2) * (1 - self.nucleus)
+        return soft(self.edge, 1.2) * (1 - self.nucleus)
 
     def _per_cell(self, sigma):
         """A brightness of each cell, spread over its pixels."""
@@ -231,13 +142,14 @@ class Field:
         x = self.straight[1] - self.nucleus_offset[own, 1] - away * np.cos(self.toward[own])
         return y, x
 
-    def stain(self, name):
+    def stain(self, name, style=USUAL):
         """Brightness of a stain, 0 for none and about 1 for its usual structures.
 
         Parameters
         ----------
         name : str
             A key of `STAINS`.
+        style : textures.Style
 
         Returns
         -------
@@ -246,78 +158,96 @@ class Field:
         """
         if not self.cells:
             return np.zeros(self.shape, np.float32)
-        return STAINS[name](self).astype(np.float32)
+        self.style = style
+        drawn = np.maximum(STAINS[name](self), 0)
+        if style.diffuse:
+            drawn = drawn + style.diffuse * soft(self.edge, 1.5)
+        return drawn.astype(np.float32)
 
     def dna(self):
-        p = self.phenotype
-        texture = 1 + p["chromatin"] * (0.16 * self.medium + 0.1 * self.fine)
+        p, s = self.phenotype, self.style
+        texture = 1 + s.contrast * p["chromatin"] * (0.16 * self.medium + 0.1 * self.fine)
         condensed = np.where(self.mitotic | self.apoptotic, 1.9, 1.0)[self.core]
-        clumps = 0.25 + 1.1 * _soft(self.medium - 0.2, 0.2)
+        clumps = 0.25 + 1.1 * soft(self.medium - 0.2, 0.2)
         broken = np.where(self.apoptotic[self.core], clumps, 1.0)
         body = self.nucleus * np.clip(texture, 0.3, 2) * condensed * broken
-        return p["dna_intensity"] * self._per_cell(0.2) * body * (1 - 0.4 * self.nucleoli)
+        return (
+            p["dna_intensity"] * self._per_cell(0.2) * body * (1 - 0.4 * s.contrast * self.nucleoli)
+        )
 
     def _radiating(self, turns):
         """Distance from a point beside the nucleus, and filaments that run away from it."""
+        s = self.style
         y, x = self._beside_nucleus(0.6)
         radius = np.hypot(y, x)
-        texture = _noise(self.rng, (512, 256), (1.7, 5.0))
-        bend = 2.2 * self.coarse
+        texture = noise(self.rng, (512, 256), (1.7 * s.grain, 5.0 * s.grain))
+        turns = turns * s.density
+        bend = 2.2 * s.wave * self.coarse
         turn = np.arctan2(y, x) * turns + bend + 37 * self.own
-        return radius, _sample(texture, turn, radius * 0.45 + 11 * self.own)
+        return radius, sample(texture, turn, radius * 0.45 + 11 * self.own)
 
     def tubulin(self):
-        p = self.phenotype
-        radius, noise = self._radiating(turns=50 * p["tubulin_density"] ** 0.5)
-        lines = _ridges(noise, 0.5 * p["tubulin_bundling"] ** 0.5) * p["tubulin_density"] ** 0.7
-        body = _soft(self.edge, 2.0) * (1 - 0.6 * self.nucleus)
-        fall = 0.35 + 0.9 * np.exp(-radius / (0.75 * self.cell_type.radius))
+        p, s = self.phenotype, self.style
+        radius, texture = self._radiating(turns=50 * p["tubulin_density"] ** 0.5)
+        width = 0.5 * s.width * p["tubulin_bundling"] ** 0.5
+        lines = s.contrast * ridges(texture, width) * p["tubulin_density"] ** 0.7
+        body = soft(self.edge, 2.0) * (1 - 0.6 * self.nucleus)
+        fall = 0.35 + 0.9 * np.exp(-radius / (0.75 * s.reach * self.cell_type.radius))
         signal = body * fall * (0.28 + 0.95 * p["tubulin_bundling"] ** 0.5 * lines)
         spindle = self.mitotic[self.core] * np.exp(-((self.nuclear_radius / 1.6) ** 2)) * body
         return p["tubulin_intensity"] * self._per_cell(0.18) * (signal + 1.3 * spindle)
 
     def _stress_fibres(self):
+        s = self.style
         along = self.angle + self.rng.normal(0, 0.2, self.cells)
         cos, sin = np.cos(along[self.core]), np.sin(along[self.core])
         y, x = self.straight
-        across = y * cos - x * sin + 1.4 * self.coarse + 53 * self.core
-        texture = _noise(self.rng, (256, 256), (0.9, 9.0))
-        return _ridges(
-            _sample(texture, across, (x * cos + y * sin) * 0.6 + 29 * self.core) - 1, 0.5
-        )
+        across = y * cos - x * sin + 1.4 * s.wave * self.coarse + 53 * self.core
+        texture = noise(self.rng, (256, 256), (0.9 * s.grain, 9.0 * s.grain))
+        along = (x * cos + y * sin) * 0.6 + 29 * self.core
+        return ridges(sample(texture, across, along) - s.density**-0.5, 0.5 * s.width)
 
     def actin(self):
-        p = self.phenotype
-        body = _soft(self.edge, 1.0)
-        cortex = np.exp(-((self.edge - 1.6) ** 2) / 3.0) * self.body
+        p, s = self.phenotype, self.style
+        body = soft(self.edge, 1.0)
+        cortex = np.exp(-((self.edge - 1.6) ** 2) / (3.0 * s.width**2)) * self.body
         fibres = self._stress_fibres() * body * (1 - 0.3 * self.nucleus)
         ruffles = cortex * np.clip(0.75 + 0.45 * self.coarse, 0.1, 2)
-        signal = 0.22 * body + 0.8 * p["actin_cortex"] * ruffles + 0.6 * p["actin_fibres"] * fibres
+        signal = (
+            0.22 * body
+            + 0.8 * p["actin_cortex"] * ruffles
+            + 0.6 * s.contrast * p["actin_fibres"] * fibres
+        )
         return p["actin_intensity"] * self._per_cell(0.2) * signal
 
     def _outwards(self):
         return np.clip(self.nuclear_radius - 1, 0, None)
 
     def er(self):
-        p = self.phenotype
-        fall = np.exp(-self._outwards() / (1.1 * p["er_spread"]))
-        net = 0.45 + 0.75 * _ridges(self.medium, 0.55) * (0.6 + 0.4 * _ridges(self.fine, 0.8))
-        envelope = np.exp(-(((self.nuclear_radius - 1.03) / 0.1) ** 2)) * self.body
+        p, s = self.phenotype, self.style
+        fall = np.exp(-self._outwards() / (1.1 * s.reach * p["er_spread"]))
+        mesh = 0.6 + 0.4 * ridges(self.fine, 0.8 * s.width)
+        net = 0.45 + 0.75 * s.contrast * ridges(self.medium, 0.55 * s.width) * mesh
+        envelope = np.exp(-(((self.nuclear_radius - 1.03) / (0.1 * s.width)) ** 2)) * self.body
         signal = self.cytoplasm * fall * net + 0.35 * envelope + 0.12 * self.nucleus
         return p["er_intensity"] * self._per_cell(0.18) * signal
 
     def rna(self):
-        p = self.phenotype
-        cytosol = self.cytoplasm * np.exp(-self._outwards() / 1.6) * (0.8 + 0.12 * self.medium)
-        signal = 0.75 * cytosol + 0.35 * self.nucleus + 0.95 * p["nucleoli"] * self.nucleoli
+        p, s = self.phenotype, self.style
+        even = 0.8 + 0.12 * s.contrast * self.medium
+        cytosol = self.cytoplasm * np.exp(-self._outwards() / (1.6 * s.reach)) * even
+        bright = 0.95 * s.contrast * p["nucleoli"] * self.nucleoli
+        signal = 0.75 * cytosol + 0.35 * self.nucleus + bright
         return p["rna_intensity"] * self._per_cell(0.15) * signal
 
     def golgi(self):
-        p = self.phenotype
+        p, s = self.phenotype, self.style
         y, x = self._beside_nucleus(1.25)
-        width = 0.62 * self.nucleus_size[self.core] * p["golgi_dispersal"]
+        width = 0.62 * s.reach * self.nucleus_size[self.core] * p["golgi_dispersal"]
         cap = np.exp(-(y**2 + x**2) / (2 * width**2))
-        stacks = np.clip(0.15 + 0.75 * self.medium + 0.3 * self.fine, 0, 2.5)
+        stacks = np.clip(
+            0.15 + 0.75 * s.contrast * self.medium + 0.3 * s.contrast * self.fine, 0, 2.5
+        )
         thin = p["golgi_dispersal"] ** -0.7
         return p["golgi_intensity"] * thin * 1.5 * cap * stacks * self.cytoplasm
 
@@ -325,50 +255,65 @@ class Field:
         return 0.72 * self.actin() + 0.9 * self.golgi()
 
     def mito(self):
-        p = self.phenotype
-        network = _ridges(_noise(self.rng, self.shape, 1.5) + 0.35 * self.coarse, 0.33)
-        dots = _soft(self.fine - 0.9, 0.2)
+        p, s = self.phenotype, self.style
+        meshes = noise(self.rng, self.shape, 1.5 * s.grain * s.density**-0.5)
+        network = ridges(meshes + 0.35 * s.wave * self.coarse, 0.33 * s.width)
+        dots = spots(self.fine, 0.9, 0.2, s.density)
         share = np.clip(np.log2(p["mito_fragmentation"]) / 2, 0, 1)
         shape = (1 - share) * network + share * 1.25 * dots
-        fall = np.exp(-((self._outwards() / 1.5) ** 2)) * _soft(self.edge - 2, 1.5)
-        signal = self.cytoplasm * fall * (0.12 + 1.15 * shape)
+        fall = np.exp(-((self._outwards() / (1.5 * s.reach)) ** 2)) * soft(self.edge - 2, 1.5)
+        signal = self.cytoplasm * fall * (0.12 + 1.15 * s.contrast * shape)
         return p["mito_intensity"] * self._per_cell(0.22) * signal
 
     def nucleoplasm(self):
-        return self.nucleus * (0.8 + 0.1 * self.medium) * (1 - 0.8 * self.nucleoli)
+        return (
+            self.nucleus
+            * (0.8 + 0.1 * self.style.contrast * self.medium)
+            * (1 - 0.8 * self.nucleoli)
+        )
 
     def nuclear_membrane(self):
-        ring = np.exp(-(((self.nuclear_radius - 0.97) / 0.09) ** 2)) * self.body
+        width = 0.09 * self.style.width
+        ring = np.exp(-(((self.nuclear_radius - 0.97) / width) ** 2)) * self.body
         return ring + 0.12 * self.nucleus
 
     def nucleolus(self):
         return 1.3 * self.nucleoli + 0.1 * self.nucleus
 
     def speckles(self):
-        dots = _soft(self.fine + 0.5 * self.medium - 1.1, 0.2)
-        return self.nucleus * (0.15 + 1.2 * dots)
+        dots = spots(self.fine + 0.5 * self.medium, 1.1, 0.2, self.style.density)
+        return self.nucleus * (0.15 + 1.2 * self.style.contrast * dots)
 
     def membrane(self):
-        return np.exp(-((self.edge - 0.8) ** 2) / 2) * self.body + 0.1 * _soft(self.edge, 1.0)
+        rim = np.exp(-((self.edge - 0.8) ** 2) / (2 * self.style.width**2)) * self.body
+        return rim + 0.1 * soft(self.edge, 1.0)
 
     def vesicles(self):
-        return self.cytoplasm * (0.08 + 1.3 * _soft(self.fine - 1.35, 0.2))
+        return self.cytoplasm * (0.08 + 1.3 * spots(self.fine, 1.35, 0.2, self.style.density))
 
     def centrosome(self):
         y, x = self._beside_nucleus(1.2)
-        return 1.8 * np.exp(-(y**2 + x**2) / 4.5) * self.body + 0.08 * self.cytoplasm
+        return (
+            1.8 * np.exp(-(y**2 + x**2) / (4.5 * self.style.width**2)) * self.body
+            + 0.08 * self.cytoplasm
+        )
 
     def cytosol(self):
-        return self.cytoplasm * (0.7 + 0.08 * self.coarse)
+        return self.cytoplasm * (0.7 + 0.08 * self.style.contrast * self.coarse)
 
     def intermediate_filaments(self):
-        radius, noise = self._radiating(turns=30)
-        fall = np.exp(-radius / (0.6 * self.cell_type.radius))
-        return 1.2 * self.cytoplasm * fall * (0.15 + _ridges(noise + 0.4 * self.coarse, 0.6))
+        s = self.style
+        radius, texture = self._radiating(turns=30)
+        fall = np.exp(-radius / (0.6 * s.reach * self.cell_type.radius))
+        lines = s.contrast * ridges(texture + 0.4 * self.coarse, 0.6 * s.width)
+        return 1.2 * self.cytoplasm * fall * (0.15 + lines)
 
     def aggresome(self):
         y, x = self._beside_nucleus(1.4)
-        return 1.6 * np.exp(-(y**2 + x**2) / 20) * self.cytoplasm + 0.2 * self.cytoplasm
+        return (
+            1.6 * np.exp(-(y**2 + x**2) / (20 * self.style.width**2)) * self.cytoplasm
+            + 0.2 * self.cytoplasm
+        )
 
 
 STAINS = {

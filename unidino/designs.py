@@ -139,6 +139,32 @@ MECHANISMS = {
 }
 """Phenotype of each mechanism at full effect (parameters of `cells.NORMAL`); the last are weak."""
 
+LIMITS = {
+    "count": (0.4, 1.4),
+    "cell_area": (0.55, 1.9),
+    "nucleus_area": (0.55, 2.1),
+    "nucleus_roughness": (0.3, 4.0),
+    "elongation": (0.7, 2.4),
+    "dna_intensity": (0.5, 1.8),
+    "chromatin": (0.2, 3.0),
+    "tubulin_intensity": (0.4, 1.8),
+    "tubulin_density": (0.2, 2.0),
+    "tubulin_bundling": (0.5, 3.0),
+    "actin_intensity": (0.4, 1.8),
+    "actin_fibres": (0.1, 2.5),
+    "actin_cortex": (0.3, 2.2),
+    "er_intensity": (0.4, 1.8),
+    "er_spread": (0.5, 2.0),
+    "rna_intensity": (0.4, 1.8),
+    "nucleoli": (0.2, 2.2),
+    "golgi_intensity": (0.4, 1.8),
+    "golgi_dispersal": (0.6, 2.6),
+    "mito_intensity": (0.4, 1.8),
+    # Mitochondria less fragmented than normal ones would look the same.
+    "mito_fragmentation": (1.6, 5.0),
+}
+"""Lowest and highest factor of a random phenotype: what a cell survives and a microscope shows."""
+
 BBBC021_MOA = {
     "Actin disruptors": ("cytochalasin B", "cytochalasin D", "latrunculin B"),
     "Aurora kinase inhibitors": ("AZ-A", "AZ258", "AZ841"),

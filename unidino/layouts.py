@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from . import cells
+from . import cells, designs
 from .camera import Camera
 
 PAINTING = ("dna", "er", "rna", "agp", "mito")
@@ -14,6 +14,9 @@ PAINTING = ("dna", "er", "rna", "agp", "mito")
 # Factors at `batch_effect` 1: standard deviations of the logarithm.
 _BATCH_GAIN, _PLATE_GAIN, _BATCH_DENSITY, _POSITION = 0.14, 0.05, 0.1, 0.06
 _EDGE_COUNT = 0.88
+
+# Columns that name what a well was treated with, in one dataset or another.
+_TREATMENTS = ("compound", "perturbation_id", "gene_symbol")
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Site:
         Factors on top of the mechanism.
     gains : list of float
         Brightness of each stain.
+    treatment : str or None
+        Compound or gene.
     """
 
     files: list
@@ -51,6 +56,7 @@ class Site:
     shape: tuple
     changes: dict = field(default_factory=dict)
     gains: list = field(default_factory=list)
+    treatment: str | None = None
 
 
 @dataclass
@@ -66,6 +72,33 @@ def generator(seed, *names):
     """Random numbers that follow from a seed and names alone, on every machine."""
     digest = hashlib.sha256("|".join(map(str, (seed, *names))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def random_phenotype(seed, *names):
+    """A morphology that no published mechanism has.
+
+    Parameters
+    ----------
+    seed : int
+    *names : str
+        Mechanism and treatment; the phenotype follows from them and the seed alone.
+
+    Returns
+    -------
+    dict
+        3 to 7 parameters of `cells.NORMAL` at full effect.
+    """
+    rng = generator(seed, "phenotype", *names)
+    changes = {}
+    for name in rng.permutation(list(cells.NORMAL))[: rng.integers(3, 8)].tolist():
+        if name in cells.SHARES:
+            changes[name] = float(rng.uniform(0, 0.4))
+            continue
+        # Never so near to 1 that nothing is seen.
+        step = 0.3 + abs(rng.normal(0, 0.4))
+        low, high = designs.LIMITS[name]
+        changes[name] = float(np.clip(np.exp(step * rng.choice((-1, 1))), low, high))
+    return changes
 
 
 def well_grid(count):
@@ -175,6 +208,7 @@ def site_of(well, number, files, stains, cell_type, camera, shape):
         shape=shape,
         changes=well["changes"],
         gains=well["gains"],
+        treatment=next((well[name] for name in _TREATMENTS if well.get(name)), None),
     )
 
 

@@ -104,3 +104,51 @@ def bbbc021_cellprofiler(root):
         )
         .join(wells.drop(columns=["plate", "well"]))
     )
+
+
+def train_mix(root):
+    """The mix of real single-channel images that the demo model is trained on.
+
+    The four "SBS Vitra" images are left out: they come from the assay of the translocation plate,
+    by which models are chosen.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an image: path (relative to `root`), source, stain, cells, bits (``8``, ``16`` or
+        ``f32``) and plate: source, stain and bits, because the intensities of a stain are
+        comparable within a source, and the images of a plate must be of one type. sample_weight,
+        1 on average, draws each source with the square root of its number of images and its
+        images alike: of 436 images 227 are nuclei of one source.
+
+    Raises
+    ------
+    FileNotFoundError
+        The mix is not there.
+    """
+    table = Path(root) / "train_mix" / "manifest.csv"
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"{table} is absent: the real training images are not part of this project. Gather "
+            "them as data/README.md says, and set UNIDINO_REAL to the folder above train_mix."
+        )
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False)
+    frame = frame[~frame["cell_type"].str.contains("SBS Vitra")].reset_index(drop=True)
+    stain = frame["stain_channel"].replace("", "unknown")
+    weight = frame.groupby("source")["source"].transform("size") ** -0.5
+    return pd.DataFrame(
+        {
+            "path": "train_mix/" + frame["file"],
+            "plate": frame["source"] + " " + stain + " " + frame["bit_depth"] + " bits",
+            "source": frame["source"],
+            "stain": stain,
+            "cells": frame["cell_type"],
+            "bits": frame["bit_depth"],
+            "sample_weight": (weight / weight.mean()).round(6),
+        }
+    )

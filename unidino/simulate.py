@@ -25,8 +25,11 @@ from . import (
     designs,
     gene_layouts,
     layouts,
+    outlines,
     paths,
+    renderings,
     tables,
+    textures,
 )
 from .progress import Progress
 
@@ -47,42 +50,78 @@ LAYOUTS = {
 VALSETS = tuple(LAYOUTS)
 """Datasets that can be simulated: all seven."""
 
-_SIMULATOR = (camera, cells, designs, layouts, compound_layouts, gene_layouts)
+_SIMULATOR = (
+    camera,
+    cells,
+    designs,
+    layouts,
+    compound_layouts,
+    gene_layouts,
+    outlines,
+    renderings,
+    textures,
+)
+
+PHENOTYPES = ("published", "random")
+"""Phenotypes of the mechanisms: of `designs.MECHANISMS`, or drawn for each treatment."""
 
 
-def draw(site, seed):
-    """The channels of a site, (C, H, W) as the camera stores them."""
+def _changes(site, seed, mechanisms):
+    """Parameters of `cells.NORMAL` at the full effect of a site's treatment."""
+    if site.mechanism is None:
+        return {}
+    if mechanisms == "random":
+        return layouts.random_phenotype(seed, site.mechanism, site.treatment)
+    return designs.MECHANISMS.get(site.mechanism, {})
+
+
+def draw(site, seed, mechanisms="published", rendering=0):
+    """The channels of a site as the camera stores them.
+
+    Parameters
+    ----------
+    site : layouts.Site
+    seed, mechanisms, rendering
+        See `simulate`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (C, H, W).
+    """
     rng = layouts.generator(seed, "site", site.name)
-    phenotype = cells.blend(designs.MECHANISMS.get(site.mechanism, {}), site.strength)
+    phenotype = cells.blend(_changes(site, seed, mechanisms), site.strength)
     for name, factor in site.changes.items():
         phenotype[name] *= factor
-    kind = rng.random()
-    if kind < 0.012:
+    luck = rng.random()
+    if luck < 0.012:
         phenotype["count"] = 0.0
-    elif kind < 0.035:
+    elif luck < 0.035:
         phenotype["count"] *= 0.25
     blurred = replace(site.camera, blur=site.camera.blur * float(np.exp(rng.normal(0, 0.12))))
     if rng.random() < 0.02:
         blurred = replace(blurred, blur=blurred.blur + 1.6)
-    drawn = cells.Field(rng, site.shape, site.cell_type, phenotype)
-    return np.stack(
-        [
-            camera.photograph(rng, gain * drawn.stain(stain), blurred, debris=0.02)
-            for stain, gain in zip(site.stains, site.gains, strict=True)
-        ]
-    )
+    kind = renderings.cell_type(rendering, site.cell_type)
+    shapes = renderings.style(rendering, "shapes")
+    drawn = cells.Field(rng, site.shape, kind, phenotype, shapes)
+    planes = []
+    for stain, gain in zip(site.stains, site.gains, strict=True):
+        brightness = gain * drawn.stain(stain, renderings.style(rendering, stain))
+        optics = renderings.camera(rendering, blurred, stain)
+        planes.append(camera.photograph(rng, brightness, optics, debris=0.02))
+    return np.stack(planes)
 
 
 def _write(job):
     """Draw and store one site."""
-    folder, site, seed = job
-    image = draw(site, seed)
+    folder, site, options = job
+    image = draw(site, **options)
     # No software name, date or description: the same bytes on every machine.
-    options = {"metadata": None, "software": False, "photometric": "minisblack"}
+    tags = {"metadata": None, "software": False, "photometric": "minisblack"}
     for i, file in enumerate(site.files):
         path = Path(folder, file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(path, image if len(site.files) == 1 else image[i], **options)
+        tifffile.imwrite(path, image if len(site.files) == 1 else image[i], **tags)
 
 
 def fingerprint():
@@ -105,6 +144,8 @@ def simulate(
     batches: int | None = None,
     effect: float = 1.0,
     batch_effect: float = 1.0,
+    mechanisms: str = "published",
+    rendering: int = 0,
     workers: int | None = None,
 ):
     """Write a simulated dataset.
@@ -128,6 +169,12 @@ def simulate(
         Factor on the strength of every treatment; 0 plants nothing.
     batch_effect : float
         Factor on the batch, plate and well-position effects; 0 plants none.
+    mechanisms : {"published", "random"}
+        Phenotypes of the mechanisms, or random ones of each treatment, which follow from `seed`
+        and the names. (``cell_count`` of the insect table stays that of the published ones.)
+    rendering : int
+        Another look of all stains, cells and optics for every number, see `renderings`; 0 is the
+        usual one.
     workers : int
         Processes; the machine's cores by default. The images do not depend on it.
 
@@ -151,12 +198,16 @@ def simulate(
         "effect": effect,
         "batch_effect": batch_effect,
     }
+    look = {"mechanisms": mechanisms, "rendering": rendering}
     arguments.check_choice("valset", valset, VALSETS)
     for name in ("field", "sites", "wells", "plates", "batches"):
         arguments.check_positive(name, parameters[name])
     for name in ("effect", "batch_effect"):
         if parameters[name] < 0:
             raise ValueError(f"{name} is {parameters[name]}; it must be 0 or more.")
+    arguments.check_choice("mechanisms", mechanisms, PHENOTYPES)
+    if isinstance(rendering, bool) or not isinstance(rendering, int):
+        raise ValueError(f"rendering is {rendering!r}; it must be a whole number, 0 the usual one.")
     folder = paths.dataset_folder(valset, root)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; simulate into another root, or remove it.")
@@ -164,7 +215,7 @@ def simulate(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        jobs = [(str(temporary), site, seed) for site in plan.sites]
+        jobs = [(str(temporary), site, {"seed": seed} | look) for site in plan.sites]
         _draw_all(jobs, workers, valset)
         for name, table in plan.tables.items():
             path = temporary / name
@@ -173,7 +224,7 @@ def simulate(
         plan.truth.to_csv(temporary / TRUTH, index=False, lineterminator="\n")
         tables.write_json(
             temporary / MARKER,
-            {"simulated": valset, "parameters": parameters, "simulator": fingerprint()},
+            {"simulated": valset, "parameters": parameters | look, "simulator": fingerprint()},
         )
         try:
             os.rename(temporary, folder)
@@ -267,6 +318,8 @@ def write(
     batches: int | None = None,
     effect: float = 1.0,
     batch_effect: float = 1.0,
+    mechanisms: str = "published",
+    rendering: int = 0,
     workers: int | None = None,
 ):
     """Write the simulated datasets that are missing.
@@ -287,6 +340,10 @@ def write(
         Wells a plate, plates a batch, batches.
     effect, batch_effect : float
         Factors on the planted phenotypes, and on batch, plate and position effects.
+    mechanisms : str
+        published, or random: phenotypes that no mechanism has, drawn for each treatment.
+    rendering : int
+        Another look of all stains, cells and optics for every number; 0 is the usual one.
     workers : int
         Processes; the machine's cores by default.
     """
