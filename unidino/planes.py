@@ -158,7 +158,7 @@ def _sample_weights(frame, name):
     if len(wrong) or not weights.sum():
         row = int(wrong[0]) if len(wrong) else 0
         raise ValueError(
-            f"{name}: the column sample_weight holds {frame['sample_weight'].iat[row]!r} in row "
+            f"{name}: the column sample_weight holds {frame['sample_weight'].iat[row]} in row "
             f"{row + 1}; expected numbers of 0 or more, not all 0."
         )
     return weights / weights.mean()
