@@ -266,7 +266,8 @@ class Run:
         ------
         NonFiniteLoss
         """
-        wrong = not math.isfinite(float(loss.detach()))
+        value = float(loss.detach())
+        wrong = not math.isfinite(value)
         flag = torch.tensor(float(wrong), device=self.device)
         if not dino.sum_over_processes(flag):
             return
@@ -275,7 +276,7 @@ class Run:
         if wrong:
             tables.write_json(
                 folder / f"nonfinite-{self.rank}.json",
-                {"step": self.step, "loss": str(float(loss)), "images": files},
+                {"step": self.step, "loss": str(value), "images": files},
             )
         raise NonFiniteLoss(
             f"the loss is not finite at step {self.step} (process {self.rank}"

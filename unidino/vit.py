@@ -240,9 +240,12 @@ def _backbone(config, drop_path_rate):
         )
     library, _, name = config.arch.partition(":")
     if library == "timm":
-        backbone = timm.create_model(
-            name, pretrained=False, num_classes=0, in_chans=channels, drop_path_rate=drop_path_rate
-        )
+        settings = {"num_classes": 0, "in_chans": channels, "drop_path_rate": drop_path_rate}
+        try:
+            # Transformers that can then take views and tiles of any size.
+            backbone = timm.create_model(name, dynamic_img_size=True, **settings)
+        except TypeError:
+            backbone = timm.create_model(name, **settings)
     else:
         backbone = _torchvision(name, channels)
     with torch.no_grad():
