@@ -137,7 +137,7 @@ def test_a_run_leaves_checkpoints_logs_and_weights(uninterrupted, plate):
     config = json.loads((uninterrupted / training_log.CONFIG).read_text())
     assert set(inspect.signature(train).parameters) <= set(config)
     about = json.loads((uninterrupted / training_log.ENVIRONMENT).read_text())
-    assert about["libraries"]["torch"] == torch.__version__
+    assert about["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert list((uninterrupted / "tensorboard").glob("events*"))
     model = unidino.load_model(uninterrupted / training_state.WEIGHTS)
     assert model.config.intensity == "plate" and model.config.size == 32
