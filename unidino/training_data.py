@@ -48,7 +48,8 @@ class TrainingImages(TorchDataset):
             [np.concatenate([getattr(part, n) for part in sets]) for n in ("low", "high")], 1
         )
         self._starts = np.cumsum([0, *map(len, sets)])
-        self._readers = [PlaneReader(part.channel_axis) for part in sets]
+        self._axes = [part.channel_axis for part in sets]
+        self._readers = {axis: PlaneReader(axis) for axis in set(self._axes)}
         repeats = dataset.published_repeats([len(part) for part in sets])
         if shares is None:
             shares = [len(part) * n for part, n in zip(sets, repeats, strict=True)]
@@ -85,7 +86,8 @@ class TrainingImages(TorchDataset):
         )
 
     def _item(self, image, rng):
-        reader = self._readers[int(np.searchsorted(self._starts, image, side="right")) - 1]
+        part = int(np.searchsorted(self._starts, image, side="right")) - 1
+        reader = self._readers[self._axes[part]]
         first = image * self.channels
         files = [self._files[first + c].as_py() for c in range(self.channels)]
         planes = list(zip(files, self._numbers[image].tolist(), strict=True))
