@@ -62,6 +62,12 @@ def test_command_line_follows_the_signature(capsys):
         "valset": "007", "size": None, "share": 0.5, "names": ["a", "b"], "strict": True,
     }  # fmt: skip
     assert parser.parse_args(["--valset", "x", "--names", "plain"]).names == "plain"
+    for words, value in ((["--no-strict"], False), (["--strict", "false"], False),
+                         (["--strict", "True", "--share", "1"], True)):  # fmt: skip
+        assert parser.parse_args(["--valset", "x", *words]).strict is value
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--valset", "x", "--strict", "perhaps"])
+    assert "--strict takes true or false, got 'perhaps'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         parser.parse_args(["--help"])
     assert "Two numbers, 50 % of them equal. (default: 0.5)" in " ".join(

@@ -20,7 +20,7 @@ import torch
 import unidino
 from unidino import augment, checkpoints, training_log, training_run, training_state
 from unidino.train import EXIT_STOPPED, train
-from unidino.training_options import checked, model_config
+from unidino.training_options import _chosen_sets, checked, model_config
 from unidino.training_run import NonFiniteLoss
 
 SMALL = {
@@ -341,6 +341,21 @@ def test_wrong_options_stop_before_any_work(wrong, message, plate, tmp_path):
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
         train(str(tmp_path / "out"), **options(plate, **wrong))
     assert not list(tmp_path.rglob("*.pth")) and not list(tmp_path.rglob("steps.jsonl"))
+
+
+def test_sets_are_listed_or_flagged():
+    given = dict.fromkeys((f"include_{name}" for name in ("jumpcp", "bbbc021", "bbbc037", "hpa")))
+    given |= {"include_insect": None, "use_example_data": False, "dataset_weights": None}
+    published = ["jumpcp-valset", "BBBC021", "BBBC037", "HPA", "insect"]
+    assert _chosen_sets(given | {"datasets": None}) == published
+    assert _chosen_sets(given | {"datasets": "HPA,a.csv"}) == ["HPA", "a.csv"]
+    flagged = given | {"datasets": ["a.csv"], "include_hpa": True}
+    assert _chosen_sets(flagged) == ["HPA", "a.csv"]
+    assert _chosen_sets(given | {"datasets": None, "include_hpa": False}) == [
+        name for name in published if name != "HPA"
+    ]
+    example = given | {"datasets": None, "use_example_data": True}
+    assert _chosen_sets(example) == ["example_data"]
 
 
 def test_a_monitor_needs_a_label_it_has(plate, tmp_path):

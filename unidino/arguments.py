@@ -96,6 +96,23 @@ def _literal(text):
     return value if isinstance(value, list | tuple | dict) else text
 
 
+class _Switch(argparse.BooleanOptionalAction):
+    """``--name``, ``--no-name``, and the published ``--name true`` or ``--name false``."""
+
+    def __init__(self, *flags, **options):
+        super().__init__(*flags, **options)
+        self.nargs = "?"
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        words = {"true": True, "1": True, "false": False, "0": False}
+        value = not option_string.startswith("--no-")
+        if values is not None:
+            if values.lower() not in words or not value:
+                parser.error(f"{option_string} takes true or false, got {values!r}")
+            value = words[values.lower()]
+        setattr(namespace, self.dest, value)
+
+
 def _help(function):
     """Help of each parameter, from the numpydoc section."""
     section = re.search(r"Parameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", inspect.getdoc(function), re.S)
@@ -123,7 +140,7 @@ def parser(function, program):
             options["default"] = default
             options["help"] += f" (default: {default})"
         if bool in kinds:
-            options["action"] = argparse.BooleanOptionalAction
+            options["action"] = _Switch
         else:
             scalar = next((kind for kind in (int, float) if kind in kinds), None)
             options["type"] = scalar or (_literal if list in kinds or dict in kinds else str)

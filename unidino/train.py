@@ -162,8 +162,8 @@ def train(
     use_fp16 : bool
         The published name of precision fp16.
     datasets : list
-        Valsets or CSVs to train on; HPA@/data names the data root of a valset. A column
-        sample_weight of a CSV weighs its rows.
+        Valsets or CSVs to train on, in a shell separated by commas; HPA@/data names the data root
+        of a valset. A column sample_weight of a CSV weighs its rows.
     dataset_weights : list
         Share of each dataset in the draws; the published repetition by default.
     include_jumpcp, include_bbbc021, include_bbbc037, include_hpa, include_insect : bool

@@ -71,16 +71,14 @@ def checked(given, function):
             )
         intensity.dtype_limits("uint16", given["intensity_range"])
     if given["koleo_weight"] and given["batch_size_per_gpu"] < 2:
-        raise ValueError(
-            "koleo_weight needs a batch_size_per_gpu of 2 or more."
-        )
+        raise ValueError("koleo_weight needs a batch_size_per_gpu of 2 or more.")
     return given | {"precision": precision, "datasets": _chosen_sets(given)}
 
 
 def _chosen_sets(given):
     """Names of the sets to train on, from datasets, the include_… flags or the example data."""
     listed = given["datasets"] or []
-    listed = [listed] if isinstance(listed, str) else list(listed)
+    listed = listed.split(",") if isinstance(listed, str) else list(listed)
     flags = {name: given[f"include_{name}"] for name in dataset.TRAINING_SETS}
     if given["use_example_data"]:
         if listed or any(flags.values()):
