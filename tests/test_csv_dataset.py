@@ -161,6 +161,12 @@ def test_no_csv(folder):
         CSVMetadata(folder / "bytes.csv")
 
 
+def test_no_plate_map(folder):
+    csv = write(folder, APART)
+    with pytest.raises(FileNotFoundError, match="no plate map at .*gone.csv. Give .* platemap out"):
+        CSVMetadata(csv, platemap=folder / "gone.csv")
+
+
 PLATE = "plate,well,DNA,compound\n7,A1,a.tif,x\n7,B2,b.tif,y\n"
 BAD_MAPS = {
     "no match": ("well,t\nC1,x\nC2,y\n", "no match for 2 of the table's wells.* 7 A01|are A01"),

@@ -383,3 +383,22 @@ def test_notebook_declares_the_same_parameters():
     for name, parameter in signature.items():
         if parameter.default is not inspect.Parameter.empty:
             assert declared[name] == parameter.default, name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 100}, "size 100 is not a multiple of the patch size 16; take 96"),
+        ({"reference": "well == 'H12'"}, "matches no profile. Correct the query"),
+    ],
+)
+def test_stops_before_reading_images(options, message, plate, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference.sites.Run, "embed_plates", lambda *_: pytest.fail("read"))
+    with pytest.raises(ValueError, match=message):
+        run(plate, weights, tmp_path, **options)
+
+
+def test_size_that_a_foreign_backbone_refuses():
+    model = vit.EmbeddingModel(vit.ModelConfig(arch="timm:vit_tiny_patch16_224"))
+    with pytest.raises(ValueError, match="takes no tiles of size 100 .* leave size out"):
+        inference.check_size(model.eval(), 100)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import pickle
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -38,7 +38,7 @@ def load_pth(path):
             "Save the state dict alone with torch.save(model.state_dict(), …)."
         ) from None
     except Exception as error:  # bytes that are no torch file fail in any way in the unpickler
-        raise ValueError(f"{path} is not a readable torch file ({error}).") from None
+        raise ValueError(f"{path} is not a readable torch file ({error!r}).") from None
 
 
 def read_pth(path, key="teacher"):
@@ -126,15 +126,28 @@ def save_model(model, path, details=None):
         temporary.write_bytes(save(state, metadata={"format": "pt", **header}))
 
 
-def read_safetensors(path):
-    """(state dict, ModelConfig or None) of a safetensors file."""
+def read_header(path):
+    """What `save_model` wrote beside the weights: ``config`` and the details; empty without it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; not a safetensors file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}. Give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("unidino", "{}"))
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            return json.loads((file.metadata() or {}).get("unidino", "{}"))
     except SafetensorError as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}).") from None
-    config = header.get("config")
+
+
+def read_safetensors(path):
+    """(state dict, ModelConfig or None) of a safetensors file."""
+    config = read_header(path).get("config")
+    with safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}
     return state, config and ModelConfig.from_dict(config, path)
 
 
@@ -175,7 +188,9 @@ def _config_from_weights(state, arguments, path):
     )
 
 
-def load_checkpoint(path, *, arch=None, embed_dim=None, cls_reduced_dim=None, key="teacher"):
+def load_checkpoint(
+    path, *, arch=None, embed_dim=None, cls_reduced_dim=None, pooling=None, key="teacher"
+):
     """A model from a weights file: ``.safetensors``, or torch-saved (``.pth``, ``.pt``, ``.ckpt``).
 
     Parameters
@@ -183,6 +198,8 @@ def load_checkpoint(path, *, arch=None, embed_dim=None, cls_reduced_dim=None, ke
     path : str or Path
     arch, embed_dim, cls_reduced_dim
         Where the file does not say; when it does, they must agree with it.
+    pooling : {"cls", "mean", "max"}, optional
+        In the place of the file's own.
     key : {"teacher", "student"}
         Which network of a published training checkpoint.
 
@@ -221,6 +238,8 @@ def load_checkpoint(path, *, arch=None, embed_dim=None, cls_reduced_dim=None, ke
     for name, value in {**given, "embed_dim": embed_dim}.items():
         if value is not None and value != have[name]:
             raise ValueError(f"{path} has {name} {have[name]}, not {value}; leave {name} out.")
+    if pooling is not None:
+        config = replace(config, pooling=pooling)
     model = EmbeddingModel(config)
     model.load_weights(state, path)
     model.sha256 = tables.sha256_file(path)

@@ -195,7 +195,8 @@ class CSVMetadata(Metadata):
             if absent.any():
                 raise ValueError(
                     f"mixed channel counts: the channel {name} is empty in {int(absent.sum())} "
-                    f"rows, the first is row {int(absent.to_numpy().argmax()) + 1}."
+                    f"rows, the first is row {int(absent.to_numpy().argmax()) + 1}. Fill them in, "
+                    "or remove the rows."
                 )
         self.channels = [str(name) for name in named]
         files = [_resolved(frame[name], folder) for name in named]
@@ -261,6 +262,11 @@ def join_platemap(frame, platemap):
     name = Path(platemap).name
     try:
         layout = bare_names(read_csv(platemap))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no plate map at {platemap}. Give the path of a CSV with one row a well, or leave "
+            "platemap out."
+        ) from None
     except ValueError as error:
         raise ValueError(f"plate map {name}: {error}") from None
     for table, what in ((layout, f"plate map {name}"), (frame, "the table")):
@@ -278,7 +284,9 @@ def join_platemap(frame, platemap):
     twice = layout.duplicated(keys)
     if twice.any():
         first = layout.loc[twice, keys].iloc[0].tolist()
-        raise ValueError(f"plate map {name} lists {' '.join(map(str, first))} twice.")
+        raise ValueError(
+            f"plate map {name} lists {' '.join(map(str, first))} twice. Keep one row a well."
+        )
     both = [c for c in layout.columns if c in frame.columns and c not in keys]
     if both:
         raise ValueError(
@@ -292,6 +300,6 @@ def join_platemap(frame, platemap):
         raise ValueError(
             f"plate map {name} has no match for {len(wells)} of the table's wells, the first are "
             f"{shown}. It lists {len(layout)}, such as "
-            f"{' '.join(map(str, layout[keys].iloc[0]))}."
+            f"{' '.join(map(str, layout[keys].iloc[0]))}. Add the missing wells."
         )
     return joined.drop(columns="_match")

@@ -1,6 +1,7 @@
 """From raw tiles to site embeddings: scaled and embedded on the device, tile means taken there."""
 
 import contextlib
+from dataclasses import replace
 
 import torch
 
@@ -27,6 +28,27 @@ def channel_groups(model, channels):
             "single-channel model."
         )
     return ["all"]
+
+
+def check_size(model, size):
+    """The tile side in pixels, once the model is known to take it.
+
+    Raises
+    ------
+    ValueError
+        A size that is no multiple of the patch size, or that the backbone refuses.
+    """
+    config = replace(model.config, size=size)
+    if size != model.config.size:
+        try:
+            with torch.inference_mode():
+                model(torch.zeros(1, config.in_chans, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{model.name} takes no tiles of size {size} ({error}). Take {model.config.size}, "
+                "or leave size out."
+            ) from None
+    return size
 
 
 class Embedder:

@@ -9,9 +9,10 @@ import pandas as pd
 import torch
 
 from . import arguments, intensity, normalisation, paths, profiles, sites, tables, tiles, valsets
-from .embedding import PRECISIONS, Embedder
+from .embedding import PRECISIONS, Embedder, check_size
 from .models import DEFAULT_MODEL, load_model
 from .progress import logging_to, say
+from .vit import POOLINGS
 
 OPERATIONS = ("mean", "median", "none")
 
@@ -60,6 +61,7 @@ def extract(
     ckpt: str | None = None,
     embed_dim: int | None = None,
     cls_reduced_dim: int | None = None,
+    pooling: str | None = None,
     root: str | None = None,
     platemap: str | None = None,
     channels: str | list | dict | None = None,
@@ -99,13 +101,15 @@ def extract(
         A published dataset (BBBC021, jumpcp-valset, cell-health, HPA, BBBC037, insect,
         example_data), or the path of a CSV with one row a site.
     model : str
-        random_vit, unidino, transfer, dino (with ckpt), or the path of a weights file.
+        unidino-demo, random_vit, unidino, transfer, dino (with ckpt), or a weights file's path.
     arch : str
         Architecture of random_vit, or of weights that do not say.
     ckpt : str
         Weights file of the models dino and transfer.
     embed_dim, cls_reduced_dim : int
         Width and reduced width, where weights do not say.
+    pooling : {"cls", "mean", "max"}
+        Overrides the pooling that is stored with the model.
     root : str
         Data root; UNIDINO_DATA, else simulated data.
     platemap : str
@@ -172,9 +176,8 @@ def extract(
     given = dict(locals())
     _check(given)
     where = _device(device)
-    network = load_model(
-        model, arch=arch, embed_dim=embed_dim, cls_reduced_dim=cls_reduced_dim, ckpt=ckpt, seed=seed
-    )
+    weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "seed")
+    network = load_model(model, **{name: given[name] for name in weights})
     metadata = valsets.open_valset(
         valset,
         root=root,
@@ -186,7 +189,7 @@ def extract(
     if resize_shorter_side is not None:
         metadata.resize_shorter_side = resize_shorter_side
     _check_reference(metadata, operation, norm_method, reference)
-    size = size or network.config.size
+    size = check_size(network, size or network.config.size)
     tiles.check_stride(size, stride or size, tiling)
     scaling = intensity_scaling or network.config.intensity
     if intensity_range is not None and scaling != "dtype":
@@ -243,8 +246,10 @@ def _check(given):
         "on_error": ("record", "raise"),
     }.items():
         arguments.check_choice(name, given[name], choices)
-    if given["intensity_scaling"] is not None:
-        arguments.check_choice("intensity_scaling", given["intensity_scaling"], intensity.METHODS)
+    optional = {"intensity_scaling": intensity.METHODS, "pooling": POOLINGS}
+    for name, choices in optional.items():
+        if given[name] is not None:
+            arguments.check_choice(name, given[name], choices)
     for name in ("size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:
@@ -260,13 +265,18 @@ def _plate_columns(metadata):
 
 
 def _check_reference(metadata, operation, norm_method, reference):
-    """Stop before computing when a plate has too few reference wells; queries wait for the end.
+    """Stop before computing when a plate has too few reference wells, or a query matches none.
 
-    A query may name columns that only extraction adds, such as Metadata_sites.
+    A query that names columns which only extraction adds, such as Metadata_sites, waits for them.
     """
-    if reference not in ("negcon", "all"):
-        return
     wells = tables.prefixed(metadata.metadata.drop(columns="path"))
+    if reference not in ("negcon", "all") and norm_method != "no_post_proc":
+        try:
+            normalisation.reference_rows(wells, reference)
+        except ValueError as error:
+            if "matches no profile" in str(error):
+                raise
+        return
     if operation != "none" and metadata.well_columns:
         wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
     normalisation.check_reference(wells, norm_method, reference, by=_plate_columns(metadata))

@@ -15,19 +15,20 @@ from .checkpoints import (
 )
 from .vit import EmbeddingModel, ModelConfig, arch_config
 
-NAMES = ("unidino", "random_vit", "transfer")
+NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
 DEFAULT_MODEL = "random_vit"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TRANSFER_WEIGHTS = "vit_small_patch16_224.dino.safetensors"
 
 
-def _random_vit(arch, embed_dim, cls_reduced_dim, seed):
+def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, seed):
     """A seeded, untrained vision transformer: the baseline that training has to beat."""
     config = arch_config(
         arch or "vit_tiny",
         embed_dim=embed_dim,
         cls_reduced_dim=cls_reduced_dim,
+        pooling=pooling or "cls",
         intensity="plate",
     )
     with torch.random.fork_rng(devices=[]):
@@ -38,28 +39,47 @@ def _random_vit(arch, embed_dim, cls_reduced_dim, seed):
     return model.eval()
 
 
-def _find(file_name):
+def find_weights(file_name):
     """The file of that name in one of the checkpoint folders, or None."""
     candidates = [folder / file_name for folder in paths.checkpoint_folders()]
     candidates.append(paths.data_root() / file_name)
     return next((path for path in candidates if path.is_file()), None)
 
 
+def weights_file(name_or_path):
+    """The weights file that a name or path means; None where there is none."""
+    named = {"unidino-demo": paths.DEMO_WEIGHTS, "unidino": paths.UNIDINO_WEIGHTS}
+    if str(name_or_path) in named:
+        return find_weights(named[str(name_or_path)])
+    path = Path(name_or_path).expanduser()
+    return path if path.is_file() else None
+
+
 def load_model(
-    name_or_path=None, *, arch=None, embed_dim=None, cls_reduced_dim=None, ckpt=None, seed=0
+    name_or_path=None,
+    *,
+    arch=None,
+    embed_dim=None,
+    cls_reduced_dim=None,
+    pooling=None,
+    ckpt=None,
+    seed=0,
 ):
     """A model by name, or from a weights file.
 
     Parameters
     ----------
     name_or_path : str or Path, optional
-        ``unidino`` (the released weights, where they have been fetched), ``random_vit`` (seeded,
-        untrained), ``transfer`` (ImageNet DINO from a local file), ``dino`` with `ckpt`, or the
-        path of a weights file. Default ``random_vit``.
+        ``unidino-demo`` (the small model that comes with the project), ``unidino`` (the released
+        weights, where they have been fetched), ``random_vit`` (seeded, untrained), ``transfer``
+        (ImageNet DINO from a local file), ``dino`` with `ckpt`, or the path of a weights file.
+        Default `DEFAULT_MODEL`.
     arch : str, optional
         Architecture of ``random_vit`` (default vit_tiny) or of a file that does not say.
     embed_dim, cls_reduced_dim : int, optional
         Width and reduced width, likewise.
+    pooling : {"cls", "mean", "max"}, optional
+        In the place of the pooling that is stored with the weights.
     ckpt : str or Path, optional
         Weights file, for the models ``dino`` and ``transfer``.
     seed : int
@@ -77,6 +97,7 @@ def load_model(
     """
     name = str(name_or_path or DEFAULT_MODEL)
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
+    settings["pooling"] = pooling
     if ckpt is not None and name not in ("dino", "transfer"):
         raise ValueError(f"ckpt goes with model 'dino' or 'transfer', not with {name!r}.")
     if name == "random_vit":
@@ -85,8 +106,21 @@ def load_model(
         if ckpt is None:
             raise ValueError("model 'dino' needs ckpt, the path of its weights file.")
         return load_checkpoint(ckpt, **settings)
+    if name == "unidino-demo":
+        path = find_weights(paths.DEMO_WEIGHTS)
+        if path is None:
+            raise FileNotFoundError(
+                f"the demo model's weights {paths.DEMO_WEIGHTS} are in none of "
+                f"{', '.join(map(str, paths.checkpoint_folders()))}. They come with the project's "
+                "repository, in data/checkpoints; to train them anew see data/README.md "
+                "(python -m unidino.demo_data, then notebooks/train.ipynb), or use the model "
+                "'random_vit' meanwhile."
+            )
+        model = load_checkpoint(path, **settings)
+        model.name = "unidino-demo"
+        return model
     if name == "unidino":
-        path = _find(paths.UNIDINO_WEIGHTS)
+        path = find_weights(paths.UNIDINO_WEIGHTS)
         if path is None:
             raise FileNotFoundError(
                 f"the released weights {paths.UNIDINO_WEIGHTS} are in none of "
@@ -111,10 +145,11 @@ def load_model(
 
 def _transfer(ckpt, settings):
     """ImageNet DINO (timm's vit_small_patch16_224.dino), each channel repeated three times."""
+    pooling = settings.pop("pooling") or "cls"
     unfit = [key for key, value in settings.items() if value is not None]
     if unfit:
         raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
-    path = Path(ckpt) if ckpt else _find(TRANSFER_WEIGHTS)
+    path = Path(ckpt) if ckpt else find_weights(TRANSFER_WEIGHTS)
     if path is None or not path.is_file():
         raise FileNotFoundError(
             f"model 'transfer' needs the weights of timm's vit_small_patch16_224.dino at "
@@ -124,7 +159,13 @@ def _transfer(ckpt, settings):
     state = read_safetensors(path)[0] if path.suffix == ".safetensors" else None
     if state is None:
         state, _ = read_pth(path, "teacher")
-    config = ModelConfig(arch="vit_small", repeat_channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    config = ModelConfig(
+        arch="vit_small",
+        repeat_channels=3,
+        pooling=pooling,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
     model = EmbeddingModel(config)
     model.load_weights(backbone_weights(state), path)
     model.sha256 = tables.sha256_file(path)

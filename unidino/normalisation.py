@@ -218,7 +218,9 @@ def reference_rows(profiles, reference):
         ) from None
     rows = view.index.isin(chosen)
     if not rows.any():
-        raise ValueError(f"reference {reference!r} matches no profile.")
+        raise ValueError(
+            f"reference {reference!r} matches no profile. Correct the query, or use 'all'."
+        )
     return rows, f"profiles where {reference}"
 
 

@@ -23,6 +23,9 @@ DATASET_FOLDERS = {
 UNIDINO_WEIGHTS = "uniDINO.pth"
 """File name of the released weights, looked for under ``<data root>/checkpoints``."""
 
+DEMO_WEIGHTS = "unidino-demo.safetensors"
+"""File name of the demo model's weights, which are part of the project."""
+
 
 def _from_environment(variable):
     """Absolute folder that an environment variable names, or None when unset or empty."""

@@ -57,8 +57,8 @@ def tile_montage(sites, channels, limits, titles, heading):
     sites : list of numpy.ndarray
         Raw images, (C, H, W).
     channels : list of str
-    limits : list of (low, high)
-        Raw intensities shown black and white, one pair a channel.
+    limits : list of list of (low, high)
+        Raw intensities shown black and white, for each site one pair a channel.
     titles : list of str
         One a site.
     heading : str
@@ -66,9 +66,9 @@ def tile_montage(sites, channels, limits, titles, heading):
     side = WIDTH / max(len(sites), 4)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
     figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
-    for row, (channel, (low, high)) in enumerate(zip(channels, limits, strict=True)):
-        for column, image in enumerate(sites):
-            axis = axes[row, column]
+    for row, channel in enumerate(channels):
+        for column, (image, pairs) in enumerate(zip(sites, limits, strict=True)):
+            axis, (low, high) = axes[row, column], pairs[row]
             axis.imshow(image[row], cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
@@ -132,7 +132,8 @@ def plate_heat_map(profiles, values, label, heading, most=4):
         )
         for kind, mark in (("negcon", "–"), ("poscon", "+")):
             for y, x in positions[here & (frame["control"] == kind).to_numpy()]:
-                axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color="white")
+                ink = "black" if grid[y, x] > (low + high) / 2 else "white"
+                axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color=ink)
         axis.set_title(str(plate), fontsize=9)
         axis.set_aspect("equal")
         axis.invert_yaxis()
@@ -147,11 +148,15 @@ def plate_heat_map(profiles, values, label, heading, most=4):
     for axis in axes.flat[len(plates) :]:
         axis.set_visible(False)
     figure.colorbar(mesh, ax=axes, label=label, shrink=0.8)
-    figure.suptitle(heading, fontsize=10.5)
+    total = frame["Metadata_Plate"].nunique()
+    counted = (
+        f"the first {len(plates)} of {total} plates" if total > len(plates) else f"n = {len(frame)}"
+    )
+    figure.suptitle(f"{heading} ({counted})", fontsize=10.5)
     return figure
 
 
-def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
+def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, ringed=None):
     """Profiles in the plane, coloured by a label; the labels beyond `most` share grey.
 
     Parameters
@@ -161,6 +166,8 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
     labels : sequence
         One a row; missing ones are drawn grey.
     axes_names : (str, str)
+    ringed : array-like of bool, optional
+        Profiles of sparse fields.
     """
     figure, axes = _figure(4.2)
     axis = axes[0, 0]
@@ -175,10 +182,13 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=8):
         if colour != OTHER:
             here = (labels == name).to_numpy()
             axis.scatter(
-                *coordinates[here].T, s=26, color=colour, marker=marker, label=name,
+                *coordinates[here].T, s=50 if marker == "*" else 26, color=colour, marker=marker,
                 # Yellow fades on white without a darker edge.
-                edgecolor="#555555" if colour == PALETTE[6] else "white", linewidth=0.4,
+                edgecolor="#555555" if colour == PALETTE[6] else "white", linewidth=0.4, label=name,
             )  # fmt: skip
+    if ringed is not None and np.any(ringed):
+        around = dict(s=70, facecolor="none", edgecolor="#555555", lw=0.8, clip_on=False)
+        axis.scatter(*coordinates[ringed].T, label="sparse field", **around)
     axis.set(xlabel=axes_names[0], ylabel=axes_names[1])
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(5))
@@ -224,12 +234,22 @@ def dose_response(scores, heading):
                     edgecolor=colour, lw=0.8,
                 )  # fmt: skip
         axis.set_title(name)
-        axis.set_xlabel("dose rank")
+        axis.set(xlabel="dose rank", xticks=range(0, 11, 2))
         axis.yaxis.set_major_locator(MaxNLocator(5))
     axes[0, 0].set_ylabel("score (SD of negative controls)")
-    axes[0, 0].legend(fontsize=8.5)
+    axes[0, 0].legend(fontsize=8.5, frameon=False)
     figure.suptitle(heading, fontsize=10.5)
     return figure
+
+
+def _linkage_order(similarity):
+    """Order of the rows by average linkage on one minus their similarity (n, n)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average"))
 
 
 def similarity_heat_map(similarity, labels, heading):
@@ -241,12 +261,7 @@ def similarity_heat_map(similarity, labels, heading):
         (n, n), -1 to 1.
     labels : list of str
     """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
-    np.fill_diagonal(distance, 0)
-    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    order = _linkage_order(similarity)
     figure, axes = _figure(6.2)
     axis = axes[0, 0]
     mesh = axis.imshow(similarity[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r")
@@ -310,12 +325,7 @@ def clustered_correlation(correlation, labels, heading, label="correlation"):
     label : str
         Of the colour bar.
     """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    distance = np.clip(1 - (correlation + correlation.T) / 2, 0, None)
-    np.fill_diagonal(distance, 0)
-    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    order = _linkage_order(correlation)
     names = sorted(set(labels), key=str)
     ordered = [labels[i] for i in order]
     figure, axes = _figure(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
@@ -354,17 +364,19 @@ def plate_layout(wells, category, heading, legend_title):
     """
     bare = wells.rename(columns=lambda name: str(name).removeprefix("Metadata_").lower())
     category = pd.Series(list(category), dtype=object)
-    styles = category_styles(category.dropna())
+    styles = category_styles(category.dropna(), most=14)
     plates = list(dict.fromkeys(bare["plate"]))[:2]
     positions = np.array([well_position(well) for well in bare["well"]])
     rows, columns = positions.max(0) + 1
-    figure, axes = _figure(max(1.6, 3.1 * rows / columns) + 0.7, 1, len(plates))
+    figure, axes = _figure(max(1.6, 3.1 * rows / columns, 0.15 * len(styles)) + 0.7, 1, len(plates))
     for axis, plate in zip(axes[0], plates, strict=True):
         here = np.flatnonzero((bare["plate"] == plate).to_numpy())
         for i in here:
             name = category.iloc[i]
             colour, marker = styles.get(name, (OTHER, "o"))
-            axis.scatter(*positions[i][::-1] + 1, s=52, color=colour, marker=marker, lw=0)
+            # Yellow fades on white without a darker edge.
+            edge = dict(edgecolor="#555555", lw=0.4) if colour == PALETTE[6] else dict(lw=0)
+            axis.scatter(*positions[i][::-1] + 1, s=52, color=colour, marker=marker, **edge)
         axis.set_title(str(plate), fontsize=9)
         axis.set_xlim(0.3, columns + 0.7)
         axis.set_ylim(rows + 0.7, 0.3)
@@ -375,17 +387,14 @@ def plate_layout(wells, category, heading, legend_title):
         axis.spines[:].set_visible(False)
     shown = [name for name, (colour, _) in styles.items() if colour != OTHER]
     handles = [
-        plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n)[:32])
+        plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n))
         for n in shown
     ]
     if category.isna().any() or len(styles) > len(shown):
         handles.append(plt.Line2D([], [], color=OTHER, marker="o", ls="", label="others"))
     axes[0, -1].legend(
-        handles=handles,
-        title=legend_title,
-        fontsize=8,
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
-    )
+        handles=handles, title=legend_title, fontsize=8, loc="center left",
+        bbox_to_anchor=(1.01, 0.5), frameon=False,
+    )  # fmt: skip
     figure.suptitle(heading, fontsize=10.5)
     return figure
