@@ -1,6 +1,7 @@
 """Weights in every format load to the same model; wrong files are refused with their reason."""
 
 import argparse
+import dataclasses
 import os
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 import unidino
 from unidino import checkpoints, models, paths, vit
+
+DEFAULT = models.DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,62 @@ def test_released_weights_are_found_by_name(model, image, tmp_path, monkeypatch)
 def test_plain_state_dicts(wrap, model, image, tmp_path):
     torch.save(wrap(model.weights()), tmp_path / "plain.pt")
     same(model, unidino.load_model("dino", ckpt=str(tmp_path / "plain.pt")), image)
+
+
+def test_demo_model_is_found_by_name(model, image, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIDINO_DATA", str(tmp_path))
+    path = tmp_path / "checkpoints" / paths.DEMO_WEIGHTS
+    checkpoints.save_model(model, path)
+    loaded = unidino.load_model("unidino-demo")
+    same(model, loaded, image)
+    assert loaded.name == "unidino-demo"
+    assert models.weights_file("unidino-demo") == path
+    assert unidino.load_model("unidino-demo", pooling="max").config.pooling == "max"
+
+
+def test_absent_demo_weights_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "checkpoint_folders", lambda: [tmp_path / "checkpoints"])
+    monkeypatch.setattr(paths, "data_root", lambda: tmp_path)
+    assert models.weights_file("unidino-demo") is None
+    with pytest.raises(
+        FileNotFoundError,
+        match="unidino-demo.safetensors are in none of .*data/README.md .*train.ipynb",
+    ):
+        unidino.load_model("unidino-demo")
+
+
+def test_default_is_one_of_the_names():
+    assert models.DEFAULT_MODEL in models.NAMES
+
+
+@pytest.mark.parametrize("pooling", vit.POOLINGS)
+def test_pooling_can_be_overridden(pooling, model, image, tmp_path):
+    config = dataclasses.replace(model.config, pooling="mean")
+    stored = vit.EmbeddingModel(config)
+    stored.load_weights(model.weights(), "the model")
+    checkpoints.save_model(stored, tmp_path / "m.safetensors")
+    loaded = unidino.load_model(tmp_path / "m.safetensors", pooling=pooling)
+    assert loaded.config == dataclasses.replace(config, pooling=pooling)
+    with torch.inference_mode():
+        tokens = model.backbone.forward_features(image)
+        expected = {
+            "cls": tokens[:, 0],
+            "mean": tokens[:, 1:].mean(1),
+            "max": tokens[:, 1:].amax(1),
+        }
+        torch.testing.assert_close(loaded(image), expected[pooling])
+    untrained = unidino.load_model("random_vit", seed=7, pooling=pooling)
+    same(untrained, loaded, image)
+    with pytest.raises(ValueError, match="pooling 'median' is not one of cls, mean, max"):
+        unidino.load_model(tmp_path / "m.safetensors", pooling="median")
+
+
+def test_header_holds_config_and_details(model, tmp_path):
+    checkpoints.save_model(model, tmp_path / "m.safetensors", {"epoch": 3})
+    header = checkpoints.read_header(tmp_path / "m.safetensors")
+    assert header["epoch"] == 3 and header["config"]["arch"] == "vit_tiny"
+    with pytest.raises(FileNotFoundError, match="no weights at .*gone.safetensors"):
+        checkpoints.read_header(tmp_path / "gone.safetensors")
 
 
 def test_safetensors_keep_the_config(tmp_path, image):
@@ -206,7 +265,7 @@ def test_config_of_another_version(model, tmp_path):
         ("random_vit", {"ckpt": "x.pth"}, ValueError, "ckpt goes with model 'dino' or 'transfer'"),
         ("transfer", {"arch": "vit_tiny"}, ValueError, "'transfer' has its own arch"),
         ("transfer", {"ckpt": "gone.pth"}, FileNotFoundError, "'transfer' needs the weights"),
-        ("unidino", {}, FileNotFoundError, "Zenodo.*CC BY-NC 4.0.*'random_vit' meanwhile"),
+        ("unidino", {}, FileNotFoundError, f"Zenodo.*CC BY-NC 4.0.*{DEFAULT!r} meanwhile"),
     ],
 )
 def test_wrong_names(name, settings, error, message, tmp_path, monkeypatch):

@@ -141,9 +141,24 @@ def test_wrong_config_is_named(config, message):
         vit.ModelConfig(**config)
 
 
+@pytest.mark.parametrize(("pooling", "second"), [("cls_mean", "mean"), ("cls_max", "max")])
+def test_poolings_side_by_side(pooling, second):
+    parts = {}
+    for name in ("cls", second, pooling):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            config = vit.ModelConfig(arch="vit_tiny", size=32, pooling=name, cls_reduced_dim=None)
+            model = vit.EmbeddingModel(config).eval()
+        parts[name] = model(torch.ones(2, 1, 32, 32))
+        assert model.embedding_dim == parts[name].shape[1]
+    torch.testing.assert_close(parts[pooling], torch.cat([parts["cls"], parts[second]], 1))
+
+
 def test_pooling_needs_tokens():
     with pytest.raises(ValueError, match="needs patch tokens; torchvision:resnet18 has none"):
         vit.EmbeddingModel(vit.arch_config("resnet18", pooling="mean"))
+    with pytest.raises(ValueError, match="needs a CLS token; timm:resnet10t has none"):
+        vit.EmbeddingModel(vit.arch_config("timm:resnet10t", pooling="cls_max"))
 
 
 def test_torchvision_takes_three_channels():

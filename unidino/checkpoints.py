@@ -198,7 +198,7 @@ def load_checkpoint(
     path : str or Path
     arch, embed_dim, cls_reduced_dim
         Where the file does not say; when it does, they must agree with it.
-    pooling : {"cls", "mean", "max"}, optional
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}, optional
         In the place of the file's own.
     key : {"teacher", "student"}
         Which network of a published training checkpoint.

@@ -108,7 +108,7 @@ def extract(
         Weights file of the models dino and transfer.
     embed_dim, cls_reduced_dim : int
         Width and reduced width, where weights do not say.
-    pooling : {"cls", "mean", "max"}
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}
         Overrides the pooling that is stored with the model.
     root : str
         Data root; UNIDINO_DATA, else simulated data.

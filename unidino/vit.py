@@ -21,7 +21,8 @@ ARCHITECTURES = {
     "vit_slarge": (384, 24, 16),
     "vit_large": (1024, 24, 16),
 }
-POOLINGS = ("cls", "mean", "max")
+POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max")
+"""The normalised CLS token, the mean or maximum of the patch tokens, or two of them side by side."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class ModelConfig:
         Channels that enter together: 1, or 5 for the multi-channel comparison.
     repeat_channels : int
         How often a channel is repeated for a backbone that expects colour images.
-    pooling : {"cls", "mean", "max"}
-        The normalised CLS token (as published), or the mean or maximum of the patch tokens.
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}
+        The normalised CLS token (as published), the mean or maximum of the patch tokens, or two of
+        them side by side (twice as many features).
     intensity : {"dtype", "plate", "image"}
         Scaling of raw intensities to [0, 1], see `unidino.intensity`.
     reg_tokens : int
@@ -114,9 +116,15 @@ class EmbeddingModel(nn.Module):
         self.sha256 = ""
         self.backbone, width = _backbone(config, drop_path_rate)
         self.is_vit = config.arch in ARCHITECTURES
+        self.poolings = config.pooling.split("_")
+        width *= len(self.poolings)
         if config.pooling != "cls" and not hasattr(self.backbone, "forward_features"):
             raise ValueError(
                 f"pooling {config.pooling!r} needs patch tokens; {config.arch} has none."
+            )
+        if "cls" in self.poolings[:-1] and not getattr(self.backbone, "num_prefix_tokens", 0):
+            raise ValueError(
+                f"pooling {config.pooling!r} needs a CLS token; {config.arch} has none."
             )
         if config.cls_reduced_dim:
             self.cls_reducer = nn.Sequential(
@@ -158,17 +166,17 @@ class EmbeddingModel(nn.Module):
         return self.cls_reducer(self._pooled(x))
 
     def _pooled(self, x):
-        if not self.is_vit:
-            if self.config.pooling == "cls":
-                return self.backbone(x)
-            tokens = self.backbone.forward_features(x)
-            tokens = tokens.flatten(2).mT if tokens.ndim == 4 else tokens
-        else:
-            tokens = self.backbone.forward_features(x)
-            if self.config.pooling == "cls":
-                return tokens[:, 0]
-        tokens = tokens[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
-        return tokens.mean(1) if self.config.pooling == "mean" else tokens.amax(1)
+        if self.config.pooling == "cls" and not self.is_vit:
+            return self.backbone(x)
+        tokens = self.backbone.forward_features(x)
+        tokens = tokens.flatten(2).mT if tokens.ndim == 4 else tokens
+        patches = tokens[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
+        parts = {
+            "cls": lambda: tokens[:, 0],
+            "mean": lambda: patches.mean(1),
+            "max": lambda: patches.amax(1),
+        }
+        return torch.cat([parts[name]() for name in self.poolings], 1)
 
     def weights(self):
         """Backbone and reducer weights under the published names, as a plain state dict."""
