@@ -344,7 +344,7 @@ def test_wrong_options_stop_before_any_work(wrong, message, plate, tmp_path):
 
 
 def test_sets_are_listed_or_flagged():
-    given = dict.fromkeys((f"include_{name}" for name in ("jumpcp", "bbbc021", "bbbc037", "hpa")))
+    given = dict.fromkeys(f"include_{name}" for name in ("jumpcp", "bbbc021", "bbbc037", "hpa"))
     given |= {"include_insect": None, "use_example_data": False, "dataset_weights": None}
     published = ["jumpcp-valset", "BBBC021", "BBBC037", "HPA", "insect"]
     assert _chosen_sets(given | {"datasets": None}) == published

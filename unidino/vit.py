@@ -22,7 +22,7 @@ ARCHITECTURES = {
     "vit_large": (1024, 24, 16),
 }
 POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max")
-"""The normalised CLS token, the mean or maximum of the patch tokens, or two of them side by side."""
+"""CLS token, mean or maximum of the patch tokens, or two of them side by side."""
 
 
 @dataclass(frozen=True)
