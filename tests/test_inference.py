@@ -137,6 +137,21 @@ def test_embeddings_equal_the_plain_twin(channels, shape, dtype, scaling, weight
     assert made.counts["ok"] == 4
 
 
+def test_pooling_is_part_of_the_settings(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    options = {"reference": "all", "norm_method": "no_post_proc"}
+    made = run(csv, weights, tmp_path / "out", pooling="max", **options)
+    settings = json.loads((made.sites_path.parent / "settings.json").read_text())
+    assert settings["model_config"]["pooling"] == "max"
+    mean = run(csv, weights, tmp_path / "mean", pooling="mean", **options).profiles
+    features = tables.feature_columns(mean)
+    assert (made.profiles[features].to_numpy() > mean[features].to_numpy()).all()
+    with pytest.raises(ValueError, match="holds an extraction made otherwise: model_config"):
+        run(csv, weights, tmp_path / "out", **options)
+    with pytest.raises(ValueError, match="pooling 'median' is not one of cls, mean, max"):
+        run(csv, weights, tmp_path / "out", pooling="median")
+
+
 def test_results_do_not_follow_batches_and_workers(plate, weights, tmp_path):
     once = run(plate, weights, tmp_path / "a", batch_size=64)
     again = run(plate, weights, tmp_path / "b", batch_size=5, num_workers=2)

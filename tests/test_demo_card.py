@@ -1,0 +1,133 @@
+"""The demo model's card: its sources, its training and its scores in words and figures."""
+
+import shlex
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from unidino import demo_card, demo_data, demo_plots, demo_scores, paths
+
+matplotlib.use("agg")
+
+
+def test_sources_are_listed_without_the_translocation_assay(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "real" / "train_mix"
+    folder.mkdir(parents=True)
+    names = ["file", "source", "repo", "commit", "path", "licence", "stain_channel", "cell_type",
+             "bit_depth"]  # fmt: skip
+    rows = [
+        ["s/0.png", "s", "o/r", "c0ffee", "x/0.png", "CC BY 4.0 - LICENSE", "DNA", "HeLa", "8"],
+        ["s/1.png", "s", "o/r", "c0ffee", "x/1.png", "MIT", "GFP", "cells (SBS Vitra)", "8"],
+    ]
+    pd.DataFrame(rows, columns=names).to_csv(folder / "manifest.csv", index=False)
+    monkeypatch.setenv("UNIDINO_REAL", str(tmp_path / "real"))
+    demo_card.main([str(tmp_path / "sources.csv")])
+    assert "1 images of 1 sources" in capsys.readouterr().out
+    made = demo_card.read_sources(tmp_path / "sources.csv")
+    assert made.values.tolist() == [[*rows[0][:6], "DNA", "HeLa"]]
+    assert demo_card.attribution(made) == ["o/r, commit c0ffee, 1 images, CC BY 4.0"]
+    (folder / "manifest.csv").unlink()
+    with pytest.raises(SystemExit, match="real training images are not part of this project"):
+        demo_card.main([str(tmp_path / "sources.csv")])
+    with pytest.raises(FileNotFoundError, match="no sources at .*: run python -m unidino.demo_c"):
+        demo_card.read_sources(tmp_path / "gone.csv")
+
+
+def test_committed_sources_are_those_of_the_mix():
+    sources = demo_card.read_sources()
+    assert list(sources) == demo_card.COLUMNS
+    assert not sources["cells"].str.contains("SBS Vitra").any()
+    assert (sources[["repo", "commit", "path", "licence"]] != "").all(axis=None)
+    root = paths.real_data_root()
+    if root is None or not (root / "train_mix").is_dir():
+        pytest.skip("the real training images are absent (UNIDINO_REAL)")
+    pd.testing.assert_frame_equal(sources, demo_card.mix_sources(root))
+
+
+def test_shares_of_the_draws_add_up():
+    made = demo_card.by_source(demo_card.read_sources()).set_index("source")
+    assert made["share of draws"].sum() == pytest.approx(1)
+    real = made[made["kind"] == "real"]
+    assert real["share of draws"].sum() == pytest.approx(demo_data.REAL_SHARE)
+    ratio = real.loc["dsb2018", "share of draws"] / real.loc["stardist", "share of draws"]
+    assert ratio == pytest.approx(227**0.5)
+    assert set(demo_data.TRAINING_PLATES) == set(made.index[made["kind"] == "simulated"])
+
+
+def test_training_is_told_by_what_differs():
+    header = {"training": demo_data.OPTIONS | {"epochs": 7, "output_dir": "x", "seed": 0}}
+    options = demo_card.training_options(header).set_index("option")
+    assert options.loc["epochs", ["published", "here"]].tolist() == ["201", "7"]
+    assert not {"output_dir", "seed", "num_workers"} & set(options.index)
+    command = demo_card.training_command(header)
+    assert "demo_data.train_options('data/sample/demo') | {'epochs': 7}\n" in command
+    assert shlex.split(command.splitlines()[0])[:3] == ["python", "-m", "unidino.demo_data"]
+    program = command.split("<<'END'\n")[1].removesuffix("END")
+    compile(program, "command", "exec")
+    assert " | " not in demo_card.training_command({"training": demo_data.OPTIONS})
+    assert demo_card.training_options({}).empty
+
+
+def test_hours_follow_from_the_speed():
+    epochs = pd.DataFrame({"images_per_second": [10.0, 20.0]})
+    assert demo_card.hours(epochs, {"training": {"epoch_length": 3600}}) == pytest.approx(0.15)
+    assert np.isnan(demo_card.hours(epochs, {}))
+
+
+@pytest.fixture
+def scores():
+    rows = []
+    for model, sha, pooling in (
+        ("path-01234567", "01234567", "max"),
+        ("path-01234567", "01234567", "cls"),
+        ("random_vit", "", "max"),
+        ("random_vit", "", "cls"),
+        ("Gaussian", "", ""),
+    ):
+        for name, metric, value in (
+            ("real crops", "NSC of moa, treatments", 0.4),
+            ("SBS plate", "Z', rows A-D", -7.0),
+        ):
+            row = dict.fromkeys(demo_scores.COLUMNS, 1) | {"minus": "", "n": 103}
+            row |= {"model": model, "sha256": sha, "pooling": pooling, "set": name}
+            row |= {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
+            rows.append(row)
+            if sha:
+                rows.append(row | {"minus": "Gaussian", "value": 0.3})
+    return pd.DataFrame(rows)
+
+
+def test_scores_of_one_model_and_its_baselines(scores):
+    own = demo_card.own_scores(scores, "demo", "01234567ff", "max")
+    assert own.groupby("model").size().to_dict() == {"demo": 4, "random_vit": 2, "Gaussian": 2}
+    assert set(own["pooling"]) == {"max", ""}
+    assert own["set"].tolist() == ["SBS plate"] * 4 + ["real crops"] * 4
+    table = demo_card.side_by_side(own)
+    assert list(table) == ["demo", "random_vit", "Gaussian"]
+    assert table.iloc[1].tolist() == ["0.40 (0.30 to 0.50)"] * 3
+    assert list(demo_card.side_by_side(own, differences=True)) == ["minus Gaussian"]
+    with pytest.raises(ValueError, match="does not hold the model 01234567 with pooling mean"):
+        demo_card.own_scores(scores, "demo", "01234567ff", "mean")
+    again = own[own["model"] == "demo"].assign(value=0.5)
+    both = demo_card.beside(own, again)
+    assert both["committed"].tolist() == [-7.0, 0.4] and set(both["again"]) == {0.5}
+
+
+def test_figures_are_drawn(scores):
+    own = demo_card.own_scores(scores, "demo", "01234567ff", "max")
+    figure = demo_plots.evaluation(own, "scores")
+    upper, lower = figure.axes
+    assert upper.get_xlim() == (0, 1) and lower.get_xlim()[0] == -1
+    drawn = [x for line in lower.lines for x in line.get_xdata()]
+    assert min(drawn) == -1  # what lies below the axis stands at its edge
+    epochs = pd.DataFrame({"epoch": [1, 2], "loss": [3.0, 2.0], "accuracy": ["", 0.4]})
+    figure = demo_plots.training_curves(epochs, "training")
+    assert [axis.get_title() for axis in figure.axes][:2] == [
+        "loss", "NSC, simulated BBBC021 (wells)",
+    ]  # fmt: skip
+
+
+def test_absent_tables_are_none(tmp_path):
+    assert demo_card.optional_table(tmp_path / "trials.csv") is None

@@ -1,0 +1,313 @@
+"""What the card of the demo model tells: its data, its training, and its scores.
+
+``python -m unidino.demo_card`` lists the sources of the real training images in
+``data/train_mix_sources.csv``: where each came from and under which licence, no pixels.
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from . import demo_data, demo_evaluation, demo_plots, paths, real_sets, tables
+
+SOURCES = Path("data", "train_mix_sources.csv")
+COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
+
+_NAMES = {"stain_channel": "stain", "cell_type": "cells"}
+# They say where a run was carried out, not what it computes.
+_PLACES = {
+    "output_dir", "datasets", "dataset_weights", "monitor", "monitor_freq", "saveckp_freq",
+    "num_workers", "device",
+}  # fmt: skip
+
+
+def mix_sources(root):
+    """Every real training image and where it came from.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root.
+
+    Returns
+    -------
+    pd.DataFrame
+        `COLUMNS`, one row an image that is trained on.
+
+    Raises
+    ------
+    FileNotFoundError
+        The mix is not there.
+    """
+    used = real_sets.train_mix(root)["path"].str.removeprefix("train_mix/")
+    table = Path(root, "train_mix", "manifest.csv")
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=_NAMES)
+    return frame.loc[frame["file"].isin(used), COLUMNS].reset_index(drop=True)
+
+
+def read_sources(path=None):
+    """The committed table of `mix_sources`.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    path = Path(path or paths.project_root() / SOURCES)
+    if not path.is_file():
+        raise FileNotFoundError(f"no sources at {path}: run python -m unidino.demo_card")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def by_source(sources):
+    """What is trained on, a row a source and a simulated set.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        From `read_sources`.
+
+    Returns
+    -------
+    pd.DataFrame
+        source, kind (real or simulated), count (images; wells of simulated sets), licence,
+        repository, share of the draws (of 1).
+    """
+    groups = sources.groupby("source", sort=False)
+    count = groups.size()
+    draws = count**0.5 / (count**0.5).sum() * demo_data.REAL_SHARE
+    licences = groups["licence"].agg(lambda texts: ", ".join(dict.fromkeys(map(_short, texts))))
+    real = pd.DataFrame(
+        {
+            "kind": "real",
+            "count": count.map("{} images".format),
+            "licence": licences,
+            "repository": groups["repo"].agg(lambda names: ", ".join(dict.fromkeys(names))),
+            "share of draws": draws,
+        }
+    ).rename_axis("source")
+    wells = {
+        name: size["wells"] * size.get("plates", 1) * size.get("batches", 1)
+        for name, size in demo_data.TRAINING_PLATES.items()
+    }
+    folders = len(demo_data.TRAINING)
+    simulated = pd.DataFrame(
+        {
+            "kind": "simulated",
+            "count": [f"{folders} x {number} wells" for number in wells.values()],
+            "licence": "this project's",
+            "repository": "",
+            "share of draws": (1 - demo_data.REAL_SHARE) / len(wells),
+        },
+        index=pd.Index(wells, name="source"),
+    )
+    real = real.sort_values("share of draws", ascending=False, kind="stable")
+    return pd.concat([real, simulated]).reset_index()
+
+
+def _short(licence):
+    """The licence's name, without where it is written."""
+    return licence.split(" - ")[0].split(" for ")[0].strip()
+
+
+def attribution(sources):
+    """The sources whose licence asks for attribution (CC BY).
+
+    Returns
+    -------
+    list of str
+        Repository, commit and licence.
+    """
+    asked = sources[sources["licence"].map(_short).str.startswith("CC BY")]
+    groups = asked.groupby(["repo", "commit"], sort=False)
+    return [
+        f"{repo}, commit {commit[:7]}, {len(part)} images, {_short(part['licence'].iloc[0])}"
+        for (repo, commit), part in groups
+    ]
+
+
+def training_options(header):
+    """Options of a training that differ from those of the published one.
+
+    Parameters
+    ----------
+    header : dict
+        From `checkpoints.read_header`; its ``training`` holds the options.
+
+    Returns
+    -------
+    pd.DataFrame
+        option, published, here.
+    """
+    from .train import train
+
+    published = {
+        name: parameter.default
+        for name, parameter in inspect.signature(train).parameters.items()
+        if name not in _PLACES
+    }
+    own = header.get("training", {})
+    rows = [
+        {"option": name, "published": str(default), "here": str(own[name])}
+        for name, default in published.items()
+        if name in own and own[name] != default
+    ]
+    return pd.DataFrame(rows, columns=["option", "published", "here"])
+
+
+def training_command(header):
+    """The commands that trained a model: its data, then the training.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+
+    Returns
+    -------
+    str
+        Lines for a shell.
+    """
+    own = header.get("training", {})
+    changed = {
+        name: value
+        for name, value in own.items()
+        if name in demo_data.OPTIONS and value != demo_data.OPTIONS[name] and name not in _PLACES
+    }
+    more = f" | {changed!r}" if changed else ""
+    return (
+        "python -m unidino.demo_data data/sample/demo\n"
+        "python - <<'END'\n"
+        "from unidino import demo_data, train\n"
+        "if __name__ == '__main__':\n"
+        f"    options = demo_data.train_options('data/sample/demo'){more}\n"
+        "    train.train('data/checkpoints/demo', **options)\n"
+        "END"
+    )
+
+
+def hours(epochs, header):
+    """Hours that the steps of a training took, from its epochs' speed.
+
+    Parameters
+    ----------
+    epochs : pd.DataFrame
+        Of ``epochs.jsonl``: images_per_second.
+    header : dict
+
+    Returns
+    -------
+    float
+    """
+    length = header.get("training", {}).get("epoch_length")
+    if not length or "images_per_second" not in epochs:
+        return float("nan")
+    return float((length / epochs["images_per_second"]).sum() / 3600)
+
+
+def optional_table(path):
+    """A CSV, or None where there is no such file."""
+    return pd.read_csv(path, keep_default_na=False) if Path(path).is_file() else None
+
+
+def own_scores(scores, name, sha256, pooling):
+    """The rows of a table of scores that belong to one model: its own and its baselines'.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        From `demo_evaluation.read_scores`.
+    name : str
+        Name that the model gets in the table.
+    sha256, pooling : str
+        Of the model.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Raises
+    ------
+    ValueError
+        The model is not in the table.
+    """
+    own = (scores["sha256"] == sha256[:8]) & (scores["pooling"] == pooling)
+    if not own.any():
+        raise ValueError(
+            f"the table of scores does not hold the model {sha256[:8]} with pooling {pooling}: run "
+            "python -m unidino.demo_evaluation for it."
+        )
+    baseline = (scores["model"] == demo_evaluation.RANDOM) & (scores["pooling"] == pooling)
+    baseline |= scores["model"].isin([demo_evaluation.BY_HAND, demo_evaluation.GAUSSIAN])
+    kept = scores[own | (baseline & (scores["sha256"] == ""))]
+    own = kept["sha256"] == sha256[:8]
+    kept = kept.assign(model=kept["model"].where(~own, name))
+    # The development sets first, whatever was scored first.
+    order = kept["set"].map({name: i for i, name in enumerate(demo_plots.SETS)})
+    return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
+
+
+def beside(committed, again):
+    """Scores that were computed again, beside those of the committed table.
+
+    Returns
+    -------
+    pd.DataFrame
+        set, metric, features, committed, again.
+    """
+    keys = ["set", "metric", "model"]
+    first, second = (part[part["minus"] == ""] for part in (committed, again))
+    both = second[[*keys, "value"]].merge(
+        first[[*keys, "value"]], on=keys, how="left", suffixes=("_again", "_committed")
+    )
+    both = both.rename(columns={"model": "features", "value_committed": "committed"})
+    return both.rename(columns={"value_again": "again"})[
+        ["set", "metric", "features", "committed", "again"]
+    ]
+
+
+def side_by_side(scores, differences=False):
+    """Scores as people read them: a row a question, a column a set of features.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        `demo_scores.COLUMNS`.
+    differences : bool
+        The model minus each of the others, in the place of the scores themselves.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "0.34 (0.23 to 0.46)".
+    """
+    shown = scores[(scores["minus"] != "") == differences]
+    text = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in shown.itertuples()]
+    keys, column = ["set", "metric", "n"], "minus" if differences else "model"
+    wide = shown.assign(text=text).pivot(index=keys, columns=column, values="text")
+    order = list(shown[keys].drop_duplicates().itertuples(index=False, name=None))
+    wide = wide.loc[order, shown[column].unique()].fillna("")
+    return wide.rename(columns="minus {}".format) if differences else wide
+
+
+def main(argv=None):
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m unidino.demo_card", description=__doc__)
+    parser.add_argument("table", nargs="?", default=paths.project_root() / SOURCES)
+    given = parser.parse_args(argv)
+    root = paths.real_data_root()
+    if root is None:
+        sys.exit("error: no real images: set UNIDINO_REAL to the folder above train_mix.")
+    try:
+        sources = mix_sources(root)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
+    with tables.atomic_path(given.table) as temporary:
+        sources.to_csv(temporary, index=False, lineterminator="\n")
+    print(f"{len(sources)} images of {sources['source'].nunique()} sources: {given.table}")
+
+
+if __name__ == "__main__":
+    main()
