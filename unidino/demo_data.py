@@ -6,7 +6,6 @@ with the published mechanisms in renderings that training never shows.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -91,10 +90,10 @@ def train_options(outdir):
 
 
 def write_train_mix(outdir):
-    """List the real images in ``<outdir>/train_mix.csv``.
+    """Copy the real images below `outdir` and list them in ``<outdir>/train_mix.csv``.
 
-    Images of floating-point counts are copied as 16-bit integers, which every scaling of
-    intensities can read.
+    The copies are uncompressed, so that crops are read without decoding whole images; counts in
+    floating point become 16-bit integers, which every scaling of intensities can read.
 
     Returns
     -------
@@ -115,14 +114,17 @@ def write_train_mix(outdir):
     listed = []
     for file in frame["path"]:
         source = Path(root, file)
-        header = images.image_header(source)
-        if header.dtype.kind == "f":
-            source = _as_integers(source, outdir / file)
-        elif header.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"{source} holds {header.dtype}; expected 8 or 16 bits, or counts.")
-        if header.channels != 1:
-            raise ValueError(f"{source} has {header.channels} channels; expected one.")
-        listed.append(os.path.relpath(source.resolve(), outdir))
+        values = images.read_image(source)
+        if len(values) != 1:
+            raise ValueError(f"{source} has {len(values)} channels; expected one.")
+        if values.dtype.kind == "f":
+            values = _as_integers(values, source)
+        elif values.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"{source} holds {values.dtype}; expected 8 or 16 bits, or counts.")
+        copy = (outdir / file).with_suffix(".tif")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(copy, values[0], metadata=None, software=False)
+        listed.append(copy.relative_to(outdir).as_posix())
     frame["path"] = listed
     frame = frame[["path", "plate", "source", "sample_weight"]]
     with tables.atomic_path(outdir / "train_mix.csv") as temporary:
@@ -130,15 +132,13 @@ def write_train_mix(outdir):
     return frame
 
 
-def _as_integers(source, copy):
-    """Write counts as 16-bit integers."""
-    values = np.rint(images.read_image(source)[0])
+def _as_integers(values, source):
+    """Counts in floating point as 16-bit integers."""
+    values = np.rint(values)
     low, high = values.min(), values.max()
     if not 0 <= low <= high <= 65535:  # nor NaN
         raise ValueError(f"{source} holds {low:g} to {high:g}; expected counts from 0 to 65535.")
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(copy, values.astype(np.uint16), metadata=None, software=False)
-    return copy
+    return values.astype(np.uint16)
 
 
 def training_sets(outdir):
