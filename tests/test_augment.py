@@ -163,6 +163,18 @@ def test_zoom_and_noise_are_as_likely_as_asked():
     assert abs((draws[:, NOISE] > 0).mean() - 0.75) < 0.04
 
 
+def test_views_of_an_image_can_share_their_zoom():
+    rng = np.random.default_rng(0)
+    zooms = {}
+    for shared in (False, True):
+        views = augment.ViewSettings(zoom_min=0.5, zoom_max=2, shared_zoom=shared)
+        drawn = [augment.draw_views(rng, views, 600, 600, 1)[1] for _ in range(50)]
+        zooms[shared] = 1 / np.stack([draws[:, INVERSE_ZOOM] for draws in drawn])
+    assert np.ptp(zooms[True], axis=1).max() == 0
+    assert np.ptp(zooms[False], axis=1).min() > 0.3
+    assert zooms[True].min() < 0.6 and zooms[True].max() > 1.7
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -39,6 +39,9 @@ class ViewSettings:
     zoom_min, zoom_max : float
         Range of the magnification, drawn evenly on a logarithmic scale; 1 and 1 cut views at
         native resolution, as published.
+    shared_zoom : bool
+        All views of an image have the same magnification: embeddings then keep the size of
+        structures, which independent magnifications teach them to ignore.
     shift : float
         Largest additive shift of intensities, on the scale of [0, 1].
     gamma_min, gamma_max : float
@@ -52,6 +55,7 @@ class ViewSettings:
     local_crops_number: int = 8
     zoom_min: float = 1.0
     zoom_max: float = 1.0
+    shared_zoom: bool = False
     shift: float = 0.3
     gamma_min: float = 0.5
     gamma_max: float = 1.5
@@ -116,6 +120,8 @@ def draw_views(rng, settings, height, width, channels):
     sizes = np.array(settings.sizes)
     count = len(sizes)
     uniform = rng.random((count, 9))
+    if settings.shared_zoom:
+        uniform[:, 0] = uniform[0, 0]
     low, high = math.log(settings.zoom_min), math.log(settings.zoom_max)
     zoom = np.exp(low + (high - low) * uniform[:, 0])
     extent = sizes / zoom

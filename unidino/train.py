@@ -80,6 +80,7 @@ def train(
     local_crops_number: int = 8,
     zoom_min: float = 1.0,
     zoom_max: float = 1.0,
+    shared_zoom: bool = False,
     shift: float = 0.3,
     gamma_min: float = 0.5,
     gamma_max: float = 1.5,
@@ -180,6 +181,8 @@ def train(
         Local views of an image.
     zoom_min, zoom_max : float
         Range of the magnification of views; 1 and 1 cut at native resolution.
+    shared_zoom : bool
+        All views of an image have the same magnification, so that embeddings keep sizes.
     shift : float
         Largest additive shift of intensities, 0 to 1.
     gamma_min, gamma_max : float
