@@ -155,6 +155,10 @@ PAGES += $(RESULTS)/your_plate.ipynb
 $(RESULTS)/your_plate.ipynb: always
 	$(PAGE) --input data/example papermill notebooks/your_plate.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/train.ipynb
+$(RESULTS)/train.ipynb: always
+	$(PAGE) papermill notebooks/train.ipynb $@ -k python3
+
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: always
 	$(PAGE) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3

@@ -138,7 +138,7 @@ def epoch_table(training, start=None):
     table = training.epochs.reindex(columns=["epoch", *names])
     if start is not None:
         first = pd.DataFrame({"epoch": [0], "accuracy": [start]})
-        table = pd.concat([first, table], ignore_index=True)
+        table = pd.concat([first, table], ignore_index=True)[table.columns]
     if table["accuracy"].isna().all():
         table = table.drop(columns="accuracy")
     return table.rename(columns={name: f"trained_{name}" for name in names})
