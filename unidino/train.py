@@ -23,11 +23,11 @@ from .training_run import NonFiniteLoss, Run, effective_rank
 EXIT_STOPPED = 128 + 15
 """Exit status after a SIGTERM whose checkpoint was written."""
 
-# They change how a run is carried out, not what it computes.
-_FREE = (
+FREE = (
     "output_dir num_workers saveckp_freq checkpoint_minutes device monitor monitor_label "
     "monitor_exclude monitor_freq batch_size_per_gpu grad_accum"
 ).split()
+"""Options that change how a run is carried out, not what it computes."""
 
 
 def train(
@@ -269,7 +269,7 @@ def _resume(run, folder, stored):
     differing = [
         f"{name} was {earlier.get(name)!r}, is {stored.get(name)!r}"
         for name in sorted(earlier.keys() | stored.keys())
-        if name not in _FREE and earlier.get(name) != stored.get(name)
+        if name not in FREE and earlier.get(name) != stored.get(name)
     ]
     if differing:
         raise ValueError(

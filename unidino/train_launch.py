@@ -173,7 +173,7 @@ class Training:
         options = checked(given | {"output_dir": given["output_dir"] or ""}, train.train)
         config = model_config(options)
         if not given["output_dir"]:
-            decisive = {k: v for k, v in options.items() if k not in train._FREE}
+            decisive = {k: v for k, v in options.items() if k not in train.FREE}
             decisive["total"] = options["batch_size_per_gpu"] * options["grad_accum"] * count
             text = json.dumps(decisive, sort_keys=True)
             digest = hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -15,7 +15,7 @@ from .models import load_model
 from .train_launch import LOG
 from .training_monitor import Monitor
 from .training_options import model_config
-from .training_run import _warm_start
+from .training_run import warm_start
 from .training_state import ROLLING, WEIGHTS
 from .vit import EmbeddingModel
 
@@ -116,7 +116,7 @@ def start_model(options):
         torch.manual_seed(options["seed"])
         model = EmbeddingModel(model_config(options))
     if options["ckpt"]:
-        _warm_start(model, options["ckpt"])
+        warm_start(model, options["ckpt"])
     return model.eval()
 
 
@@ -201,7 +201,7 @@ def _cut(part, images, settings, number):
     """The first plane of an image, its views, and where they lie: (top, left, side)."""
     rng = np.random.default_rng([images.seed, number])
     again = copy.deepcopy(rng)
-    item = images._item(number, rng) | {"unread": []}
+    item = images.item(number, rng) | {"unread": []}
     at = number * images.channels
     plane = PlaneReader(part.channel_axis).plane(part.files[at], int(part.numbers[number, 0]))
     corners, draws, _, _ = augment.draw_views(again, settings, *plane.shape, images.channels)

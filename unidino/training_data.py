@@ -78,14 +78,15 @@ class TrainingImages(TorchDataset):
             image = int(np.searchsorted(self._cumulative, place, side="right"))
             image = min(image, self.image_count - 1)
             try:
-                return self._item(image, rng) | {"unread": unread}
+                return self.item(image, rng) | {"unread": unread}
             except (ValueError, OSError) as error:
                 unread.append(str(error))
         raise ValueError(
             f"{_REDRAWS} images drawn one after another could not be read. The last: {unread[-1]}"
         )
 
-    def _item(self, image, rng):
+    def item(self, image, rng):
+        """The item of one image, its views drawn from `rng`; see the notes of the class."""
         part = int(np.searchsorted(self._starts, image, side="right")) - 1
         reader = self._readers[self._axes[part]]
         first = image * self.channels

@@ -20,7 +20,7 @@ class NonFiniteLoss(ArithmeticError):
     """The loss is not a number or infinite; the checkpoints from before are intact."""
 
 
-def _warm_start(model, path):
+def warm_start(model, path):
     """Load a checkpoint's backbone; position embeddings are interpolated to the model's size."""
     state = checkpoints.load_checkpoint(path).weights()
     if "pos_embed" in state and model.is_vit:
@@ -117,7 +117,7 @@ class Run:
             self.student = _network(config, options, options["drop_path_rate"])
             self.teacher = _network(config, options, 0.0)
         if options["ckpt"]:
-            _warm_start(self.student.backbone, options["ckpt"])
+            warm_start(self.student.backbone, options["ckpt"])
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self.teacher.eval()
