@@ -21,6 +21,7 @@ def field(rng, cells=12, background=200.0, noise=8.0, height=1200.0, shape=(160,
 
 def write_plates(folder, images):
     """A CSV of plates, one well an image; images maps a plate to a list of arrays."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for plate, planes in images.items():
         for i, plane in enumerate(planes):
@@ -99,6 +100,20 @@ def test_statistics_do_not_follow_the_order_of_the_table(tmp_path):
     pd.testing.assert_frame_equal(once, again)
     other = intensity.plate_statistics(metadata, wells=3, seed=1)
     assert not other.sort_values("plate", ignore_index=True).equals(once)
+
+
+def test_statistics_do_not_depend_on_where_a_dataset_lies(tmp_path):
+    rng = np.random.default_rng(1)
+    images = [as16(field(rng, shape=(32, 32))) for _ in range(20)]
+    here, there = (write_plates(tmp_path / place, {"p": images}) for place in ("a", "b/c"))
+    pd.testing.assert_frame_equal(
+        intensity.plate_statistics(here, wells=3), intensity.plate_statistics(there, wells=3)
+    )
+    # Nor does it matter whether the files lie below the table's folder.
+    here.root = None
+    pd.testing.assert_frame_equal(
+        intensity.plate_statistics(here, wells=3), intensity.plate_statistics(there, wells=3)
+    )
 
 
 def test_one_site_a_well_is_sampled_first(tmp_path):

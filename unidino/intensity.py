@@ -1,6 +1,7 @@
 """Raw intensities: how they scale to [0, 1], and where the background of a plate lies."""
 
 import hashlib
+import os
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,18 @@ def _rank(seed, text):
     return hashlib.sha256(f"{seed}|{text}".encode()).digest()
 
 
+def _site_names(metadata):
+    """A name of every row that is the same wherever the dataset lies: its keys and its files."""
+    root = f"{metadata.root}/" if metadata.root else None
+    keys = metadata.metadata[metadata.key_columns].astype(str)
+    for i, key in enumerate(keys.itertuples(index=False, name=None)):
+        files = [
+            path.removeprefix(root) if root and path.startswith(root) else os.path.basename(path)
+            for path in metadata.paths(i)
+        ]
+        yield "|".join((*key, *files))
+
+
 def sample_rows(metadata, seed, wells):
     """Rows of a seeded sample, one site a well, whatever the order of the table.
 
@@ -146,10 +159,9 @@ def sample_rows(metadata, seed, wells):
         All rows in the order in which to try them: sampled wells first.
     """
     frame = metadata.metadata
-    keys = [column for column in ("well",) if column in metadata.key_columns]
-    ranks = [_rank(seed, "|".join(metadata.paths(i))) for i in range(len(frame))]
+    ranks = [_rank(seed, name) for name in _site_names(metadata)]
     order = sorted(range(len(frame)), key=ranks.__getitem__)
-    if not keys:
+    if "well" not in metadata.key_columns:
         return order
     names = frame["well"].astype(str).tolist()
     seen, first, later = set(), [], []

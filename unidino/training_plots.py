@@ -52,7 +52,9 @@ def loss(steps, epochs, out_dim, heading):
     _course(axis, steps, epochs, "loss", "loss (nats)")
     most = math.log(out_dim)
     _bound(axis, most, f"ln {out_dim} = {most:.2f}")
-    axis.set_ylim(0, 1.12 * max(most, steps["loss"].max()))
+    # Not from zero: a short run moves little, and how much is what the figure is for.
+    low, high = steps["loss"].min(), max(most, steps["loss"].max())
+    axis.set_ylim(low - 0.1 * (high - low), high + 0.15 * (high - low))
     axis.set_title(heading)
     return figure
 
