@@ -53,7 +53,7 @@ def difference(committed, made):
             )
         if not np.all(same):
             row = int(np.argmin(np.asarray(same, dtype=bool)))
-            return f"row {row + 2}, column {name}: {old[row]!r} became {new[row]!r}"
+            return f"row {row + 2}, column {name}: {old[row]} became {new[row]}"
     return None
 
 
