@@ -53,7 +53,7 @@ def difference(committed, made):
             )
         if not np.all(same):
             row = int(np.argmin(np.asarray(same, dtype=bool)))
-            before, after = (v[row].item() if hasattr(v[row], "item") else v[row] for v in (old, new))
+            before, after = (values.tolist()[row] for values in (old, new))
             return f"row {row + 2}, column {name}: {before!r} became {after!r}"
     return None
 
