@@ -111,10 +111,9 @@ def load_model(
         if path is None:
             raise FileNotFoundError(
                 f"the demo model's weights {paths.DEMO_WEIGHTS} are in none of "
-                f"{', '.join(map(str, paths.checkpoint_folders()))}. They come with the project's "
-                "repository, in data/checkpoints; to train them anew see data/README.md "
-                "(python -m unidino.demo_data, then notebooks/train.ipynb), or use the model "
-                "'random_vit' meanwhile."
+                f"{', '.join(map(str, paths.checkpoint_folders()))}. None are shipped yet: "
+                "train them (data/README.md; python -m unidino.demo_data, unidino.train and "
+                "unidino.export) into the last of these, or use the model 'random_vit' meanwhile."
             )
         model = load_checkpoint(path, **settings)
         model.name = "unidino-demo"
