@@ -313,6 +313,8 @@ def test_other_options_do_not_continue_a_run(plate, tmp_path, uninterrupted):
         ({"lr": -1.0}, "lr is -1.0; it must be above 0"),
         ({"clip_grad": -1.0}, "clip_grad is -1.0; it must be 0 or more"),
         ({"momentum_teacher": 1.5}, "momentum_teacher is 1.5; expected 0 to 1"),
+        ({"group_size": 0}, "group_size is 0; it must be above 0"),
+        ({"min_contrast": 0.6}, "min_contrast is 0.6; expected 0 to 0.5"),
         ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0; expected 0 to below 1"),
         ({"local_size": 20}, "local_size 20 is not a multiple of the patch size 16"),
         ({"size": 40}, "size 40 is not a multiple of the patch size 16; take 32"),

@@ -33,10 +33,13 @@ def write_plate(folder, sites=6, channels=2, shape=(60, 80), merged=False, **col
     return folder / "plate.csv"
 
 
-def opened(path, in_chans=1, scaling="plate", shares=None, views=VIEWS, seed=0, **kind):
+def opened(path, in_chans=1, scaling="plate", views=VIEWS, intensity_range=None, **drawn):
     paths = path if isinstance(path, list) else [path]
-    sets = [planes.planes_of(csv_dataset.CSVMetadata(p), in_chans, scaling, **kind) for p in paths]
-    return training_data.TrainingImages(sets, shares, views, scaling, seed)
+    sets = [
+        planes.planes_of(csv_dataset.CSVMetadata(p), in_chans, scaling, intensity_range)
+        for p in paths
+    ]
+    return training_data.TrainingImages(sets, views, intensity_scaling=scaling, **drawn)
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -107,7 +110,7 @@ def test_the_mix_has_the_expectation_of_the_published_repetition(tmp_path):
     assert data.published_length == 40
     shares = drawn(data)
     assert shares[:4].sum() == pytest.approx(0.5, abs=0.04)
-    shares = drawn(opened([small, large], shares=[1, 3], views=views))
+    shares = drawn(opened([small, large], dataset_weights=[1, 3], views=views))
     assert shares[:4].sum() == pytest.approx(0.25, abs=0.04)
 
 
@@ -119,6 +122,51 @@ def test_rows_are_weighed_by_sample_weight(tmp_path):
     wrong = write_plate(tmp_path / "wrong", sites=3, sample_weight=[1, -1, 1])
     with pytest.raises(ValueError, match="sample_weight holds -1 in row 2; expected numbers of 0"):
         opened(wrong)
+
+
+def groups_of(data, items):
+    """Plate and channel of each drawn image, from the names that `write_plate` gives its files."""
+    names = [data.files(item["image"])[0].split("/")[-1].split(".")[0] for item in items]
+    pairs = [tuple(map(int, name.split("_"))) for name in names]
+    return [(site % 2, channel) for site, channel in pairs]
+
+
+def test_consecutive_draws_come_from_one_plate_and_channel(tmp_path):
+    path = write_plate(tmp_path, sites=8, shape=(16, 16), sample_weight=[1, 1, 2, 1, 1, 3, 1, 2])
+    views = augment.ViewSettings(size=16, local_size=16, local_crops_number=0)
+    data = opened(path, views=views, group_size=4)
+    drawn_groups = groups_of(data, [data[(2, i)] for i in range(400)])
+    blocks = [set(drawn_groups[i : i + 4]) for i in range(0, 400, 4)]
+    assert all(len(block) == 1 for block in blocks)
+    assert {group for block in blocks for group in block} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    alone = groups_of(data := opened(path, views=views), [data[(2, i)] for i in range(40)])
+    assert any(len(set(alone[i : i + 4])) > 1 for i in range(0, 40, 4))
+    # The share of every image is that of single draws.
+    expected = np.repeat([1, 1, 2, 1, 1, 3, 1, 2], 2) / 24
+    made = drawn(opened(path, views=views, group_size=4), 12000)
+    np.testing.assert_allclose(made, expected, atol=0.02)
+
+
+def test_flat_images_are_drawn_again(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(6):
+        # Standard deviation 0.002 (flat) or 0.1 of the whole range.
+        values = 0.5 + (0.1 if i % 2 else 0.002) * rng.standard_normal((40, 40))
+        tifffile.imwrite(tmp_path / f"{i}.tif", (values.clip(0, 1) * 65535).astype(np.uint16))
+        rows.append({"path": f"{i}.tif"})
+    pd.DataFrame(rows).to_csv(tmp_path / "plate.csv", index=False)
+    path = tmp_path / "plate.csv"
+    shown = {
+        least: {int(data[(0, i)]["image"]) for i in range(100)}
+        for least in (0.0, 0.05)
+        if (data := opened(path, scaling="dtype", min_contrast=least))
+    }
+    assert shown == {0.0: set(range(6)), 0.05: {1, 3, 5}}
+    # Where no image has so much contrast, the best of ten is taken.
+    data = opened(path, scaling="dtype", min_contrast=0.4)
+    stds = [(data[(0, i)]["global"] / 65535).std(axis=(2, 3)).min() for i in range(20)]
+    assert min(stds) > 0.05
 
 
 def test_items_depend_on_seed_epoch_and_position_alone(tmp_path):

@@ -7,7 +7,7 @@ additions, off by default.
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -78,6 +78,11 @@ class ViewSettings:
             raise ValueError(
                 f"local_crops_number is {self.local_crops_number}; expected 0 or more."
             )
+
+    @classmethod
+    def of(cls, options):
+        """The settings among the options of `unidino.train.train`."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
 
     @property
     def native(self):

@@ -1,6 +1,6 @@
 """The single planes that training draws from: their files, intensities and weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,9 @@ class Planes:
         (N, C), raw intensities that become 0 and 1; not a number where each image decides.
     weights : numpy.ndarray
         (N,), relative probabilities within the dataset.
+    groups : numpy.ndarray
+        (N,), number of the plate and channel that an item belongs to; of the plate with several
+        channels together.
     channel_axis : {"first", "last", None}
     """
 
@@ -37,6 +40,7 @@ class Planes:
     low: np.ndarray
     high: np.ndarray
     weights: np.ndarray
+    groups: np.ndarray
     channel_axis: str | None = None
 
     def __len__(self):
@@ -129,10 +133,16 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
     elif scaling == "dtype" and intensity_range is not None:
         low[:], high[:] = intensity.dtype_limits(np.uint16, intensity_range)
     weights = _sample_weights(frame, metadata.valset)
+    keys = [name for name in _PLATE if name in frame.columns]
+    groups = np.zeros(sites, np.int64)
+    if keys:
+        groups = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(np.int64)
     if in_chans == 1:
+        groups = (groups[:, None] * len(channels) + np.arange(len(channels))).reshape(-1)
         numbers, low, high = (values.reshape(-1, 1) for values in (numbers, low, high))
         weights = np.repeat(weights, len(channels))
-    return Planes(metadata.valset, files, numbers, low, high, weights, metadata.channel_axis)
+    axis = metadata.channel_axis
+    return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis)
 
 
 def _plate_limits(metadata, frame, seed):
@@ -182,6 +192,7 @@ def remembered_planes(opened, options, folder, rank, world):
     """
     cache = folder / "planes.pt"
     key = [str(options[n]) for n in ("intensity_scaling", "intensity_range", "in_chans", "seed")]
+    key.append(" ".join(field.name for field in fields(Planes)))
     key += [tables.frame_digest(metadata.metadata) for metadata in opened]
     if rank == 0 and not (cache.is_file() and torch.load(cache)["key"] == key):
         say(f"reading the tables of {len(opened)} datasets, measuring plates")

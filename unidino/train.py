@@ -7,7 +7,7 @@ al. 2021 (arXiv:2104.14294) with the settings of the released training script, s
 import os
 import sys
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from torch.utils.data import DataLoader
@@ -92,6 +92,8 @@ def train(
     monitor_freq: int = 1,
     saveckp_freq: int = 10,
     checkpoint_minutes: float = 15.0,
+    group_size: int = 1,
+    min_contrast: float = 0.0,
     num_workers: int = 6,
     device: str | None = None,
     seed: int = 0,
@@ -202,6 +204,12 @@ def train(
         Epochs between numbered checkpoints; 0 for none.
     checkpoint_minutes : float
         Minutes between rolling checkpoints within an epoch; one is written after every epoch, too.
+    group_size : int
+        Consecutive images of the sequence that come from one plate and channel: those that are
+        hard to tell apart then meet in a batch.
+    min_contrast : float
+        Standard deviation, on the scale of [0, 1], that both global views of an image need;
+        otherwise another image is drawn, at most nine times.
     num_workers : int
         Reading processes of each GPU.
     device : str
@@ -225,21 +233,16 @@ def train(
     """
     options = checked(dict(locals()), train)
     config = model_config(options)
-    names = {field.name for field in fields(augment.ViewSettings)}
-    views = augment.ViewSettings(**{name: options[name] for name in names})
+    views = augment.ViewSettings.of(options)
     opened = open_sets(options)
     watched = Monitor.open(options)
     with Processes(options["device"]) as (where, rank, world):
         folder = Path(output_dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         with logging_to(folder / ("train.log" if rank == 0 else f"train-{rank}.log")):
-            images = training_data.TrainingImages(
-                remembered_planes(opened, options, folder, rank, world),
-                options["dataset_weights"],
-                views,
-                options["intensity_scaling"],
-                options["seed"],
-            )
+            planes = remembered_planes(opened, options, folder, rank, world)
+            drawn = {name: options[name] for name in training_data.OPTIONS}
+            images = training_data.TrainingImages(planes, views, **drawn)
             run = Run(options, config, views, images, where, rank, world)
             stored = as_json(options | {"total_batch": run.total_batch})
             stored["model_config"] = as_json(asdict(config))

@@ -183,14 +183,11 @@ def views(training, local=3):
     local : int
         Local views shown.
     """
-    settings = augment.ViewSettings(
-        **{name: training.options[name] for name in augment.ViewSettings.__dataclass_fields__}
-    )
+    settings = augment.ViewSettings.of(training.options)
+    drawn = {name: training.options[name] for name in ("intensity_scaling", "seed")}
     rows = []
     for part in training.planes()[:5]:
-        images = training_data.TrainingImages(
-            [part], None, settings, training.options["intensity_scaling"], training.options["seed"]
-        )
+        images = training_data.TrainingImages([part], settings, **drawn)
         spread = np.unique(np.linspace(0, len(part) - 1, _CANDIDATES).astype(int))
         made = [_cut(part, images, settings, int(number)) for number in spread]
         rows.append(max(made, key=lambda row: row["image"].std()))

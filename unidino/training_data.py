@@ -14,6 +14,11 @@ from . import augment, dataset, intensity
 from .crops import PlaneReader
 
 _REDRAWS = 10
+_GROUP_DRAWS = 1 << 39
+"""Marks, among positions, the random numbers that draw groups."""
+
+OPTIONS = ("dataset_weights", "intensity_scaling", "seed", "group_size", "min_contrast")
+"""Options of `unidino.train.train` that decide what is drawn."""
 
 
 class TrainingImages(TorchDataset):
@@ -22,11 +27,12 @@ class TrainingImages(TorchDataset):
     Parameters
     ----------
     sets : list of Planes
-    shares : list of float or None
-        Relative shares of the draws; None draws as the published repetition of smaller sets.
     views : augment.ViewSettings
-    scaling : {"dtype", "plate", "image"}
-    seed : int
+    dataset_weights : list of float or None
+        Relative shares of the draws; None draws as the published repetition of smaller sets.
+    intensity_scaling : {"dtype", "plate", "image"}
+    seed, group_size, min_contrast
+        See `unidino.train.train`.
 
     Notes
     -----
@@ -36,10 +42,22 @@ class TrainingImages(TorchDataset):
     before and could not be read).
     """
 
-    def __init__(self, sets, shares, views, scaling, seed):
+    def __init__(
+        self,
+        sets,
+        views,
+        *,
+        dataset_weights=None,
+        intensity_scaling="plate",
+        seed=0,
+        group_size=1,
+        min_contrast=0.0,
+    ):
         self.views = views
-        self.scaling = scaling
+        self.scaling = intensity_scaling
         self.seed = seed
+        self.group_size = group_size
+        self.min_contrast = min_contrast
         self.channels = sets[0].numbers.shape[1]
         # An Arrow array: workers share it, where a list of strings would be copied to each.
         self._files = pa.array([file for part in sets for file in part.files], pa.large_string())
@@ -51,10 +69,17 @@ class TrainingImages(TorchDataset):
         self._axes = [part.channel_axis for part in sets]
         self._readers = {axis: PlaneReader(axis) for axis in set(self._axes)}
         repeats = dataset.published_repeats([len(part) for part in sets])
+        shares = dataset_weights
         if shares is None:
             shares = [len(part) * n for part, n in zip(sets, repeats, strict=True)]
         weights = [p.weights / p.weights.sum() * s for p, s in zip(sets, shares, strict=True)]
-        self._cumulative = np.cumsum(np.concatenate(weights))
+        firsts = np.cumsum([0, *(part.groups.max() + 1 for part in sets)])
+        groups = np.concatenate([p.groups + n for p, n in zip(sets, firsts[:-1], strict=True)])
+        # One group after another, so that a group is a stretch of the cumulative weights.
+        self._order = np.argsort(groups, kind="stable")
+        self._cumulative = np.cumsum(np.concatenate(weights)[self._order])
+        ends = np.searchsorted(groups[self._order], np.arange(firsts[-1]), side="right")
+        self._group_ends = np.concatenate([[0.0], self._cumulative[ends - 1]])
         self.published_length = sum(len(p) * n for p, n in zip(sets, repeats, strict=True))
         self.image_count = len(self._numbers)
 
@@ -71,19 +96,49 @@ class TrainingImages(TorchDataset):
 
     def __getitem__(self, index):
         epoch, position = index
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 40) | position]))
-        unread = []
+        rng = self._generator(epoch, position)
+        start, end = self._stretch(epoch, position)
+        unread, best = [], None
         for _ in range(_REDRAWS):
-            place = rng.random() * self._cumulative[-1]
-            image = int(np.searchsorted(self._cumulative, place, side="right"))
-            image = min(image, self.image_count - 1)
+            place = start + rng.random() * (end - start)
+            place = int(np.searchsorted(self._cumulative, place, side="right"))
+            image = int(self._order[min(place, self.image_count - 1)])
             try:
-                return self.item(image, rng) | {"unread": unread}
+                item = self.item(image, rng)
             except (ValueError, OSError) as error:
                 unread.append(str(error))
-        raise ValueError(
-            f"{_REDRAWS} images drawn one after another could not be read. The last: {unread[-1]}"
-        )
+                continue
+            contrast = self._contrast(item) if self.min_contrast else np.inf
+            if best is None or contrast > best[0]:
+                best = contrast, item
+            if contrast >= self.min_contrast:
+                break
+        if best is None:
+            raise ValueError(
+                f"{_REDRAWS} images drawn one after another could not be read. The last: "
+                f"{unread[-1]}"
+            )
+        return best[1] | {"unread": unread}
+
+    def _generator(self, epoch, position):
+        """Random numbers that follow from the seed, an epoch and a position."""
+        return np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 40) | position]))
+
+    def _stretch(self, epoch, position):
+        """Ends of the cumulative weights that a draw is made from: all, or those of a group."""
+        if self.group_size == 1:
+            return 0.0, self._cumulative[-1]
+        rng = self._generator(epoch, _GROUP_DRAWS | (position // self.group_size))
+        place = rng.random() * self._cumulative[-1]
+        group = int(np.searchsorted(self._group_ends, place, side="right"))
+        group = min(group, len(self._group_ends) - 1)  # the first end is a leading 0
+        return self._group_ends[group - 1], self._group_ends[group]
+
+    def _contrast(self, item):
+        """Standard deviation of the flattest global view, on the scale of [0, 1]."""
+        low, high = (item[name][:, None, None] for name in ("low", "high"))
+        scaled = np.clip((item["global"] - low) / (high - low), 0, 1)
+        return scaled.std(axis=(2, 3)).mean(axis=1).min()
 
     def item(self, image, rng):
         """The item of one image, its views drawn from `rng`; see the notes of the class."""

@@ -39,7 +39,7 @@ def checked(given, function):
     for name in (
         "patch_size embed_dim cls_reduced_dim in_chans out_dim teacher_temp warmup_teacher_temp "
         "epochs epoch_length batch_size_per_gpu grad_accum lr size local_size monitor_freq "
-        "checkpoint_minutes"
+        "checkpoint_minutes group_size"
     ).split():
         arguments.check_positive(name, given[name])
     for name in (
@@ -48,6 +48,11 @@ def checked(given, function):
     ).split():
         if given[name] < 0:
             raise ValueError(f"{name} is {given[name]}; it must be 0 or more.")
+    if not 0 <= given["min_contrast"] <= 0.5:
+        raise ValueError(
+            f"min_contrast is {given['min_contrast']}; expected 0 to 0.5, the largest standard "
+            "deviation of intensities between 0 and 1."
+        )
     if not 0 <= given["drop_path_rate"] < 1:
         raise ValueError(f"drop_path_rate is {given['drop_path_rate']}; expected 0 to below 1.")
     if not 0 <= given["momentum_teacher"] <= 1:

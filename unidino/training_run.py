@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import augment, checkpoints, dino, tables, training_data
 from .embedding import PRECISIONS
@@ -158,11 +159,16 @@ class Run:
             epoch, o["warmup_teacher_temp"], o["teacher_temp"], o["warmup_teacher_temp_epochs"]
         )
 
-    def autocast(self):
-        """The precision of the forward pass, as a context."""
-        if self.dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.dtype)
+    @contextlib.contextmanager
+    def forward_context(self):
+        """Precision and attention of the forward pass, as a context."""
+        with contextlib.ExitStack() as stack:
+            if self.dtype is not None:
+                stack.enter_context(torch.autocast(self.device.type, self.dtype))
+            if self.device.type == "cpu":
+                # Fused attention is the slower one on a CPU: benchmarks/training.py.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
 
     def train_step(self, batches, stop_requested=False):
         """One optimisation step.
@@ -229,7 +235,7 @@ class Run:
 
     def _forward(self, batch, teacher_temp):
         views = training_data.views_of(batch, self.views, self.device)
-        with self.autocast():
+        with self.forward_context():
             with torch.no_grad():
                 teacher_logits, embedded = self.teacher(views[:1])
             student_logits, student_embeddings = self.replica(views)
