@@ -198,7 +198,7 @@ def load_checkpoint(
     path : str or Path
     arch, embed_dim, cls_reduced_dim
         Where the file does not say; when it does, they must agree with it.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}, optional
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
         In the place of the file's own.
     key : {"teacher", "student"}
         Which network of a published training checkpoint.
@@ -238,7 +238,12 @@ def load_checkpoint(
     for name, value in {**given, "embed_dim": embed_dim}.items():
         if value is not None and value != have[name]:
             raise ValueError(f"{path} has {name} {have[name]}, not {value}; leave {name} out.")
-    if pooling is not None:
+    if pooling not in (None, config.pooling):
+        if config.projected_dim:
+            raise ValueError(
+                f"{path} ends in a projection that was fitted to pooling {config.pooling}, not "
+                f"{pooling}; leave pooling out."
+            )
         config = replace(config, pooling=pooling)
     model = EmbeddingModel(config)
     model.load_weights(state, path)

@@ -44,7 +44,7 @@ class Evaluation:
     ----------
     model : str
         A name or path, see `unidino.load_model`.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}, optional
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
         In the place of the model's own.
     outdir : str or Path
         Folder of `demo_data.write`; embeddings go to ``<outdir>/evaluation``.

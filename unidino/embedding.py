@@ -51,6 +51,25 @@ def check_size(model, size):
     return size
 
 
+def find_device(name=None):
+    """The device of that name; by default the first GPU, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        It is not to be had here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device {name!r} is not to be had here ({reason}). Take cpu, or leave device out."
+        ) from None
+    return device
+
+
 class Embedder:
     """Embeds the tiles of one site after another, in batches that span sites.
 

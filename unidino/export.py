@@ -5,7 +5,18 @@ from pathlib import Path
 
 import torch
 
-from . import arguments, checkpoints, tables, training_log, training_state, vit
+from . import (
+    arguments,
+    augment,
+    checkpoints,
+    embedding,
+    planes,
+    projection,
+    tables,
+    training_log,
+    training_state,
+    vit,
+)
 
 # They say where a run was carried out, on whose machine.
 _PLACES = ("output_dir", "device")
@@ -28,7 +39,17 @@ def _short(text):
     return f"{Path(name).name}{at}{Path(root).name}"
 
 
-def export(folder: str, output: str, pooling: str | None = None, half: bool = True):
+def export(
+    folder: str,
+    output: str,
+    pooling: str | None = None,
+    half: bool = True,
+    projected_dim: int | None = None,
+    projection_images: int = 2000,
+    projection_crops: int = 4,
+    device: str | None = None,
+    seed: int = 0,
+):
     """Write the teacher of a training as one small file, and its curves as CSV beside it.
 
     Parameters
@@ -38,9 +59,19 @@ def export(folder: str, output: str, pooling: str | None = None, half: bool = Tr
     output : str
         File to write, ending in .safetensors.
     pooling : str
-        In the place of the pooling trained with; cls, mean, max, cls_mean or cls_max.
+        In the place of the pooling trained with; cls, mean, max, cls_mean, cls_max or
+        cls_mean_max.
     half : bool
         Store half precision; it is computed with in single precision all the same.
+    projected_dim : int
+        Features after a linear projection that is fitted to images of the training, which must
+        still lie where they lay; none by default.
+    projection_images, projection_crops : int
+        Images drawn to fit it, and crops of each.
+    device : str
+        Where they are embedded: cuda, cpu …; by default the GPU, else the CPU.
+    seed : int
+        Of the draws.
 
     Returns
     -------
@@ -55,13 +86,31 @@ def export(folder: str, output: str, pooling: str | None = None, half: bool = Tr
     arguments.check_types(dict(locals()), export)
     if pooling is not None:
         arguments.check_choice("pooling", pooling, vit.POOLINGS)
+    for name in ("projected_dim", "projection_images"):
+        arguments.check_positive(name, locals()[name])
+    if projection_crops < augment.GLOBAL_VIEWS:
+        raise ValueError(f"projection_crops is {projection_crops}; it must be 2 or more.")
     output = Path(output)
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}; its name must end in .safetensors.")
     weights = Path(folder) / training_state.WEIGHTS
     model = checkpoints.load_checkpoint(weights, pooling=pooling)
+    header = checkpoints.read_header(weights)
+    details = {name: header[name] for name in ("epoch", "step")}
+    details["training"] = _nameless(header["training"])
+    if projected_dim:
+        settings = {"images": projection_images, "crops": projection_crops, "seed": seed}
+        drawn = projection.embed_images(
+            model.to(embedding.find_device(device)),
+            planes.read_planes(folder),
+            header["training"],
+            *settings.values(),
+        )
+        model = projection.projected(model.cpu(), *projection.fit(*drawn, projected_dim))
+        details["projection"] = settings | {"shrinkage": projection.SHRINKAGE}
     if half:
         model.half()
+        model.projection.float()
         rounded = {k for k, v in model.weights().items() if not torch.isfinite(v.float()).all()}
         if rounded:
             raise ValueError(
@@ -69,9 +118,6 @@ def export(folder: str, output: str, pooling: str | None = None, half: bool = Tr
                 "set half to false."
             )
     epochs = training_log.read_log(folder, training_log.EPOCHS)
-    header = checkpoints.read_header(weights)
-    details = {name: header[name] for name in ("epoch", "step")}
-    details["training"] = _nameless(header["training"])
     checkpoints.save_model(model, output, details)
     with tables.atomic_path(output.with_suffix(".epochs.csv")) as temporary:
         epochs.drop(columns="warnings").round(5).to_csv(temporary, index=False, lineterminator="\n")

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from . import arguments, intensity, normalisation, paths, profiles, sites, tables, tiles, valsets
-from .embedding import PRECISIONS, Embedder, check_size
+from .embedding import PRECISIONS, Embedder, check_size, find_device
 from .models import DEFAULT_MODEL, load_model
 from .progress import logging_to, say
 from .vit import POOLINGS
@@ -108,7 +108,7 @@ def extract(
         Weights file of the models dino and transfer.
     embed_dim, cls_reduced_dim : int
         Width and reduced width, where weights do not say.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
         Overrides the pooling that is stored with the model.
     root : str
         Data root; UNIDINO_DATA, else simulated data.
@@ -175,7 +175,7 @@ def extract(
     """
     given = dict(locals())
     _check(given)
-    where = _device(device)
+    where = find_device(device)
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "seed")
     network = load_model(model, **{name: given[name] for name in weights})
     metadata = valsets.open_valset(
@@ -280,19 +280,6 @@ def _check_reference(metadata, operation, norm_method, reference):
     if operation != "none" and metadata.well_columns:
         wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
     normalisation.check_reference(wells, norm_method, reference, by=_plate_columns(metadata))
-
-
-def _device(name):
-    """The device of that name; by default the first GPU, else the CPU."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"device {name!r} is not to be had here ({reason}). Take cpu, or leave device out."
-        ) from None
-    return device
 
 
 def _workers(device):

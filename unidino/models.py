@@ -78,7 +78,7 @@ def load_model(
         Architecture of ``random_vit`` (default vit_tiny) or of a file that does not say.
     embed_dim, cls_reduced_dim : int, optional
         Width and reduced width, likewise.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}, optional
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
         In the place of the pooling that is stored with the weights.
     ckpt : str or Path, optional
         Weights file, for the models ``dino`` and ``transfer``.

@@ -1,6 +1,7 @@
 """The single planes that training draws from: their files, intensities and weights."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from .processes import barrier
 from .progress import say
 
 _PLATE = ("source", "batch", "plate")
+_REMEMBERED = "planes.pt"
 
 
 @dataclass
@@ -174,6 +176,20 @@ def _sample_weights(frame, name):
     return weights / weights.mean()
 
 
+def read_planes(folder):
+    """The planes that a training remembered in its folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        None are there.
+    """
+    cache = Path(folder, _REMEMBERED)
+    if not cache.is_file():
+        raise FileNotFoundError(f"no {_REMEMBERED} in {folder}: it is no folder of a training.")
+    return [Planes.from_plain(part) for part in torch.load(cache)["sets"]]
+
+
 def remembered_planes(opened, options, folder, rank, world):
     """The planes of every set; plates are measured once, by the first process, and remembered.
 
@@ -190,7 +206,7 @@ def remembered_planes(opened, options, folder, rank, world):
     -------
     list of Planes
     """
-    cache = folder / "planes.pt"
+    cache = folder / _REMEMBERED
     key = [str(options[n]) for n in ("intensity_scaling", "intensity_range", "in_chans", "seed")]
     key.append(" ".join(field.name for field in fields(Planes)))
     key += [tables.frame_digest(metadata.metadata) for metadata in opened]
@@ -210,5 +226,4 @@ def remembered_planes(opened, options, folder, rank, world):
         with tables.atomic_path(cache) as temporary:
             torch.save(content, temporary)
     barrier(world)
-    sets = [Planes.from_plain(part) for part in torch.load(cache)["sets"]]
-    return sets
+    return read_planes(folder)

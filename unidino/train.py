@@ -118,7 +118,7 @@ def train(
         1: each channel alone; more: whole sites of so many channels.
     reg_tokens : int
         Register tokens (arXiv:2309.16588) of a vision transformer.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
         What the head sees, and the embedding later: see `vit.ModelConfig`.
     drop_path_rate : float
         Stochastic depth of the student, 0 to 1.

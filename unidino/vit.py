@@ -21,8 +21,11 @@ ARCHITECTURES = {
     "vit_slarge": (384, 24, 16),
     "vit_large": (1024, 24, 16),
 }
-POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max")
-"""CLS token, mean or maximum of the patch tokens, or two of them side by side."""
+POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max")
+"""CLS token, mean or maximum of the patch tokens, or several of them side by side."""
+
+_AFTER = ("cls_reducer", "projection")
+"""What follows the backbone, in this order."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,11 @@ class ModelConfig:
         Channels that enter together: 1, or 5 for the multi-channel comparison.
     repeat_channels : int
         How often a channel is repeated for a backbone that expects colour images.
-    pooling : {"cls", "mean", "max", "cls_mean", "cls_max"}
-        The normalised CLS token (as published), the mean or maximum of the patch tokens, or two of
-        them side by side (twice as many features).
+    pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
+        The normalised CLS token (as published), the mean or maximum of the patch tokens, or several
+        of them side by side (that many times the features).
+    projected_dim : int or None
+        Width after a linear projection, fitted once the backbone is trained (`projection`).
     intensity : {"dtype", "plate", "image"}
         Scaling of raw intensities to [0, 1], see `unidino.intensity`.
     reg_tokens : int
@@ -62,6 +67,7 @@ class ModelConfig:
     in_chans: int = 1
     repeat_channels: int = 1
     pooling: str = "cls"
+    projected_dim: int | None = None
     intensity: str = "dtype"
     reg_tokens: int = 0
     mean: tuple[float, ...] | None = None
@@ -135,7 +141,11 @@ class EmbeddingModel(nn.Module):
             )
         else:
             self.cls_reducer = nn.Identity()
-        self.embedding_dim = config.cls_reduced_dim or width
+        width = config.cls_reduced_dim or width
+        self.projection = nn.Identity()
+        if config.projected_dim:
+            self.projection = nn.Linear(width, config.projected_dim)
+        self.embedding_dim = config.projected_dim or width
         for name in ("mean", "std"):
             values = getattr(config, name)
             tensor = None if values is None else torch.tensor(values).view(1, -1, 1, 1)
@@ -163,7 +173,10 @@ class EmbeddingModel(nn.Module):
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
         if self.input_mean is not None:
             x = (x - self.input_mean) / self.input_std
-        return self.cls_reducer(self._pooled(x))
+        x = self.cls_reducer(self._pooled(x))
+        # It takes means out: small differences of large numbers, whatever the precision before.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.projection(x.float()) if self.config.projected_dim else x
 
     def _pooled(self, x):
         if self.config.pooling == "cls" and not self.is_vit:
@@ -179,9 +192,13 @@ class EmbeddingModel(nn.Module):
         return torch.cat([parts[name]() for name in self.poolings], 1)
 
     def weights(self):
-        """Backbone and reducer weights under the published names, as a plain state dict."""
+        """Backbone and reducer weights under the published names, as a plain state dict.
+
+        Those of the projection, where there is one, begin with ``projection.``.
+        """
         state = dict(self.backbone.state_dict())
-        state |= {f"cls_reducer.{k}": v for k, v in self.cls_reducer.state_dict().items()}
+        for name in _AFTER:
+            state |= {f"{name}.{k}": v for k, v in getattr(self, name).state_dict().items()}
         return state
 
     def load_weights(self, state, source):
@@ -210,10 +227,13 @@ class EmbeddingModel(nn.Module):
                 f"{source} does not fit {self.config.arch}: {'; '.join(problems)}. Give the arch, "
                 "embed_dim and cls_reduced_dim that the weights were trained with."
             )
-        prefix = "cls_reducer."
-        reducer = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-        self.backbone.load_state_dict({k: v for k, v in state.items() if not k.startswith(prefix)})
-        self.cls_reducer.load_state_dict(reducer)
+        parts = {name: {} for name in ("backbone", *_AFTER)}
+        for key, value in state.items():
+            name, _, rest = key.partition(".")
+            part, key = (name, rest) if name in _AFTER else ("backbone", key)
+            parts[part][key] = value
+        for name, part in parts.items():
+            getattr(self, name).load_state_dict(part)
 
 
 def _backbone(config, drop_path_rate):
