@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unidino import demo_card, demo_data, demo_plots, demo_scores, paths
+from unidino import arguments, demo_card, demo_data, demo_plots, demo_scores, export, paths
 
 matplotlib.use("agg")
 
@@ -64,7 +64,16 @@ def test_training_is_told_by_what_differs():
     command = demo_card.training_command(header)
     assert "demo_data.train_options('data/sample/demo') | {'epochs': 7}\n" in command
     assert shlex.split(command.splitlines()[0])[:3] == ["python", "-m", "unidino.demo_data"]
-    program = command.split("<<'END'\n")[1].removesuffix("END")
+    program, export_line = command.split("<<'END'\n")[1].split("END\n")
+    assert shlex.split(export_line)[:3] == ["python", "-m", "unidino.export"]
+    assert export_line.endswith("unidino-demo.safetensors")
+    header |= {"config": {"pooling": "cls_max", "projected_dim": 5, "size": 96}}
+    header |= {"projection": {"images": 70, "crops": 3, "seed": 1, "shrinkage": 0.1}}
+    given = shlex.split(demo_card.training_command(header).splitlines()[-1])[3:]
+    options = vars(arguments.parser(export.export, "export").parse_args(given))
+    wanted = {"pooling": "cls_max", "projected_dim": 5, "projection_images": 70}
+    wanted |= {"projection_crops": 3, "seed": 1}
+    assert {name: options[name] for name in wanted} == wanted
     compile(program, "command", "exec")
     assert " | " not in demo_card.training_command({"training": demo_data.OPTIONS})
     assert demo_card.training_options({}).empty

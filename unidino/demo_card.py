@@ -158,7 +158,7 @@ def training_options(header):
 
 
 def training_command(header):
-    """The commands that trained a model: its data, then the training.
+    """The commands that made a model: its data, the training, and the export.
 
     Parameters
     ----------
@@ -184,8 +184,20 @@ def training_command(header):
         "if __name__ == '__main__':\n"
         f"    options = demo_data.train_options('data/sample/demo'){more}\n"
         "    train.train('data/checkpoints/demo', **options)\n"
-        "END"
+        "END\n"
+        "python -m unidino.export --folder data/checkpoints/demo "
+        f"--output data/checkpoints/{paths.DEMO_WEIGHTS}{_export_options(header)}"
     )
+
+
+def _export_options(header):
+    """Options of the export that a model's header tells of, for a shell."""
+    config = header.get("config", {})
+    options = {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
+    fitted = header.get("projection", {})
+    options |= {f"projection_{name}": fitted[name] for name in ("images", "crops") if fitted}
+    options |= {name: fitted[name] for name in ("seed",) if fitted}
+    return "".join(f" --{name} {value}" for name, value in options.items())
 
 
 def hours(epochs, header):
