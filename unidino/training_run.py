@@ -165,8 +165,8 @@ class Run:
         with contextlib.ExitStack() as stack:
             if self.dtype is not None:
                 stack.enter_context(torch.autocast(self.device.type, self.dtype))
-            if self.device.type == "cpu":
-                # Fused attention is the slower one on a CPU: benchmarks/training.py.
+            if self.device.type == "cpu" and self.dtype is not None:
+                # Fused attention is the slower one in half precision: benchmarks/training.py.
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield
 
