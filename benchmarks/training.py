@@ -5,8 +5,9 @@
 A step is the teacher's forward pass over the two global views, the student's over all views, and
 the backward pass: a vit_tiny, views of 96 and 48 pixels as of the demo model, batches of random
 numbers. The fused kernel saves memory, which so few tokens do not need, and its backward pass is
-slow in bf16 on a CPU, where training takes the plain way. Both give the same gradients, which is checked first; the time of each is the least
-of the repetitions, taken in turn. On a GPU training leaves the choice to torch.
+slow in bf16 on a CPU, where training takes the plain way. Both give the same gradients, which is
+checked first; the time of each is the least of the repetitions, taken in turn. On a GPU training
+leaves the choice to torch.
 """
 
 import argparse
