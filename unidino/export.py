@@ -99,6 +99,7 @@ def export(
     details = {name: header[name] for name in ("epoch", "step")}
     details["training"] = _nameless(header["training"])
     if projected_dim:
+        projection.check_dim(projected_dim, model.embedding_dim, projection_images)
         settings = {"images": projection_images, "crops": projection_crops, "seed": seed}
         drawn = projection.embed_images(
             model.to(embedding.find_device(device)),

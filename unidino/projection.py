@@ -25,6 +25,21 @@ SHRINKAGE = 0.03
 _BATCH = 50
 
 
+def check_dim(dim, features, images):
+    """Stop on more directions than so many features and images have.
+
+    Raises
+    ------
+    ValueError
+    """
+    most = min(features, images - 1)
+    if not 1 <= dim <= most:
+        raise ValueError(
+            f"projected_dim is {dim}; expected 1 to {most}: no more than the {features} features "
+            f"and than the {images} images less one."
+        )
+
+
 def fit(features, images, dim, shrinkage=SHRINKAGE):
     """The directions that tell images apart, relative to how their crops differ.
 
@@ -52,12 +67,7 @@ def fit(features, images, dim, shrinkage=SHRINKAGE):
         More directions than features, or than images less one; an image with a single crop.
     """
     _, counts = np.unique(images, return_counts=True)
-    most = min(features.shape[1], len(counts) - 1)
-    if not 1 <= dim <= most:
-        raise ValueError(
-            f"projected_dim is {dim}; expected 1 to {most}: no more than the "
-            f"{features.shape[1]} features and than the {len(counts)} images less one."
-        )
+    check_dim(dim, features.shape[1], len(counts))
     if counts.min() < 2:
         raise ValueError("an image has a single crop; the projection needs two or more of each.")
     analysis = LinearDiscriminantAnalysis(
