@@ -159,6 +159,13 @@ PAGES += $(RESULTS)/train.ipynb
 $(RESULTS)/train.ipynb: always
 	$(PAGE) papermill notebooks/train.ipynb $@ -k python3
 
+# Like the pages of real data below, the card stays as it is where these are not to be had.
+PAGES += $(RESULTS)/demo_model.ipynb
+$(RESULTS)/demo_model.ipynb: always
+	$(PAGE) --input data/checkpoints --input data/train_mix_sources.csv \
+	  --real bbbc021_singlecell_1000 --real sbs_translocation_plate \
+	  papermill notebooks/demo_model.ipynb $@ -k python3
+
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: always
 	$(PAGE) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3

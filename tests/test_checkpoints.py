@@ -88,7 +88,7 @@ def test_absent_demo_weights_are_named(tmp_path, monkeypatch):
     assert models.weights_file("unidino-demo") is None
     with pytest.raises(
         FileNotFoundError,
-        match="unidino-demo.safetensors are in none of .*data/README.md; .*unidino.export",
+        match="unidino-demo.safetensors are in none of .*They come .*data/checkpoints .*README",
     ):
         unidino.load_model("unidino-demo")
 

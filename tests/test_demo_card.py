@@ -63,6 +63,9 @@ def test_training_is_told_by_what_differs():
     assert not {"output_dir", "seed", "num_workers"} & set(options.index)
     command = demo_card.training_command(header)
     assert "demo_data.train_options('data/sample/demo') | {'epochs': 7}\n" in command
+    # Also what the recipe leaves as published.
+    more = {"training": header["training"] | {"shared_zoom": True, "monitor": "x"}}
+    assert demo_card.changed_options(more) == {"shared_zoom": True, "epochs": 7}
     assert shlex.split(command.splitlines()[0])[:3] == ["python", "-m", "unidino.demo_data"]
     program, export_line = command.split("<<'END'\n")[1].split("END\n")
     assert shlex.split(export_line)[:3] == ["python", "-m", "unidino.export"]

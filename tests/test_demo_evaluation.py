@@ -12,8 +12,10 @@ from scipy.stats import spearmanr
 import unidino
 from unidino import (
     checkpoints,
+    demo_data,
     demo_evaluation,
     demo_scores,
+    demo_trials,
     dose_response,
     evaluate,
     paths,
@@ -254,6 +256,58 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
     demo_evaluation.main([*command, "--no-baselines", "--draws", "100", "--pooling", "mean"])
     poolings = demo_evaluation.read_scores(table).groupby("pooling").size()
     assert poolings["mean"] == len(own)
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Weights and curves as `export` writes them after two of three epochs."""
+    path = tmp_path / "tried.safetensors"
+    config = vit.ModelConfig(arch="vit_tiny", size=32, pooling="max", intensity="plate")
+    options = demo_data.OPTIONS | {"epoch_length": 900, "lr": 0.5, "device": "cuda:7"}
+    details = {"epoch": 2, "step": 20, "training": options}
+    checkpoints.save_model(vit.seeded(config, 5), path, details)
+    curves = pd.DataFrame({"epoch": [1, 2], "images_per_second": [10.0, 30.0]})
+    curves.to_csv(path.with_suffix(".epochs.csv"), index=False)
+    return path
+
+
+def test_trials_are_recorded_by_the_command(prepared, exported, tmp_path, capsys):
+    table = tmp_path / "trials.csv"
+    command = [str(exported), "--outdir", str(prepared), "--table", str(table), "--draws", "50"]
+    demo_trials.main([*command, "--tried", "first"])
+    assert "first" in capsys.readouterr().out
+    (row,) = demo_trials.read(table).to_dict("records")
+    assert row["options"] == "epoch_length=900, lr=0.5"
+    assert (row["crops"], row["minutes"]) == ("1800", "2")  # 900 / 10 + 900 / 30 seconds
+    assert (row["pooling"], row["projected_dim"]) == ("max", "")
+    evaluation = demo_evaluation.Evaluation(
+        exported, outdir=prepared, with_baselines=False, precision="bf16", draws=50
+    )
+    for one in evaluation.development().itertuples():
+        text = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
+        assert row[f"{one.set}, {one.metric}"] == text
+    assert len(row) == len(demo_trials.COLUMNS) == 9
+    # Another adds a row; one of the same name takes the place of the old.
+    demo_trials.record(row | {"tried": "second"}, table)
+    demo_trials.record(row | {"minutes": 7}, table)
+    read = demo_trials.read(table)
+    assert read["tried"].tolist() == ["first", "second"] and read["minutes"].tolist() == ["7", "2"]
+
+
+def test_wrong_trials_are_refused_before_work(exported, tmp_path):
+    table = tmp_path / "trials.csv"
+    table.write_text("a,b\n1,2\n")
+    command = ["--tried", "x", "--outdir", str(tmp_path), "--table", str(table)]
+    with pytest.raises(SystemExit, match=r"trials.csv has the columns a, b; expected \['tried'"):
+        demo_trials.main([str(exported), *command])
+    assert table.read_text() == "a,b\n1,2\n"
+    table.unlink()
+    exported.with_suffix(".epochs.csv").unlink()
+    with pytest.raises(SystemExit, match="or tried.epochs.csv is not beside it: write both"):
+        demo_trials.main([str(exported), *command])
+    with pytest.raises(SystemExit, match="no weights at .*nothing"):
+        demo_trials.main([str(tmp_path / "nothing.safetensors"), *command])
+    assert not table.exists()
 
 
 def wells(seed, slope):

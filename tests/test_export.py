@@ -46,6 +46,20 @@ def test_an_export_gives_the_same_features_in_half_the_bytes(trained, tmp_path):
     torch.testing.assert_close(unidino.load_model(whole)(x), model(x), rtol=0, atol=0)
 
 
+def test_an_untrained_export_has_the_seeds_weights(trained, tmp_path):
+    folder, model = trained
+    made = export.export(
+        str(folder), str(tmp_path / "none.safetensors"), half=False, untrained=True, seed=4
+    )
+    wanted = vit.seeded(model.config, 4).weights()
+    found = unidino.load_model(made).weights()
+    assert all(torch.equal(found[name], values) for name, values in wanted.items())
+    assert not torch.equal(found["cls_token"], model.weights()["cls_token"])
+    header = checkpoints.read_header(made)
+    assert (header["epoch"], header["step"], header["training"]["lr"]) == (0, 0, 0.1)
+    assert (tmp_path / "none.epochs.csv").read_text() == "epoch,step,loss\n"
+
+
 def test_wrong_exports(trained, tmp_path):
     folder, model = trained
     with pytest.raises(ValueError, match="output is small.pth; its name must end in"):

@@ -141,20 +141,44 @@ def training_options(header):
     pd.DataFrame
         option, published, here.
     """
-    from .train import train
-
-    published = {
-        name: parameter.default
-        for name, parameter in inspect.signature(train).parameters.items()
-        if name not in _PLACES
-    }
-    own = header.get("training", {})
+    published = _published()
     rows = [
-        {"option": name, "published": str(default), "here": str(own[name])}
-        for name, default in published.items()
-        if name in own and own[name] != default
+        {"option": name, "published": str(published[name]), "here": str(value)}
+        for name, value in _differing(header, published).items()
     ]
     return pd.DataFrame(rows, columns=["option", "published", "here"])
+
+
+def _published():
+    """The defaults of `train.train`."""
+    from .train import train
+
+    return {name: p.default for name, p in inspect.signature(train).parameters.items()}
+
+
+def _differing(header, options):
+    """Options of a training that are not those, in their order; where it ran aside."""
+    own = header.get("training", {})
+    return {
+        name: own[name]
+        for name, value in options.items()
+        if name in own and name not in _PLACES and own[name] != value
+    }
+
+
+def changed_options(header):
+    """Options of a training that differ from `demo_data.OPTIONS`, by name.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+
+    Returns
+    -------
+    dict
+    """
+    return _differing(header, _published() | demo_data.OPTIONS)
 
 
 def training_command(header):
@@ -170,12 +194,7 @@ def training_command(header):
     str
         Lines for a shell.
     """
-    own = header.get("training", {})
-    changed = {
-        name: value
-        for name, value in own.items()
-        if name in demo_data.OPTIONS and value != demo_data.OPTIONS[name] and name not in _PLACES
-    }
+    changed = changed_options(header)
     more = f" | {changed!r}" if changed else ""
     return (
         "python -m unidino.demo_data data/sample/demo\n"
@@ -194,9 +213,9 @@ def _export_options(header):
     """Options of the export that a model's header tells of, for a shell."""
     config = header.get("config", {})
     options = {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
-    fitted = header.get("projection", {})
-    options |= {f"projection_{name}": fitted[name] for name in ("images", "crops") if fitted}
-    options |= {name: fitted[name] for name in ("seed",) if fitted}
+    if fitted := header.get("projection"):
+        options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
+        options["seed"] = fitted["seed"]
     return "".join(f" --{name} {value}" for name, value in options.items())
 
 
@@ -280,6 +299,11 @@ def beside(committed, again):
     ]
 
 
+def interval_text(row):
+    """A row of a table of scores in short, such as "0.34 (0.23 to 0.46)"."""
+    return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+
+
 def side_by_side(scores, differences=False):
     """Scores as people read them: a row a question, a column a set of features.
 
@@ -296,7 +320,7 @@ def side_by_side(scores, differences=False):
         Strings such as "0.34 (0.23 to 0.46)".
     """
     shown = scores[(scores["minus"] != "") == differences]
-    text = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in shown.itertuples()]
+    text = [interval_text(row) for row in shown.itertuples()]
     keys, column = ["set", "metric", "n"], "minus" if differences else "model"
     wide = shown.assign(text=text).pivot(index=keys, columns=column, values="text")
     order = list(shown[keys].drop_duplicates().itertuples(index=False, name=None))

@@ -47,6 +47,7 @@ def export(
     projected_dim: int | None = None,
     projection_images: int = 2000,
     projection_crops: int = 4,
+    untrained: bool = False,
     device: str | None = None,
     seed: int = 0,
 ):
@@ -68,10 +69,12 @@ def export(
         still lie where they lay; none by default.
     projection_images, projection_crops : int
         Images drawn to fit it, and crops of each.
+    untrained : bool
+        Random weights in the place of the trained ones: what the projection is worth by itself.
     device : str
         Where they are embedded: cuda, cpu …; by default the GPU, else the CPU.
     seed : int
-        Of the draws.
+        Of the draws, and of the random weights.
 
     Returns
     -------
@@ -98,6 +101,11 @@ def export(
     header = checkpoints.read_header(weights)
     details = {name: header[name] for name in ("epoch", "step")}
     details["training"] = _nameless(header["training"])
+    epochs = training_log.read_log(folder, training_log.EPOCHS)
+    if untrained:
+        model = vit.seeded(model.config, seed)
+        details |= {"epoch": 0, "step": 0}
+        epochs = epochs.head(0)
     if projected_dim:
         projection.check_dim(projected_dim, model.embedding_dim, projection_images)
         settings = {"images": projection_images, "crops": projection_crops, "seed": seed}
@@ -118,7 +126,6 @@ def export(
                 f"{weights}: {', '.join(sorted(rounded)[:3])} leave the range of half precision; "
                 "set half to false."
             )
-    epochs = training_log.read_log(folder, training_log.EPOCHS)
     checkpoints.save_model(model, output, details)
     with tables.atomic_path(output.with_suffix(".epochs.csv")) as temporary:
         epochs.drop(columns="warnings").round(5).to_csv(temporary, index=False, lineterminator="\n")

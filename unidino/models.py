@@ -3,8 +3,6 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-import torch
-
 from . import paths, tables
 from .checkpoints import (
     backbone_weights,
@@ -13,10 +11,10 @@ from .checkpoints import (
     read_safetensors,
     weights_digest,
 )
-from .vit import EmbeddingModel, ModelConfig, arch_config
+from .vit import EmbeddingModel, ModelConfig, arch_config, seeded
 
 NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
-DEFAULT_MODEL = "random_vit"
+DEFAULT_MODEL = "unidino-demo"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TRANSFER_WEIGHTS = "vit_small_patch16_224.dino.safetensors"
@@ -31,12 +29,10 @@ def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, seed):
         pooling=pooling or "cls",
         intensity="plate",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = EmbeddingModel(config)
+    model = seeded(config, seed)
     model.name = "random_vit"
     model.sha256 = weights_digest(model.weights())
-    return model.eval()
+    return model
 
 
 def find_weights(file_name):
@@ -111,9 +107,9 @@ def load_model(
         if path is None:
             raise FileNotFoundError(
                 f"the demo model's weights {paths.DEMO_WEIGHTS} are in none of "
-                f"{', '.join(map(str, paths.checkpoint_folders()))}. None are shipped yet: "
-                "train them (data/README.md; python -m unidino.demo_data, unidino.train and "
-                "unidino.export) into the last of these, or use the model 'random_vit' meanwhile."
+                f"{', '.join(map(str, paths.checkpoint_folders()))}. They come with the "
+                "project's repository: take them from its data/checkpoints (or train them, "
+                "data/README.md), or name another model, such as 'random_vit'."
             )
         model = load_checkpoint(path, **settings)
         model.name = "unidino-demo"

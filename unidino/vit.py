@@ -340,3 +340,21 @@ def arch_config(arch, **settings):
     if arch.startswith("torchvision:"):
         settings.setdefault("repeat_channels", 3)
     return ModelConfig(arch=arch, **settings)
+
+
+def seeded(config, seed):
+    """A model with random weights that follow from a seed, in eval mode.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    seed : int
+        The global generator of torch stays as it is.
+
+    Returns
+    -------
+    EmbeddingModel
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EmbeddingModel(config).eval()
