@@ -68,11 +68,12 @@ def test_training_is_told_by_what_differs():
     assert demo_card.changed_options(more) == {"shared_zoom": True, "epochs": 7}
     assert shlex.split(command.splitlines()[0])[:3] == ["python", "-m", "unidino.demo_data"]
     program, export_line = command.split("<<'END'\n")[1].split("END\n")
-    assert shlex.split(export_line)[:3] == ["python", "-m", "unidino.export"]
+    assert shlex.split(export_line.replace("\\\n", ""))[:3] == ["python", "-m", "unidino.export"]
     assert export_line.endswith("unidino-demo.safetensors")
     header |= {"config": {"pooling": "cls_max", "projected_dim": 5, "size": 96}}
     header |= {"projection": {"images": 70, "crops": 3, "seed": 1, "shrinkage": 0.1}}
-    given = shlex.split(demo_card.training_command(header).splitlines()[-1])[3:]
+    export_line = demo_card.training_command(header).split("END\n")[-1].replace("\\\n", "")
+    given = shlex.split(export_line)[3:]
     options = vars(arguments.parser(export.export, "export").parse_args(given))
     wanted = {"pooling": "cls_max", "projected_dim": 5, "projection_images": 70}
     wanted |= {"projection_crops": 3, "seed": 1}
@@ -118,6 +119,10 @@ def test_scores_of_one_model_and_its_baselines(scores):
     assert own["set"].tolist() == ["SBS plate"] * 4 + ["real crops"] * 4
     table = demo_card.side_by_side(own)
     assert list(table) == ["demo", "random_vit", "Gaussian"]
+    assert list(table.index) == [
+        "real translocation plate: Z', rows A-D",
+        "real BBBC021 cells, held out: NSC of moa, treatments",
+    ]
     assert table.iloc[1].tolist() == ["0.40 (0.30 to 0.50)"] * 3
     assert list(demo_card.side_by_side(own, differences=True)) == ["minus Gaussian"]
     with pytest.raises(ValueError, match="does not hold the model 01234567 with pooling mean"):

@@ -16,6 +16,7 @@ from . import demo_data, demo_evaluation, demo_plots, paths, real_sets, tables
 SOURCES = Path("data", "train_mix_sources.csv")
 COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
 
+_NEXT = " \\\n  "  # a command goes on in the next line
 _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
 _PLACES = {
@@ -72,8 +73,8 @@ def by_source(sources):
     Returns
     -------
     pd.DataFrame
-        source, kind (real or simulated), count (images; wells of simulated sets), licence,
-        repository, share of the draws (of 1).
+        source, kind (real or simulated), count (images; wells of simulated sets), share of the
+        draws (of 1), licence, repository.
     """
     groups = sources.groupby("source", sort=False)
     count = groups.size()
@@ -83,9 +84,9 @@ def by_source(sources):
         {
             "kind": "real",
             "count": count.map("{} images".format),
+            "share of draws": draws,
             "licence": licences,
             "repository": groups["repo"].agg(lambda names: ", ".join(dict.fromkeys(names))),
-            "share of draws": draws,
         }
     ).rename_axis("source")
     wells = {
@@ -97,9 +98,9 @@ def by_source(sources):
         {
             "kind": "simulated",
             "count": [f"{folders} x {number} wells" for number in wells.values()],
+            "share of draws": (1 - demo_data.REAL_SHARE) / len(wells),
             "licence": "this project's",
             "repository": "",
-            "share of draws": (1 - demo_data.REAL_SHARE) / len(wells),
         },
         index=pd.Index(wells, name="source"),
     )
@@ -204,8 +205,8 @@ def training_command(header):
         f"    options = demo_data.train_options('data/sample/demo'){more}\n"
         "    train.train('data/checkpoints/demo', **options)\n"
         "END\n"
-        "python -m unidino.export --folder data/checkpoints/demo "
-        f"--output data/checkpoints/{paths.DEMO_WEIGHTS}{_export_options(header)}"
+        "python -m unidino.export --folder data/checkpoints/demo"
+        f"{_NEXT}--output data/checkpoints/{paths.DEMO_WEIGHTS}{_export_options(header)}"
     )
 
 
@@ -216,7 +217,7 @@ def _export_options(header):
     if fitted := header.get("projection"):
         options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
         options["seed"] = fitted["seed"]
-    return "".join(f" --{name} {value}" for name, value in options.items())
+    return "".join(f"{_NEXT}--{name} {value}" for name, value in options.items())
 
 
 def hours(epochs, header):
@@ -321,10 +322,11 @@ def side_by_side(scores, differences=False):
     """
     shown = scores[(scores["minus"] != "") == differences]
     text = [interval_text(row) for row in shown.itertuples()]
-    keys, column = ["set", "metric", "n"], "minus" if differences else "model"
-    wide = shown.assign(text=text).pivot(index=keys, columns=column, values="text")
-    order = list(shown[keys].drop_duplicates().itertuples(index=False, name=None))
-    wide = wide.loc[order, shown[column].unique()].fillna("")
+    column = "minus" if differences else "model"
+    asked = shown["set"].map(lambda name: demo_plots.SETS.get(name, name)) + ": " + shown["metric"]
+    shown = shown.assign(text=text, question=asked)
+    wide = shown.pivot(index="question", columns=column, values="text").rename_axis(columns=None)
+    wide = wide.loc[asked.unique(), shown[column].unique()].fillna("")
     return wide.rename(columns="minus {}".format) if differences else wide
 
 
