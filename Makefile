@@ -137,7 +137,7 @@ $(RESULTS)/extract_cell_health.ipynb: always
 
 PAGES += $(RESULTS)/extract_hpa.ipynb
 $(RESULTS)/extract_hpa.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset HPA
+	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset HPA -p reference all
 
 PAGES += $(RESULTS)/extract_bbbc037.ipynb
 $(RESULTS)/extract_bbbc037.ipynb: always

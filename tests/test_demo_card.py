@@ -132,6 +132,17 @@ def test_scores_of_one_model_and_its_baselines(scores):
     assert both["committed"].tolist() == [-7.0, 0.4] and set(both["again"]) == {0.5}
 
 
+def test_looks_stand_beside_their_scores(scores, tmp_path):
+    table = tmp_path / "scores.csv"
+    scores.to_csv(table, index=False)
+    looks = pd.DataFrame({"model": ["path-01234567"], "sha256": ["01234567"], "pooling": ["cls"]})
+    shown = demo_card.look_scores(looks, table)
+    assert shown.to_dict("index") == {
+        "path-01234567": {"sha256": "01234567", "pooling": "cls", "score": "0.40 (0.30 to 0.50)"}
+    }
+    assert demo_card.look_scores(None, table).empty
+
+
 def test_figures_are_drawn(scores):
     own = demo_card.own_scores(scores, "demo", "01234567ff", "max")
     figure = demo_plots.evaluation(own, "scores")

@@ -234,6 +234,10 @@ def test_no_named_controls_takes_all_and_says_so():
     assert made.reference_used == "all profiles (the dataset names no controls)"
     without = profiles.normalise(wells.drop(columns="Metadata_control_type"), by=["plate"])
     assert without.reference_used == made.reference_used
+    for warnings in (made.warnings, without.warnings):
+        assert "names no controls, so the reference of a plate is all of its" in warnings[0]
+    meant = profiles.normalise(wells, reference="all", by=["plate"])
+    assert not any("names no controls" in warning for warning in meant.warnings)
 
 
 @pytest.mark.parametrize(("controls", "share"), [(6, "32%"), (15, "19%")])

@@ -170,3 +170,11 @@ def test_torchvision_takes_three_channels():
 def test_wrong_input_shape_is_named(shape):
     with pytest.raises(ValueError, match=r"takes \(B, 1, H, W\), got \(1, (3, )?224, 224\)"):
         unidino.load_model("random_vit")(torch.rand(*shape))
+
+
+def test_wrong_sides_and_integers_are_named():
+    model = unidino.load_model("random_vit")
+    with pytest.raises(ValueError, match="multiples of 16 pixels, got 100 x 96: crop or resize"):
+        model(torch.rand(1, 1, 100, 96))
+    with pytest.raises(ValueError, match="in floating point, got torch.uint8; unidino.intensity"):
+        model(torch.zeros(1, 1, 96, 96, dtype=torch.uint8))

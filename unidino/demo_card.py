@@ -281,6 +281,30 @@ def own_scores(scores, name, sha256, pooling):
     return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
 
 
+def look_scores(looks, path):
+    """The scores that the looks at the held-out crops gave.
+
+    Parameters
+    ----------
+    looks : pd.DataFrame or None
+        Table of `demo_evaluation.record_look`.
+    path : str or Path
+        Table of scores.
+
+    Returns
+    -------
+    pd.DataFrame
+        sha256, pooling and score of each model; empty without looks.
+    """
+    scores = demo_evaluation.read_scores(path)
+    scores = scores[(scores["set"] == "real crops") & (scores["minus"] == "")]
+    keys = ["model", "sha256", "pooling"]
+    looks = pd.DataFrame(columns=keys) if looks is None else looks.astype(str)
+    both = looks[keys].merge(scores, on=keys, how="left")
+    score = [interval_text(row) for row in both.itertuples()]
+    return both[keys].assign(score=score).set_index("model")
+
+
 def beside(committed, again):
     """Scores that were computed again, beside those of the committed table.
 

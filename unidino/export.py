@@ -97,6 +97,10 @@ def export(
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}; its name must end in .safetensors.")
     weights = Path(folder) / training_state.WEIGHTS
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"folder {folder} holds no {training_state.WEIGHTS}: give the output_dir of a training."
+        )
     model = checkpoints.load_checkpoint(weights, pooling=pooling)
     header = checkpoints.read_header(weights)
     details = {name: header[name] for name in ("epoch", "step")}

@@ -75,7 +75,8 @@ def load_model(
     embed_dim, cls_reduced_dim : int, optional
         Width and reduced width, likewise.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
-        In the place of the pooling that is stored with the weights.
+        In the place of the pooling that is stored with the weights; weights that end in a
+        projection, as the demo model's do, have only their own.
     ckpt : str or Path, optional
         Weights file, for the models ``dino`` and ``transfer``.
     seed : int
@@ -84,7 +85,8 @@ def load_model(
     Returns
     -------
     EmbeddingModel
-        Eval mode; maps (B, 1, H, W) float in [0, 1] to (B, D).
+        Eval mode; maps (B, 1, H, W) float in [0, 1] to (B, D), D its ``embedding_dim`` (24 for
+        the demo model). H and W are multiples of the patch size (16).
 
     Raises
     ------

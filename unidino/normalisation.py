@@ -36,6 +36,14 @@ def key_columns(frame, names):
     return [tables.find_column(frame, name) for name in there]
 
 
+_UNNAMED = "all profiles (the dataset names no controls)"
+_UNNAMED_NOTE = (
+    "the dataset names no controls, so the reference of a plate is all of its profiles, treatments "
+    "included. Name them by a column control_type or by controls, or set reference='all' if that "
+    "is meant."
+)
+
+
 @dataclass
 class Normalised:
     """Normalised profiles and how they came about.
@@ -99,8 +107,10 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     complete = finite[:, measured].all(1) & finite.any(1)
     rows, words = reference_rows(profiles, reference)
     usable = rows & complete
+    notes = [] if words != _UNNAMED else [_UNNAMED_NOTE]
     groups = _plates(profiles, by, norm_method)
-    groups, notes = _without_unread(groups, finite.any(1))
+    groups, unread = _without_unread(groups, finite.any(1))
+    notes += unread
     notes += _check_counts(
         {name: int(usable[members].sum()) for name, members in groups.items()},
         words,
@@ -201,7 +211,7 @@ def reference_rows(profiles, reference):
             else np.zeros(0, bool)
         )
         if not rows.any():
-            return np.ones(len(profiles), bool), "all profiles (the dataset names no controls)"
+            return np.ones(len(profiles), bool), _UNNAMED
         return rows, "negative controls"
     view = profiles.reset_index(drop=True)
     bare = {

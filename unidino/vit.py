@@ -157,17 +157,34 @@ class EmbeddingModel(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            (B, in_chans, H, W), float in [0, 1].
+            (B, in_chans, H, W), float in [0, 1]; H and W multiples of the patch size, for a
+            vision transformer.
 
         Returns
         -------
         torch.Tensor
             (B, D).
+
+        Raises
+        ------
+        ValueError
+            Another shape; integers.
         """
         if x.ndim != 4 or x.shape[1] != self.config.in_chans:
             raise ValueError(
                 f"the model takes (B, {self.config.in_chans}, H, W), got {tuple(x.shape)}. Pass "
                 "each channel alone: image.unsqueeze(1) turns (C, H, W) into a batch of C."
+            )
+        if not x.is_floating_point():
+            raise ValueError(
+                f"the model takes intensities scaled to [0, 1] in floating point, got {x.dtype}; "
+                "unidino.intensity scales images."
+            )
+        side = self.config.patch_size if self.is_vit else 1
+        if x.shape[2] % side or x.shape[3] % side:
+            raise ValueError(
+                f"the model takes sides that are multiples of {side} pixels, got "
+                f"{x.shape[2]} x {x.shape[3]}: crop or resize the images."
             )
         if self.config.repeat_channels > 1:
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
