@@ -254,7 +254,7 @@ def test_first_screen_says_what_the_data_are_and_which_model(path):
         shown += [page.output_text(output) for output in cell.get("outputs", [])]
     text = "\n".join(shown)
     assert re.search(r"\b([Ss]imulated|[Rr]eal)\b", text)
-    assert re.search(r"\b([Mm]odel|random_vit)\b", text)
+    assert re.search(r"\b([Mm]odel|random_vit|unidino-demo)\b", text)
 
 
 def test_names_of_figures_differ_between_pages():
