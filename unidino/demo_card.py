@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import demo_data, demo_evaluation, demo_plots, paths, real_sets, tables
+from . import demo_data, demo_evaluation, demo_plots, paths, real_sets, tables, train_launch
 
 SOURCES = Path("data", "train_mix_sources.csv")
 COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
 
-_NEXT = " \\\n  "  # a command goes on in the next line
 _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
 _PLACES = {
@@ -205,19 +204,20 @@ def training_command(header):
         f"    options = demo_data.train_options('data/sample/demo'){more}\n"
         "    train.train('data/checkpoints/demo', **options)\n"
         "END\n"
-        "python -m unidino.export --folder data/checkpoints/demo"
-        f"{_NEXT}--output data/checkpoints/{paths.DEMO_WEIGHTS}{_export_options(header)}"
-    )
+    ) + _export_command(header)
 
 
-def _export_options(header):
-    """Options of the export that a model's header tells of, for a shell."""
+def _export_command(header):
+    """The export that a model's header tells of, for a shell."""
     config = header.get("config", {})
-    options = {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
+    options = {"folder": "data/checkpoints/demo"}
+    options["output"] = f"data/checkpoints/{paths.DEMO_WEIGHTS}"
+    options |= {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
     if fitted := header.get("projection"):
         options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
         options["seed"] = fitted["seed"]
-    return "".join(f"{_NEXT}--{name} {value}" for name, value in options.items())
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return train_launch.shown(["python", "-m", "unidino.export", *words])
 
 
 def hours(epochs, header):
