@@ -27,8 +27,8 @@ import numpy as np
 import tifffile
 import torch
 
-from unidino import augment
-from unidino.crops import PlaneReader
+from unidino.train import augment
+from unidino.train.windows import PlaneReader
 
 CHANNELS, SIDE = 5, 1080
 SIZES = [224] * 2 + [96] * 8

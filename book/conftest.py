@@ -40,7 +40,7 @@ def pytest_runtest_setup(item):
 
 
 def _execute_cell_input(self, cell_input, allow_stdin=None):
-    """Keep the history, as Jupyter does: unidino.notebook looks for the parameters there."""
+    """Keep the history, as Jupyter does: unidino.pages.notebook looks for the parameters there."""
     return self.kc.execute(cell_input, allow_stdin=allow_stdin, stop_on_error=False)
 
 

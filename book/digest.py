@@ -30,12 +30,14 @@ def _lazy_names(package):
     return {}
 
 
-def _mentioned(tree, package, inside):
-    """Dotted names of the package that a syntax tree imports or uses, without the package's own.
+def _mentioned(tree, name, module):
+    """Dotted names of the package `name` that a syntax tree imports or uses.
 
-    Names in strings count when they are nothing else: ``"unidino.train"`` started by a command.
+    `module` is the dotted place inside the package of the code's own folder, or None for code
+    outside. Names in strings count when they are nothing else: ``"unidino.train"`` started by a
+    command.
     """
-    name, bound, found = package.name, {package.name}, set()
+    bound, found = {name}, set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -43,14 +45,21 @@ def _mentioned(tree, package, inside):
                     bound.add(alias.asname or name)
                 found.add(alias.name)
         elif isinstance(node, ast.ImportFrom):
-            base = f"{name}.{node.module or ''}" if node.level and inside else node.module or ""
-            found.update(f"{base.rstrip('.')}.{alias.name}" for alias in node.names)
+            base = node.module or ""
+            if node.level and module is not None:
+                folder = [name, *module][: len(module) + 2 - node.level]
+                base = ".".join([*folder, *filter(None, [node.module])])
+            found.update(f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if re.fullmatch(rf"{name}\.\w+", node.value):
+            if re.fullmatch(rf"{name}(\.\w+)+", node.value):
                 found.add(node.value)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in bound:
-            found.add(f"{name}.{node.attr}")
+        elif isinstance(node, ast.Attribute):
+            parts = []
+            while isinstance(node, ast.Attribute):
+                parts.append(node.attr)
+                node = node.value
+            if getattr(node, "id", None) in bound:
+                found.add(".".join([name, *reversed(parts)]))
     return {dotted.removeprefix(f"{name}.") for dotted in found if dotted.startswith(f"{name}.")}
 
 
@@ -67,25 +76,35 @@ def modules(sources, package=PACKAGE):
     list of Path
         Sorted. All modules where a source asks for ``*`` or is not plain Python.
     """
-    every = {path.stem: path for path in package.glob("*.py") if path.stem != "__init__"}
+    every = {}
+    for path in package.rglob("*.py"):
+        *folder, stem = path.relative_to(package).with_suffix("").parts
+        every[(*folder, stem)[: -1 if stem == "__init__" else None]] = path
+    del every[()]
     lazy = _lazy_names(package)
-    found, waiting = set(), [(source, False) for source in sources]
+    found, waiting = set(), [(source, None) for source in sources]
     while waiting:
-        source, inside = waiting.pop()
+        source, folder = waiting.pop()
         lines = (line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
         try:
-            mentioned = _mentioned(ast.parse("\n".join(lines)), package, inside)
+            mentioned = _mentioned(ast.parse("\n".join(lines)), package.name, folder)
         except SyntaxError:
             return sorted(every.values())
         for dotted in mentioned:
-            first = dotted.split(".")[0]
+            first, *rest = dotted.split(".")
             if first == "*":
                 return sorted(every.values())
-            module = first if first in every else lazy.get(first)
-            if module in every and module not in found:
-                found.add(module)
-                waiting.append((every[module].read_text(), True))
-    return sorted(every[module] for module in found)
+            parts = (*lazy.get(first, first).split("."), *rest)
+            # A module and the folders that it lies in, which are run before it; a folder that is
+            # run by `python -m` brings its __main__.
+            places = [parts[:n] for n in range(1, len(parts) + 1)]
+            for place in [*places, (*parts, "__main__")]:
+                if place in every and place not in found:
+                    found.add(place)
+                    path = every[place]
+                    inside = place if path.stem == "__init__" else place[:-1]
+                    waiting.append((path.read_text(), inside))
+    return sorted(every[place] for place in found)
 
 
 def _contents(path):
@@ -125,7 +144,9 @@ def page_digest(notebook, parameters, inputs=(), package=PACKAGE):
     content = {
         "form": FORM,
         "cells": [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells],
-        "modules": {path.stem: _sha256(path) for path in modules(code, package)},
+        "modules": {
+            path.relative_to(package).as_posix(): _sha256(path) for path in modules(code, package)
+        },
         "parameters": parameters,
         "inputs": [_contents(Path(path)) for path in inputs],
     }

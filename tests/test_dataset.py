@@ -7,8 +7,9 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
-from unidino import csv_dataset, dataset, intensity, tiles
+from unidino import dataset, intensity, tiles
 from unidino.metadata import Metadata
+from unidino.valsets.csv import CSVMetadata
 
 SHAPE = (150, 190)
 
@@ -45,11 +46,11 @@ def plate(tmp_path_factory):
 
 
 def merged(plate, **options):
-    return csv_dataset.CSVMetadata(plate / "merged.csv", **options)
+    return CSVMetadata(plate / "merged.csv", **options)
 
 
 def apart(plate, **options):
-    return csv_dataset.CSVMetadata(plate / "apart.csv", **options)
+    return CSVMetadata(plate / "apart.csv", **options)
 
 
 @pytest.mark.parametrize("make", [merged, apart])
@@ -172,7 +173,7 @@ def test_unreadable_sites_are_recorded_or_raised(plate, tmp_path):
     (tmp_path / "broken.tif").write_text("broken")
     frame.loc[1, "ER"] = str(tmp_path / "broken.tif")
     frame.to_csv(tmp_path / "x.csv", index=False)
-    metadata = csv_dataset.CSVMetadata(tmp_path / "x.csv")
+    metadata = CSVMetadata(tmp_path / "x.csv")
     statistics = intensity.plate_statistics(metadata)
     item = dataset.SiteTiles(metadata, statistics, size=64)[1]
     assert set(item) == {"index", "error"}
@@ -189,7 +190,7 @@ def rewritten(plate, tmp_path, image):
     tifffile.imwrite(tmp_path / "other.tif", image, photometric="minisblack")
     frame["ER"] = str(tmp_path / "other.tif")
     frame.to_csv(tmp_path / "x.csv", index=False)
-    return csv_dataset.CSVMetadata(tmp_path / "x.csv")
+    return CSVMetadata(tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_channels_of_a_site_must_agree(image, message, plate, tmp_path):
 def test_float_images_must_say_their_range(plate, tmp_path):
     tifffile.imwrite(tmp_path / "f.tif", noisy_cells(0)[0].astype(np.float32))
     pd.DataFrame({"DNA": ["f.tif"]}).to_csv(tmp_path / "x.csv", index=False)
-    metadata = csv_dataset.CSVMetadata(tmp_path / "x.csv")
+    metadata = CSVMetadata(tmp_path / "x.csv")
     with pytest.raises(ValueError, match="f.tif: float values from .* expected 0 to 1"):
         dataset.Dataset(metadata)[0]
     assert dataset.Dataset(metadata, intensity_range=[0, 255])[0].max() <= 1

@@ -10,7 +10,8 @@ import tifffile
 import torch
 
 import unidino
-from unidino import checkpoints, inference, intensity, paths, profiles, tables, vit
+from unidino import inference, intensity, paths, profiles, tables
+from unidino.models import checkpoints, vit
 
 
 def cells(seed, channels, shape, dtype):

@@ -6,7 +6,8 @@ import pytest
 import tifffile
 import torch
 
-from unidino import csv_dataset, intensity
+from unidino import intensity
+from unidino.valsets.csv import CSVMetadata
 
 
 def field(rng, cells=12, background=200.0, noise=8.0, height=1200.0, shape=(160, 200)):
@@ -29,7 +30,7 @@ def write_plates(folder, images):
             tifffile.imwrite(folder / name, plane)
             rows.append({"plate": plate, "well": f"A{i + 1}", "DNA": name})
     pd.DataFrame(rows).to_csv(folder / "sites.csv", index=False)
-    return csv_dataset.CSVMetadata(folder / "sites.csv")
+    return CSVMetadata(folder / "sites.csv")
 
 
 def as16(image):

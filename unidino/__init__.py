@@ -7,7 +7,7 @@ importable from here. They load on first use, so that ``import unidino`` stays q
 from importlib import import_module
 
 _PUBLIC = {
-    "CSVMetadata": "csv_dataset",
+    "CSVMetadata": "valsets",
     "Dataset": "dataset",
     "Metadata": "metadata",
     "extract": "inference",

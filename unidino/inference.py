@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import arguments, intensity, normalisation, paths, profiles, sites, tables, tiles, valsets
+from . import arguments, intensity, paths, profiles, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder, check_size, find_device
-from .models import DEFAULT_MODEL, load_model
+from .models.vit import POOLINGS
+from .models.zoo import DEFAULT_MODEL, load_model
+from .profiles import normalisation
 from .progress import logging_to, say
-from .vit import POOLINGS
 
 OPERATIONS = ("mean", "median", "none")
 

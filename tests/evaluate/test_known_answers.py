@@ -1,0 +1,153 @@
+"""Published numbers on the real BBBC021 tables, reproduced."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial.distance import cdist
+
+from unidino import evaluate, paths, profiles, tables
+from unidino.demo import real_sets
+from unidino.evaluate import bbbc021
+
+TREATMENT = ["compound", "concentration"]
+
+
+@pytest.fixture(scope="module")
+def ljosa():
+    """CellProfiler well means (Ljosa 2013) with the labels of the real image table."""
+    root = paths.real_data_root()
+    if root is None or not (root / "bbbc021_ljosa").is_dir():
+        pytest.skip("the real BBBC021 tables are absent (set UNIDINO_REAL)")
+    wells = real_sets.bbbc021_cellprofiler(root)
+    assert wells.shape == (632, 7 + 516)
+    assert wells["control_type"].eq("negcon").sum() == 330
+    return wells
+
+
+@pytest.fixture(scope="module")
+def normalised(ljosa):
+    made = profiles.normalise(ljosa, "standardize", "negcon", by=["plate"])
+    assert len(tables.feature_columns(made.profiles)) == 513
+    return treated(made.profiles)
+
+
+def treated(table):
+    made = bbbc021.treated(table)
+    assert len(made) == 302
+    return made
+
+
+def in_several_batches(wells):
+    return wells[evaluate.in_several(wells, "moa", "batch")].reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "metric", "correct"),
+    [
+        ("mean", "correlation", 85),
+        ("mean", "cosine", 84),
+        ("median", "correlation", 80),
+        ("median", "cosine", 79),
+    ],
+)
+def test_nsc_of_treatments(operation, metric, correct, normalised):
+    treatments = profiles.consensus(normalised, TREATMENT, operation)
+    made = evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound"], metric)
+    assert (made.correct, made.n) == (correct, 103)
+
+
+@pytest.mark.parametrize(
+    ("operation", "metric", "correct"),
+    [
+        ("mean", "correlation", 68),
+        ("mean", "cosine", 67),
+        ("median", "correlation", 64),
+        ("median", "cosine", 63),
+    ],
+)
+def test_nscb_of_treatments(operation, metric, correct, normalised):
+    treatments = profiles.consensus(in_several_batches(normalised), TREATMENT, operation)
+    made = evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound", "batch"], metric)
+    assert (made.correct, made.n) == (correct, 92)
+
+
+def test_wells(normalised):
+    nsc = evaluate.nearest_neighbour_accuracy(normalised, "moa", ["compound"])
+    assert nsc.n == 302
+    assert nsc == pytest.approx(0.652, abs=0.0005)
+    several = in_several_batches(normalised)
+    released = evaluate.nearest_neighbour_accuracy(
+        several, "moa", ["compound"], exclude_if_same_label=["batch"]
+    )
+    strict = evaluate.nearest_neighbour_accuracy(several, "moa", ["compound", "batch"])
+    assert released.n == strict.n == 274
+    assert released == pytest.approx(0.489, abs=1 / 274)
+    assert strict == pytest.approx(0.591, abs=1 / 274)
+
+
+def test_tvn(ljosa):
+    aligned = treated(profiles.tvn(ljosa, ljosa["control_type"] == "negcon"))
+    treatments = profiles.consensus(aligned, TREATMENT, "mean")
+    several = in_several_batches(aligned)
+    nearest = evaluate.nearest_neighbour_accuracy
+    found = [
+        nearest(treatments, "moa", ["compound"]),
+        nearest(aligned, "moa", ["compound"]),
+        nearest(several, "moa", ["compound"], exclude_if_same_label=["batch"]),
+        nearest(several, "moa", ["compound", "batch"]),
+        nearest(aligned, "compound", ["plate", "well"]),
+    ]
+    assert [round(float(value), 3) for value in found] == [0.845, 0.815, 0.617, 0.624, 0.579]
+
+
+def test_gaussian_features_are_at_chance(normalised):
+    """1152 random numbers a well, 20 seeds: 0.059 with a standard deviation of 0.024."""
+    labels = normalised[[*TREATMENT, "moa"]]
+    found = []
+    for seed in range(20):
+        values = np.random.default_rng(seed).normal(size=(len(labels), 1152))
+        wells = pd.concat([labels, pd.DataFrame(values).add_prefix("emb")], axis=1)
+        treatments = profiles.consensus(wells, TREATMENT, "mean")
+        found.append(evaluate.nearest_neighbour_accuracy(treatments, "moa", ["compound"]))
+    assert np.mean(found) == pytest.approx(0.059, abs=3 * 0.024 / np.sqrt(20))
+    assert 0.01 < np.std(found) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [("mad_robustize", "negcon"), ("mad_robustize", "all"), ("robustize", "negcon")],
+)
+def test_no_method_blows_up_on_the_real_table(method, reference, ljosa):
+    """Zero MADs on plates of 7 to 26 wells made values of 1e16."""
+    made = profiles.normalise(ljosa, method, reference)
+    values = made.profiles[tables.feature_columns(made.profiles)].to_numpy()
+    assert np.isfinite(values).all()
+    assert np.abs(values).max() < 1e4
+    assert len(made.dropped_features) < 10
+
+
+def test_accuracy_on_sixteen_thousand_wells():
+    """The blockwise search finds the same neighbours as a loop over a sample of rows."""
+    root = paths.real_data_root()
+    if root is None or not (root / "jump_phenotypes").is_dir():
+        pytest.skip("the real JUMP phenotype table is absent (set UNIDINO_REAL)")
+    wells = pd.read_csv(root / "jump_phenotypes" / "jump_phenotype_profiles.tsv.gz", sep="\t")
+    assert len(wells) == 16179
+    features = wells.columns[7:].tolist()
+    wells[features] = (wells[features] - wells[features].mean()) / wells[features].std()
+    made = evaluate.nearest_neighbour_accuracy(
+        wells, "treatment", ["Plate", "Well"], "correlation", features=features
+    )
+    assert made.n == 16179
+    assert made.without_neighbour == 0
+    values = wells[features].to_numpy()
+    nearest = made.neighbours.set_index("profile")["neighbour"]
+    for i in np.random.default_rng(0).choice(len(wells), 40, replace=False):
+        distances = cdist(values[[i]], values, "correlation")[0]
+        best = None
+        for j in np.argsort(distances, kind="stable"):
+            shared = wells["Metadata_Plate"][i] == wells["Metadata_Plate"][j]
+            if not shared and wells["Metadata_Well"][i] != wells["Metadata_Well"][j]:
+                best = j
+                break
+        assert nearest[i] == best

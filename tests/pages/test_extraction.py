@@ -1,0 +1,73 @@
+"""What pages say about an extraction, on made-up profiles."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unidino.pages import extraction, plots
+
+
+@pytest.fixture
+def made():
+    """Forty wells whose first component is the foreground; two of them hold next to no cells."""
+    rng = np.random.default_rng(0)
+    foreground = rng.uniform(0.3, 0.5, 40)
+    foreground[:2] = 0.01
+    keys = {"Metadata_Plate": "1", "Metadata_Well": [f"A{i:02d}" for i in range(1, 41)]}
+    features = rng.normal(0, 0.1, (40, 4))
+    features[:, 0] += 50 * foreground
+    features[:2] += 500
+    profiles = pd.DataFrame(keys).assign(Metadata_moa=["a", "b"] * 20)
+    profiles[[f"emb_DNA_{i:04d}" for i in range(4)]] = features
+    sites = pd.DataFrame(keys).assign(
+        Metadata_foreground=foreground, Metadata_mean_DNA=rng.uniform(1, 2, 40)
+    )
+    return SimpleNamespace(
+        profiles=profiles,
+        sites=lambda: sites.sample(frac=1, random_state=1),
+        metadata=SimpleNamespace(well_columns=["plate", "well"]),
+        provenance={"operation": "mean", "simulated": True, "valset": "toy"},
+    )
+
+
+def test_sparse_fields_do_not_take_the_components(made):
+    arguments = extraction.principal_components(made)
+    assert np.flatnonzero(arguments["ringed"]).tolist() == [0, 1]
+    # They are drawn on the edge of the others' frame.
+    spread = np.ptp(arguments["coordinates"][2:], axis=0)
+    assert (np.ptp(arguments["coordinates"], axis=0) < 1.1 * spread).all()
+    figure = plots.scatter(**arguments)
+    assert "sparse field" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    plots.plt.close(figure)
+
+
+def test_what_components_follow(made):
+    text = extraction.what_components_follow(made)
+    assert "over 38 profiles; 2 of sparse fields are left out" in text
+    assert "PC1 goes along with the share of pixels above the background (rho = " in text
+
+
+def test_planted():
+    truth = pd.DataFrame(
+        {"mechanism": ["x", None, "y"], "strength": [0.5, 0, 0.9], "mean_gain": [1, 1.2, 0.9]}
+    )
+    made = extraction.planted(truth)
+    assert made["with an effect planted"] == 2
+    assert made["strength"] == "0.50 to 0.90"
+    assert made["brightness factor"] == "0.90 to 1.20"
+    assert made["cell number factor"] == "none"
+
+
+def test_titles_wrap_and_leave_out_what_is_missing():
+    assert extraction._title("A01", np.nan) == "A01"
+    assert extraction._title("", "Nuclear membrane|Nucleoli") == "Nuclear membrane +\nNucleoli"
+
+
+def test_montage_has_limits_for_each_site():
+    images = [np.zeros((2, 8, 8)), np.ones((2, 8, 8))]
+    limits = [[(0, 1), (0, 2)], [(0, 3), (0, 4)]]
+    figure = plots.tile_montage(images, ["DNA", "ER"], limits, ["a", "b"], "heading")
+    assert [axis.images[0].get_clim()[1] for axis in figure.axes] == [1, 3, 2, 4]
+    plots.plt.close(figure)

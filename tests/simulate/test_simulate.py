@@ -1,0 +1,382 @@
+"""Simulated datasets: same bytes again, real layouts, and effects that are really planted."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import ndimage
+
+from unidino import dataset, paths, simulate, valsets
+from unidino.simulate import (
+    camera,
+    cells,
+    compound_layouts,
+    designs,
+    example_plate,
+    layouts,
+    renderings,
+    textures,
+)
+
+SMALL = {"field": 96, "workers": 1}
+WELLS = {
+    "BBBC021": 27,
+    "jumpcp-valset": 20,
+    "example_data": 20,
+    "cell-health": 22,
+    "HPA": 14,
+    "BBBC037": 20,
+    "insect": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """All seven datasets, small."""
+    folder = tmp_path_factory.mktemp("simulated")
+    for valset, wells in WELLS.items():
+        options = {} if valset == "HPA" else {"plates": 1}
+        if valset not in ("HPA", "insect", "cell-health"):
+            options["batches"] = 2
+        simulate.simulate(valset, folder, wells=wells, **options, **SMALL)
+    return folder
+
+
+def contents(folder):
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_same_bytes_whatever_the_workers(root, tmp_path):
+    for name, workers in (("one", 1), ("two", 2)):
+        simulate.simulate("insect", tmp_path / name, wells=18, plates=1, field=64, workers=workers)
+    one, two = (contents(tmp_path / name) for name in ("one", "two"))
+    assert one == two
+    simulate.simulate("insect", tmp_path / "other", wells=18, plates=1, field=64, seed=1)
+    other = contents(tmp_path / "other")
+    images = [name for name in one if name.endswith(".tiff")]
+    assert images
+    assert all(one[name] != other.get(name) for name in images)
+
+
+@pytest.mark.parametrize("valset", simulate.VALSETS)
+def test_real_layout_reads_with_its_class(valset, root):
+    metadata = valsets.VALSETS[valset](root=root)
+    assert metadata.simulated
+    frame = metadata.metadata
+    image = dataset.load_site(metadata, 0)
+    assert image.shape[0] == len(metadata.channels)
+    assert min(image.shape[1:]) == 96
+    assert image.dtype == (np.uint8 if valset == "HPA" else np.uint16)
+    assert set(metadata.inference_metadata_columns) <= set(frame.columns)
+    if valset == "HPA":
+        assert metadata.well_columns == []
+        return
+    assert {"plate", "well"} <= set(metadata.well_columns)
+    controls = frame[frame["control_type"] == "negcon"].groupby("plate").size()
+    assert (controls >= (6 if valset == "BBBC021" else 16)).all()
+    assert frame["control_type"].isna().any()
+
+
+@pytest.mark.parametrize(
+    ("valset", "ratio"), [("BBBC021", 1280 / 1024), ("BBBC037", 696 / 520), ("insect", 1)]
+)
+def test_fields_keep_the_real_aspect(valset, ratio, root):
+    _, height, width = dataset.load_site(valsets.VALSETS[valset](root=root), 0).shape
+    assert width / height == pytest.approx(ratio, abs=0.01)
+
+
+def test_hpa_has_two_sizes_and_rows_without_images(root):
+    metadata = valsets.HPAMetadata(root=root)
+    sides = {dataset.load_site(metadata, i).shape[1] for i in range(len(metadata.metadata))}
+    assert len(sides) == 2
+    table = pd.read_csv(root / "HPA" / "kaggle_2021.tsv")
+    assert len(metadata.metadata) == table["in_trainset"].sum() < len(table)
+
+
+def test_bbbc021_values_are_12_bit_shifted(root):
+    image = dataset.load_site(valsets.BBBC021Metadata(root=root), 0)
+    assert (image % 16 == 0).all()
+
+
+def test_bbbc021_moa_lie_in_the_batches_of_the_real_set(root):
+    frame = valsets.BBBC021Metadata(root=root).metadata
+    treated = frame[frame["control_type"].isna()].dropna(subset="moa")
+    batches = treated.groupby("moa")["batch"].nunique()
+    assert (batches[list(designs.ONE_BATCH_MOA)] == 1).all()
+    assert (batches.drop(list(designs.ONE_BATCH_MOA)) > 1).mean() > 0.8
+    assert treated["moa"].nunique() == 12
+    assert "UNKNOWN" not in set(frame["compound"])
+
+
+def test_training_tables(root):
+    metadata = valsets.JUMPCPMetadata(root=root, training_set=True)
+    assert (metadata.metadata["perturbation_id"] == "DMSO").any()
+    plan = compound_layouts.jump(0, 64, 1, 60, 1, 1, 1.0, 1.0)
+    folder = "sources/dataload/JUMP_trainset_4sources"
+    everything, active = (plan.tables[f"{folder}{end}.csv"] for end in ("", "_active_only"))
+    strong = plan.truth.loc[plan.truth["strength"] >= 0.5, "perturbation_id"]
+    assert set(active["perturbation_id"]) == set(strong)
+    assert 0 < len(active) < len(everything) == 60
+
+
+def test_insect_takes_one_batch(root):
+    table = pd.read_csv(root / "picasso-monheim" / "metadata_all_batches_sf9.csv")
+    assert set(table["batch"]) == {"Batch1", "Batch3"}
+    assert set(valsets.InsectMetadata(root=root).metadata["batch"]) == {"Batch3"}
+
+
+def nuclei(image):
+    """(number, median area) of the bright objects of a nuclear stain."""
+    smooth = ndimage.gaussian_filter(image.astype(float), 1.5)
+    mask = smooth > (np.percentile(smooth, 5) + smooth.max()) / 2.6
+    label, count = ndimage.label(mask)
+    areas = ndimage.sum_labels(mask, label, np.arange(1, count + 1))
+    areas = areas[areas > 40]
+    return len(areas), np.median(areas) if len(areas) else 0
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_planted_effects_show_in_the_images(strength):
+    def fields(mechanism, seed):
+        phenotype = cells.blend(designs.MECHANISMS[mechanism], strength)
+        rng = np.random.default_rng(seed)
+        drawn = cells.Field(rng, (256, 256), cells.CellType(), phenotype)
+        return camera.photograph(rng, drawn.stain("dna"), camera.Camera())
+
+    treated = np.array([nuclei(fields("DNA damage", i)) for i in range(12)])
+    normal = np.array([nuclei(fields("Acetylcholinesterase inhibitor", 90 + i)) for i in range(12)])
+    fewer, larger = treated.mean(0) / normal.mean(0)
+    if strength:
+        assert fewer < 0.8
+        assert larger > 1.2
+    else:
+        assert fewer == pytest.approx(1, abs=0.25)
+        assert larger == pytest.approx(1, abs=0.15)
+
+
+def test_factors_of_nothing_plant_nothing(tmp_path):
+    simulate.simulate(
+        "example_data", tmp_path, wells=20, field=64, effect=0, batch_effect=0, workers=1
+    )
+    truth = simulate.planted_truth("example_data", tmp_path)
+    assert (truth["strength"] == 0).all()
+    assert (truth["mean_gain"] == 1).all()
+    assert (truth["count_factor"] == 1).all()
+
+
+def test_truth_has_every_well(root):
+    truth = simulate.planted_truth("BBBC021", root)
+    frame = valsets.BBBC021Metadata(root=root).metadata
+    assert set(map(tuple, frame[["plate", "well"]].to_numpy())) <= set(
+        map(tuple, truth[["plate", "well"]].to_numpy())
+    )
+    assert truth["strength"].between(0, 1).all()
+    assert truth["mean_gain"].nunique() > 10
+
+
+@pytest.mark.parametrize("stain", cells.STAINS)
+def test_stains_are_bright_where_cells_are(stain):
+    rng = np.random.default_rng(3)
+    field = cells.Field(rng, (160, 200), cells.CellType(), cells.blend({}, 0))
+    brightness = field.stain(stain)
+    assert brightness.dtype == np.float32
+    assert np.isfinite(brightness).all()
+    assert brightness.min() >= 0
+    assert brightness[field.body].mean() > 4 * brightness[~field.body].mean() + 0.01
+
+
+def test_fields_without_cells_are_noise():
+    rng = np.random.default_rng(4)
+    field = cells.Field(rng, (64, 64), cells.CellType(density=1e-9), cells.blend({}, 0))
+    if field.cells == 0:
+        assert not field.stain("actin").any()
+    stored = camera.photograph(rng, np.zeros((64, 64)), camera.Camera())
+    assert stored.mean() == pytest.approx(200 + 0.03 * 900 * 8 * 0.9, rel=0.1)
+    assert stored.std() < 60
+
+
+def test_style_of_ones_is_the_usual_look():
+    for stain in cells.STAINS:
+        usual, ones = (
+            cells.Field(np.random.default_rng(7), (80, 90), cells.CellType(), cells.blend({}, 0), s)
+            for s in (textures.USUAL, textures.Style(*[1.0] * 6, diffuse=0.0))
+        )
+        same = textures.Style(1, 1, 1, 1, 1, 1, 0)
+        np.testing.assert_array_equal(usual.stain(stain), ones.stain(stain, same))
+
+
+def drawn(valset="insect", mechanisms="published", rendering=0, seed=3):
+    """(sites, images) of a small plan."""
+    plan = simulate.LAYOUTS[valset](seed, 64, 1, 20, 1, 1, 1.0, 1.0)
+    return plan.sites, [simulate.draw(s, seed, mechanisms, rendering) for s in plan.sites]
+
+
+def test_random_mechanisms_replace_the_published_ones_only():
+    sites, published = drawn()
+    _, usual = drawn(mechanisms="published", rendering=0)
+    _, random = drawn(mechanisms="random")
+    _, again = drawn(mechanisms="random")
+    treated = [site.mechanism is not None for site in sites]
+    assert 0 < sum(treated) < len(treated)
+    for i, is_treated in enumerate(treated):
+        np.testing.assert_array_equal(published[i], usual[i])
+        np.testing.assert_array_equal(random[i], again[i])
+        assert np.array_equal(published[i], random[i]) != is_treated
+
+
+def test_random_phenotypes_are_many_and_follow_from_names():
+    draws = [
+        layouts.random_phenotype(seed, mechanism, treatment)
+        for seed in (1, 2)
+        for mechanism in designs.MECHANISMS
+        for treatment in ("a", "b")
+    ]
+    assert draws[0] == layouts.random_phenotype(1, next(iter(designs.MECHANISMS)), "a")
+    assert len({tuple(sorted(one.items())) for one in draws}) == len(draws)
+    assert {len(one) for one in draws} == {3, 4, 5, 6, 7}
+    assert set().union(*draws) == set(cells.NORMAL) == {*designs.LIMITS, *cells.SHARES}
+    for one in draws:
+        assert one not in designs.MECHANISMS.values()
+        for name, value in one.items():
+            low, high = designs.LIMITS.get(name, (0, 0.4))
+            assert low <= value <= high
+            assert name in cells.SHARES or abs(np.log(value)) > 0.29
+
+
+def test_renderings_change_every_stain_and_the_shapes():
+    styles = {(r, s): renderings.style(r, s) for r in (1, 2, -1) for s in (*cells.STAINS, "shapes")}
+    assert len(set(styles.values())) == len(styles)
+    assert styles[1, "dna"] == renderings.style(1, "dna")
+    assert renderings.style(0, "dna") == textures.USUAL
+    for number in range(1, 40):
+        kind, usual = renderings.cell_type(number, cells.CellType()), cells.CellType()
+        for name in ("radius", "nucleus_radius"):
+            low, high = renderings.SCALES
+            assert low <= getattr(kind, name) / getattr(usual, name) <= high
+        assert kind.nucleus_radius < 0.65 * kind.radius
+    assert renderings.cell_type(0, usual) is usual
+    assert renderings.camera(0, camera.Camera(), "dna") == camera.Camera()
+    assert renderings.camera(1, camera.Camera(), "dna") != renderings.camera(
+        1, camera.Camera(), "rna"
+    )
+    _, usual = drawn()
+    _, one = drawn(rendering=1)
+    _, other = drawn(rendering=2)
+    for a, b, c in zip(usual, one, other, strict=True):
+        assert not np.array_equal(a, b)
+        assert not np.array_equal(b, c)
+
+
+@pytest.mark.parametrize("rendering", [1, 5, 12])
+def test_renderings_are_still_cells(rendering):
+    for stain in cells.STAINS:
+        kind = renderings.cell_type(rendering, cells.CellType())
+        shapes = renderings.style(rendering, "shapes")
+        field = cells.Field(np.random.default_rng(3), (160, 200), kind, cells.blend({}, 0), shapes)
+        brightness = field.stain(stain, renderings.style(rendering, stain))
+        assert brightness.dtype == np.float32
+        assert np.isfinite(brightness).all()
+        assert brightness.min() >= 0
+        assert brightness[field.body].mean() > 4 * brightness[~field.body].mean() + 0.005
+
+
+def test_mechanisms_and_rendering_are_recorded_and_truth_stays(tmp_path):
+    options = {"wells": 18, "plates": 1, "field": 48, "workers": 1}
+    simulate.ensure("insect", tmp_path / "usual", **options)
+    look = {"mechanisms": "random", "rendering": 4}
+    folder = simulate.ensure("insect", tmp_path / "other", **options, **look)
+    recorded = json.loads((folder / simulate.MARKER).read_text())["parameters"]
+    assert {name: recorded[name] for name in look} == look
+    one, other = (simulate.planted_truth("insect", tmp_path / n) for n in ("usual", "other"))
+    pd.testing.assert_frame_equal(one, other)
+    made = (folder / simulate.MARKER).stat().st_mtime_ns
+    simulate.ensure("insect", tmp_path / "other", **options, **look)
+    assert (folder / simulate.MARKER).stat().st_mtime_ns == made
+    simulate.ensure("insect", tmp_path / "other", **options, **look | {"rendering": 5})
+    assert (folder / simulate.MARKER).stat().st_mtime_ns != made
+
+
+def test_ensure_keeps_what_is_current_and_renews_the_rest(tmp_path, monkeypatch):
+    options = {"wells": 18, "plates": 1, "field": 48, "workers": 1}
+    folder = simulate.ensure("insect", tmp_path, **options)
+    marker = folder / simulate.MARKER
+    made = marker.stat().st_mtime_ns
+    assert simulate.ensure("insect", tmp_path) == folder
+    assert simulate.ensure("insect", tmp_path, **options) == folder
+    assert marker.stat().st_mtime_ns == made
+    simulate.ensure("insect", tmp_path, **options | {"seed": 5})
+    assert json.loads(marker.read_text())["parameters"]["seed"] == 5
+    monkeypatch.setattr(simulate, "fingerprint", lambda: "other code")
+    simulate.ensure("insect", tmp_path, workers=1)
+    renewed = json.loads(marker.read_text())
+    assert renewed["simulator"] == "other code"
+    assert renewed["parameters"]["seed"] == 5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["picasso-monheim"]
+
+
+def test_foreign_folders_are_left_alone(tmp_path):
+    (tmp_path / "HPA").mkdir()
+    with pytest.raises(FileExistsError, match="holds a dataset that is not simulated"):
+        simulate.ensure("HPA", tmp_path)
+    with pytest.raises(FileExistsError, match="HPA exists; simulate into another root"):
+        simulate.simulate("HPA", tmp_path)
+    with pytest.raises(FileNotFoundError, match="is not simulated: it has no planted_truth.csv"):
+        simulate.planted_truth("HPA", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("valset", "options", "message"),
+    [
+        ("HAP", {}, "valset 'HAP' is not one of"),
+        ("HPA", {"plates": 2}, "HPA has no plates or batches"),
+        ("insect", {"wells": 16}, "wells is 16; insect needs more than its 16 controls"),
+        ("insect", {"wells": 9999}, "wells is 9999; a plate has at most 1536"),
+        ("insect", {"batches": 3}, "batches is 3; the published insect set has one"),
+        ("cell-health", {"batches": 4}, "batches is 4; Cell Health has the 3 cell lines"),
+        ("insect", {"field": 0}, "field is 0; it must be above 0"),
+        ("insect", {"effect": -1.0}, "effect is -1.0; it must be 0 or more"),
+        ("insect", {"mechanisms": "rand"}, "mechanisms 'rand' is not one of published, random"),
+        ("insect", {"rendering": 1.5}, "rendering is 1.5; it must be a whole number"),
+        ("insect", {"rendering": True}, "rendering is True; it must be a whole number"),
+    ],
+)
+def test_mistakes_are_named(valset, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        simulate.simulate(valset, tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_large_plates_have_room(tmp_path):
+    plan = compound_layouts.bbbc021(0, 64, 2, 384, 3, 10, 1.0, 1.0)
+    wells = plan.truth.groupby("plate").size()
+    assert len(wells) == 30
+    assert wells.max() <= 384
+    assert len(plan.sites) == 2 * len(plan.truth)
+
+
+def test_command_line(tmp_path, capsys):
+    options = "--wells 3 --field 48 --workers 1 --mechanisms random --rendering 3"
+    simulate.main(["--valset", "HPA", "--root", str(tmp_path), *options.split()])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "HPA")
+    with pytest.raises(SystemExit, match="error: valset 'HAP' is not one of"):
+        simulate.main(["--valset", "HAP", "--root", str(tmp_path)])
+
+
+def test_example_plate_is_what_its_code_writes(tmp_path):
+    example_plate.write(tmp_path)
+    committed = paths.project_root() / "data" / "example"
+    for name in ("plate.csv", "layout.csv"):
+        assert (tmp_path / name).read_text() == (committed / name).read_text()
+    metadata = valsets.open_valset(committed / "plate.csv", platemap=committed / "layout.csv")
+    assert metadata.simulated
+    assert (metadata.metadata["control_type"] == "negcon").sum() == 16
+    for i in (0, 9, 23):
+        written = valsets.open_valset(tmp_path / "plate.csv")
+        expected = dataset.load_site(written, i).astype(float)
+        difference = np.abs(dataset.load_site(metadata, i) - expected)
+        assert np.percentile(difference, 99) <= 2

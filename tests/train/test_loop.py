@@ -1,0 +1,533 @@
+"""Training as people run it: interrupted, in several processes, with every kind of option."""
+
+import inspect
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import tifffile
+import torch
+
+import unidino
+from unidino.models import checkpoints
+from unidino.train import augment
+from unidino.train.log import CONFIG, ENVIRONMENT, EPOCHS, STEPS, collapse_warnings, read_log
+from unidino.train.loop import EXIT_STOPPED, train
+from unidino.train.options import _chosen_sets, checked, model_config
+from unidino.train.run import NonFiniteLoss, Run
+from unidino.train.state import ROLLING, WEIGHTS, newest, numbered
+
+SMALL = {
+    "arch": "vit_tiny",
+    "embed_dim": 24,
+    "size": 32,
+    "local_size": 16,
+    "local_crops_number": 2,
+    "out_dim": 64,
+    "epochs": 3,
+    "epoch_length": 40,
+    "batch_size_per_gpu": 8,
+    "warmup_epochs": 1,
+    "warmup_teacher_temp_epochs": 2,
+    "freeze_last_layer": 1,
+    "num_workers": 0,
+    "lr": 0.02,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory):
+    """A CSV of eight sites of three channels, blobs of several sizes."""
+    folder = tmp_path_factory.mktemp("plate")
+    y, x = np.mgrid[:48, :56]
+    rows = []
+    for i in range(8):
+        rng = np.random.default_rng(i)
+        image = rng.integers(200, 900, (3, 48, 56))
+        for c in range(3):
+            for _ in range(4):
+                cy, cx, r = rng.uniform(0, 48), rng.uniform(0, 56), rng.uniform(3, 4 + i)
+                image[c] += (6000 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / r**2)).astype(int)
+        row = {"plate": "p", "well": f"A{i + 1:02d}", "treatment": f"t{i // 2 % 3}"}
+        row["control_type"] = "negcon" if i < 4 else None
+        for c in range(3):
+            row[f"stain{c}"] = f"{i}_{c}.tif"
+            tifffile.imwrite(folder / row[f"stain{c}"], image[c].astype(np.uint16))
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(folder / "plate.csv", index=False)
+    return str(folder / "plate.csv")
+
+
+def options(plate, **changes):
+    return SMALL | {"datasets": [plate], "intensity_scaling": "plate"} | changes
+
+
+def losses(folder):
+    return read_log(folder, STEPS)["loss"].tolist()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(plate, tmp_path_factory):
+    """A finished run, in its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(str(folder), **options(plate))
+    return folder
+
+
+def command(folder, given, *launcher):
+    """The command line of a run."""
+    words = [sys.executable, "-m", *launcher, "unidino.train", "--output_dir", str(folder)]
+    for name, value in given.items():
+        words += [f"--{name}", str(value)]
+    return words
+
+
+def launch(folder, given, *launcher):
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    return subprocess.Popen(
+        command(folder, given, *launcher),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_steps(folder, count, process):
+    """Until the log holds `count` steps; stops at once when the process ends."""
+    log = Path(folder) / STEPS
+    for _ in range(2400):
+        if log.exists() and len(log.read_text().splitlines()) >= count:
+            return
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    raise AssertionError("no progress")
+
+
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node")
+
+
+# What a run leaves.
+
+
+def test_a_run_leaves_checkpoints_logs_and_weights(uninterrupted, plate):
+    steps = read_log(uninterrupted, STEPS)
+    epochs = read_log(uninterrupted, EPOCHS)
+    assert steps["step"].tolist() == list(range(15))
+    assert epochs["epoch"].tolist() == [1, 2, 3]
+    for epoch, part in steps.groupby(steps["step"] // 5):
+        for name in ("loss", "teacher_entropy", "grad_norm"):
+            assert epochs[name][epoch] == pytest.approx(part[name].mean())
+    assert steps["lr"].max() == pytest.approx(0.02 * 8 / 256)
+    assert steps["lr"][0] == 0 and steps["teacher_temp"].tolist() == [0.01] * 5 + [0.04] * 10
+    assert steps["weight_decay"][0] == pytest.approx(0.04)
+    assert steps["momentum"][0] == pytest.approx(0.9995)
+    assert 1 <= epochs["effective_rank"].min() <= epochs["effective_rank"].max() <= 24
+    config = json.loads((uninterrupted / CONFIG).read_text())
+    assert set(inspect.signature(train).parameters) <= set(config)
+    about = json.loads((uninterrupted / ENVIRONMENT).read_text())
+    assert about["libraries"]["torch"] == torch.__version__.split("+")[0]
+    assert list((uninterrupted / "tensorboard").glob("events*"))
+    model = unidino.load_model(uninterrupted / WEIGHTS)
+    assert model.config.intensity == "plate" and model.config.size == 32
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, 24)
+
+
+def test_checkpoints_have_the_published_form(uninterrupted):
+    content = checkpoints.load_pth(uninterrupted / numbered(3))
+    assert {"student", "teacher", "optimizer", "epoch", "args", "dino_loss"} <= set(content)
+    assert content["epoch"] == 3 and content["args"].arch == "vit_tiny"
+    names = {"backbone.cls_token", "head.mlp.4.bias", "head.last_layer.weight_g"}
+    assert names <= set(content["teacher"])
+    assert {f"module.{name}" for name in content["teacher"]} == set(content["student"])
+    # The same weights by both routes.
+    by_pth = checkpoints.load_checkpoint(uninterrupted / ROLLING)
+    by_safetensors = checkpoints.load_checkpoint(uninterrupted / WEIGHTS)
+    assert by_pth.config == by_safetensors.config
+    x = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(by_pth(x), by_safetensors(x))
+    student = checkpoints.load_checkpoint(uninterrupted / ROLLING, key="student")
+    assert not torch.equal(student(x), by_pth(x))
+
+
+def test_a_finished_run_stays_as_it_is(uninterrupted, plate):
+    before = losses(uninterrupted)
+    train(str(uninterrupted), **options(plate))
+    assert losses(uninterrupted) == before
+
+
+# Interruptions.
+
+
+@pytest.mark.parametrize("after", [6, 12])
+def test_a_killed_run_goes_on_as_if_never_killed(after, plate, tmp_path, uninterrupted):
+    process = launch(tmp_path, options(plate))
+    wait_for_steps(tmp_path, after, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    done = len(losses(tmp_path))
+    assert after <= done < 15
+    # The checkpoint is that of the last whole epoch; the steps after it are taken again.
+    assert newest(tmp_path)[1]["step"] in (done // 5 * 5, done // 5 * 5 - 5)
+    train(str(tmp_path), **options(plate))
+    assert losses(tmp_path) == losses(uninterrupted)
+    for name in (STEPS, EPOCHS):
+        assert read_log(tmp_path, name)["step"].is_unique
+
+
+def test_sigterm_writes_a_checkpoint_first(plate, tmp_path, uninterrupted):
+    process = launch(tmp_path, options(plate))
+    wait_for_steps(tmp_path, 7, process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[0]
+    assert process.returncode == EXIT_STOPPED
+    done = len(losses(tmp_path))
+    assert f"stopped by SIGTERM after step {done}" in said
+    assert newest(tmp_path)[1]["step"] == done
+    train(str(tmp_path), **options(plate))
+    assert losses(tmp_path) == losses(uninterrupted)
+
+
+def test_an_elastic_restart_resumes_by_itself(plate, tmp_path, uninterrupted):
+    process = launch(tmp_path, options(plate), *TORCHRUN, "1", "--max_restarts", "1", "-m")
+    wait_for_steps(tmp_path, 6, process)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if "unidino.train" in child.cmdline():
+            child.kill()
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert "going on from checkpoint.pth" in said
+    np.testing.assert_allclose(losses(tmp_path), losses(uninterrupted), rtol=1e-4)
+
+
+# Several processes.
+
+
+@pytest.mark.parametrize("centring", ["mean", "sinkhorn"])
+def test_processes_and_accumulation_equal_one_process(centring, plate, tmp_path):
+    given = options(plate, drop_path_rate=0.0, centring=centring, epochs=2, clip_grad=0.5)
+    train(str(tmp_path / "one"), **given)
+    process = launch(tmp_path / "two", given | {"batch_size_per_gpu": 4}, *TORCHRUN, "2", "-m")
+    said = process.communicate()[0]
+    assert process.returncode == 0, said
+    assert "total batch 8 (4 x grad_accum 1 x 2 processes" in said
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=2e-4)
+    if centring == "mean":
+        # Sinkhorn-Knopp assigns a whole batch at once, so it depends on how a step is divided.
+        train(str(tmp_path / "half"), **given | {"batch_size_per_gpu": 4, "grad_accum": 2})
+        np.testing.assert_allclose(losses(tmp_path / "half"), losses(tmp_path / "one"), rtol=2e-4)
+
+
+# What goes wrong.
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(plate, tmp_path):
+    given = options(plate, lr=1e25, clip_grad=0.0, warmup_epochs=0, checkpoint_minutes=1e-9)
+    with pytest.raises(NonFiniteLoss, match=r"not finite at step \d+ .*\.tif \(plane 1\)"):
+        train(str(tmp_path), **given)
+    said = json.loads((tmp_path / "nonfinite-0.json").read_text())
+    assert len(said["images"]) == 8
+    file, content = newest(tmp_path)
+    assert file.name == ROLLING and content["step"] == said["step"]
+    assert len(losses(tmp_path)) == said["step"]
+
+
+def test_a_collapse_is_warned_of(plate, tmp_path, capfd):
+    train(str(tmp_path), **options(plate, lr=1e-12, min_lr=0.0, teacher_temp=50.0, epochs=2))
+    said = capfd.readouterr().err
+    assert "WARNING, epoch 2, collapse: the loss" in said and "nothing is learnt" in said
+    assert "entropy 4.159 is that of equal probabilities" in said
+    warnings = read_log(tmp_path, EPOCHS)["warnings"]
+    assert len(warnings[1]) == 2
+    assert "WARNING" in (tmp_path / "train.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("loss", "entropy", "rank", "words"),
+    [
+        (0.99 * math.log(512), 3.0, 20.0, None),
+        (math.log(512), 3.0, 20.0, "nothing is learnt"),
+        (3.0, math.log(512), None, "equal probabilities"),
+        (3.0, 0.001, None, "one prototype takes all"),
+        (3.0, 3.0, 1.2, "all images look alike"),
+    ],
+)
+def test_what_counts_as_a_collapse(loss, entropy, rank, words):
+    found = collapse_warnings(loss, entropy, 512, rank)
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]
+
+
+def test_a_damaged_checkpoint_gives_way_to_an_earlier_one(plate, tmp_path, uninterrupted, capfd):
+    train(str(tmp_path), **options(plate, saveckp_freq=2))
+    rolling = tmp_path / ROLLING
+    for damage in ("cut", "changed"):
+        data = bytearray((tmp_path / numbered(3)).read_bytes())
+        if damage == "cut":
+            data = data[: len(data) // 2]
+        else:
+            # One bit in the middle, where the weights lie.
+            data[len(data) // 2] ^= 1
+        rolling.write_bytes(data)
+        file, content = newest(tmp_path)
+        assert file.name == numbered(3) and content["step"] == 15
+    assert "Looking for an earlier checkpoint" in capfd.readouterr().err
+    (tmp_path / numbered(3)).unlink()
+    train(str(tmp_path), **options(plate, saveckp_freq=2))
+    assert losses(tmp_path) == losses(uninterrupted)
+    for file in tmp_path.glob("checkpoint*.pth"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="no checkpoint in .* can be read: .*checkpoint.pth"):
+        train(str(tmp_path), **options(plate))
+
+
+def test_other_options_do_not_continue_a_run(plate, tmp_path, uninterrupted):
+    with pytest.raises(ValueError, match="a run with other options: lr was 0.02, is 0.01; seed"):
+        train(str(uninterrupted), **options(plate, lr=0.01, seed=1))
+    # How a run is carried out may change.
+    train(str(uninterrupted), **options(plate, num_workers=1, saveckp_freq=1))
+    with pytest.raises(ValueError, match="total_batch was 8, is 4"):
+        train(str(uninterrupted), **options(plate, batch_size_per_gpu=4))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"use_fp16": True, "precision": "bf16"}, "use_fp16 goes against precision 'bf16'"),
+        ({"batch_size_per_gpu": 64}, "the total batch is 64 images .* an epoch has 40"),
+        ({"epoch_length": None, "batch_size_per_gpu": 25}, "an epoch has 24"),
+        ({"optimizer": "adam"}, "optimizer 'adam' is not one of adamw, sgd, lars. Did you mean"),
+        ({"warmup_epochs": 4}, "warmup_epochs is 4, more than the 3 epochs"),
+        ({"lr": -1.0}, "lr is -1.0; it must be above 0"),
+        ({"clip_grad": -1.0}, "clip_grad is -1.0; it must be 0 or more"),
+        ({"momentum_teacher": 1.5}, "momentum_teacher is 1.5; expected 0 to 1"),
+        ({"group_size": 0}, "group_size is 0; it must be above 0"),
+        ({"min_contrast": 0.6}, "min_contrast is 0.6; expected 0 to 0.5"),
+        ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0; expected 0 to below 1"),
+        ({"local_size": 20}, "local_size 20 is not a multiple of the patch size 16"),
+        ({"size": 40}, "size 40 is not a multiple of the patch size 16; take 32"),
+        ({"arch": "vit_tin"}, "unknown arch 'vit_tin'"),
+        ({"embed_dim": 25}, "embed_dim 25 is not a multiple of vit_tiny's 3 heads"),
+        ({"datasets": ["BBBC012"]}, "unknown valset 'BBBC012'.*Did you mean BBBC021"),
+        ({"datasets": ["nowhere.csv"]}, "no table at .*nowhere.csv"),
+        ({"use_example_data": True}, "use_example_data trains on the example plate alone"),
+        ({"datasets": [], "include_hpa": False}, None),
+        ({"dataset_weights": [1, 2]}, "dataset_weights has 2 numbers for 1 datasets"),
+        ({"dataset_weights": [0]}, "dataset_weights is .0.; expected numbers above 0"),
+        ({"intensity_range": [0, 1]}, "intensity_range goes with the intensity scaling 'dtype'"),
+        ({"koleo_weight": 0.1, "batch_size_per_gpu": 1}, "koleo_weight needs a batch_size_per_gpu"),
+        ({"ckpt": "nowhere.pth"}, "ckpt nowhere.pth is no file"),
+        ({"monitor_label": "moa"}, "monitor_label is given without monitor"),
+        ({"in_chans": 5}, "has 3 channels .*, in_chans is 5"),
+        ({"device": "cuda:7"}, "device 'cuda:7' is not to be had here"),
+        ({"arch": "timm:resnet18", "reg_tokens": 2, "embed_dim": None}, "reg_tokens applies to"),
+        ({"epochs": "three"}, "parameter epochs takes int, got 'three'"),
+    ],
+)
+def test_wrong_options_stop_before_any_work(wrong, message, plate, tmp_path):
+    if message is None:
+        flags = {f"include_{name}": False for name in ("jumpcp", "bbbc021", "bbbc037", "insect")}
+        wrong, message = wrong | flags, "no dataset is included"
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+        train(str(tmp_path / "out"), **options(plate, **wrong))
+    assert not list(tmp_path.rglob("*.pth")) and not list(tmp_path.rglob("steps.jsonl"))
+
+
+def test_sets_are_listed_or_flagged():
+    given = dict.fromkeys(f"include_{name}" for name in ("jumpcp", "bbbc021", "bbbc037", "hpa"))
+    given |= {"include_insect": None, "use_example_data": False, "dataset_weights": None}
+    published = ["jumpcp-valset", "BBBC021", "BBBC037", "HPA", "insect"]
+    assert _chosen_sets(given | {"datasets": None}) == published
+    assert _chosen_sets(given | {"datasets": "HPA,a.csv"}) == ["HPA", "a.csv"]
+    flagged = given | {"datasets": ["a.csv"], "include_hpa": True}
+    assert _chosen_sets(flagged) == ["HPA", "a.csv"]
+    assert _chosen_sets(given | {"datasets": None, "include_hpa": False}) == [
+        name for name in published if name != "HPA"
+    ]
+    example = given | {"datasets": None, "use_example_data": True}
+    assert _chosen_sets(example) == ["example_data"]
+
+
+def test_a_monitor_needs_a_label_it_has(plate, tmp_path):
+    with pytest.raises(ValueError, match="needs monitor_label"):
+        train(str(tmp_path), **options(plate, monitor=plate))
+    with pytest.raises(ValueError, match="no column 'mechanism'"):
+        train(str(tmp_path), **options(plate, monitor=plate, monitor_label="mechanism"))
+
+
+def test_the_command_line_says_errors_in_one_line(plate, tmp_path):
+    process = launch(tmp_path, options(plate) | {"datasets": "nowhere.csv"})
+    said = process.communicate()[0]
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith("error: no table at")
+    process = launch(tmp_path, {"learning_rate": 1})
+    assert "unrecognized arguments: --learning_rate" in process.communicate()[0]
+
+
+# Options do what they say.
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "lars"},
+        {"precision": "bf16"},
+        {"use_fp16": True},
+        {"centring": "sinkhorn", "koleo_weight": 0.1, "reg_tokens": 2},
+        {"cls_reduced_dim": 8, "use_bn_in_head": True, "norm_last_layer": False},
+        {"pooling": "mean", "patch_size": 8, "clip_grad": 0.0},
+        {"in_chans": 3, "local_crops_number": 0, "intensity_scaling": "image"},
+        {"arch": "vit_xbase", "zoom_min": 0.7, "zoom_max": 1.5, "blur_prob": 0.5},
+        {"arch": "timm:resnet10t", "embed_dim": None, "noise_prob": 0.5},
+        {"arch": "timm:vit_pwee_patch16_reg1_gap_256", "embed_dim": None},
+        {"arch": "torchvision:shufflenet_v2_x0_5", "embed_dim": None, "size": 64},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_every_kind_of_model_trains_and_loads(changes, plate, tmp_path):
+    given = options(plate, epochs=1, epoch_length=16, warmup_epochs=0, **changes)
+    given["warmup_teacher_temp_epochs"] = 0
+    weights = train(str(tmp_path), **given)
+    model = unidino.load_model(weights)
+    x = torch.rand(2, given.get("in_chans", 1), given["size"], given["size"])
+    embedded = model(x)
+    assert torch.isfinite(embedded).all()
+    assert embedded.shape[1] == changes.get("cls_reduced_dim", embedded.shape[1])
+    assert np.isfinite(losses(tmp_path)).all() and len(losses(tmp_path)) == 2
+    again = checkpoints.load_checkpoint(tmp_path / ROLLING)
+    torch.testing.assert_close(again(x), embedded)
+
+
+def test_the_monitor_is_followed(plate, tmp_path):
+    given = options(plate, monitor=plate, monitor_label="treatment", monitor_freq=2)
+    train(str(tmp_path), **given)
+    accuracy = read_log(tmp_path, EPOCHS)["accuracy"]
+    assert accuracy.isna().tolist() == [True, False, False]
+    assert accuracy.dropna().between(0, 1).all()
+    assert not (tmp_path / "monitor").exists()
+
+
+class Images:
+    """As many images as a run needs to know of."""
+
+    published_length = 80
+
+    @staticmethod
+    def files(image):
+        return [str(image)]
+
+
+def make_run(plate, tmp_path, **changes):
+    given = checked(
+        dict.fromkeys(inspect.signature(train).parameters)
+        | {n: p.default for n, p in inspect.signature(train).parameters.items()}
+        | options(plate, output_dir=str(tmp_path), **changes),
+        train,
+    )
+    views = augment.ViewSettings(size=32, local_size=16, local_crops_number=2)
+    config = model_config(given)
+    return Run(given, config, views, Images, torch.device("cpu"), 0, 1)
+
+
+def random_batch(images, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.zeros(images, 4, 8)
+    tone = torch.zeros(images, 4, 1, 2)
+    tone[..., 1] = 1
+
+    def raw(views, side):
+        return torch.rand(images, views, 1, side, side, generator=generator)
+
+    return {
+        "image": torch.arange(images),
+        "global": raw(2, 32),
+        "local": raw(2, 16),
+        "draws": draws,
+        "tone": tone,
+        "low": torch.zeros(images, 1),
+        "high": torch.ones(images, 1),
+    }
+
+
+def test_gradients_are_clipped(plate, tmp_path):
+    changes = {"optimizer": "sgd", "weight_decay": 0.0, "warmup_epochs": 0, "lr": 32.0}
+    moved = {}
+    for clip in (0.0, 1e-3):
+        run = make_run(plate, tmp_path, clip_grad=clip, freeze_last_layer=0, **changes)
+        before = [p.detach().clone() for p in run.student.parameters()]
+        norm = run.train_step([random_batch(8)])["grad_norm"]
+        pairs = zip(run.student.parameters(), before, strict=True)
+        moved[clip] = [float((p.detach() - b).norm()) for p, b in pairs], norm
+    # The rate is 1 here, so that a parameter moves by its gradient.
+    assert max(moved[0.0][0]) > 1e-2
+    assert max(moved[1e-3][0]) <= 1.001e-3
+    # Before clipping, the norm is the same.
+    assert moved[0.0][1] == pytest.approx(moved[1e-3][1], rel=1e-5)
+    assert moved[0.0][1] == pytest.approx(math.hypot(*moved[0.0][0]), rel=1e-3)
+
+
+def test_the_last_layer_is_frozen_at_first(plate, tmp_path):
+    run = make_run(plate, tmp_path, freeze_last_layer=1, warmup_epochs=0)
+    start = run.student.head.last_layer.weight_v.detach().clone()
+    for step in range(6):
+        run.train_step([random_batch(8, seed=step)])
+        same = torch.equal(run.student.head.last_layer.weight_v, start)
+        assert same == (step < 5), "an epoch has five steps"
+
+
+def test_the_teacher_follows_the_student(plate, tmp_path):
+    run = make_run(plate, tmp_path, warmup_epochs=0, momentum_teacher=0.9)
+    before = [p.clone() for p in run.teacher.parameters()]
+    run.train_step([random_batch(8)])
+    trios = zip(before, run.student.parameters(), run.teacher.parameters(), strict=True)
+    for old, student, teacher in trios:
+        torch.testing.assert_close(teacher, 0.9 * old + 0.1 * student.detach())
+        assert teacher.grad is None
+
+
+def test_a_warm_start_gives_two_separate_networks(plate, tmp_path, uninterrupted):
+    weights = str(uninterrupted / WEIGHTS)
+    run = make_run(plate, tmp_path, ckpt=weights)
+    source = unidino.load_model(weights).weights()
+    for network in (run.student, run.teacher):
+        for name, value in network.backbone.weights().items():
+            torch.testing.assert_close(value, source[name], msg=name)
+    student = {p.data_ptr() for p in run.student.parameters()}
+    assert not student & {p.data_ptr() for p in run.teacher.parameters()}
+    # Another tile size: position embeddings are interpolated.
+    train(str(tmp_path / "larger"), **options(plate, ckpt=weights, size=48, epochs=1, **{
+        "warmup_teacher_temp_epochs": 0,
+    }))  # fmt: skip
+    larger = unidino.load_model(tmp_path / "larger" / WEIGHTS)
+    assert larger.weights()["pos_embed"].shape == (1, 10, 24)
+    with pytest.raises(ValueError, match="does not fit vit_tiny"):
+        make_run(plate, tmp_path, ckpt=weights, embed_dim=48)
+
+
+def test_a_log_that_is_absent(tmp_path):
+    with pytest.raises(FileNotFoundError, match="steps.jsonl: no such log. Train into"):
+        read_log(tmp_path, STEPS)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_like_the_cpu(precision, plate, tmp_path, uninterrupted):
+    train(str(tmp_path), **options(plate, device="cuda", precision=precision))
+    np.testing.assert_allclose(losses(tmp_path), losses(uninterrupted), rtol=0.05)

@@ -1,0 +1,1 @@
+"""The shipped model: its data, what was tried, its scores and its card."""

@@ -1,0 +1,379 @@
+"""What the card of the demo model tells: its data, its training, and its scores.
+
+``python -m unidino.demo.card`` lists the sources of the real training images in
+``data/train_mix_sources.csv``: where each came from and under which licence, no pixels.
+"""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from .. import paths, tables
+from ..pages import training
+from ..train import train
+from . import evaluation, real_sets
+from .data import OPTIONS, REAL_SHARE, TRAINING, TRAINING_PLATES
+from .plots import SETS
+
+SOURCES = Path("data", "train_mix_sources.csv")
+COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
+
+_NAMES = {"stain_channel": "stain", "cell_type": "cells"}
+# They say where a run was carried out, not what it computes.
+_PLACES = {
+    "output_dir", "datasets", "dataset_weights", "monitor", "monitor_freq", "saveckp_freq",
+    "num_workers", "device",
+}  # fmt: skip
+
+
+def mix_sources(root):
+    """Every real training image and where it came from.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root.
+
+    Returns
+    -------
+    pd.DataFrame
+        `COLUMNS`, one row an image that is trained on.
+
+    Raises
+    ------
+    FileNotFoundError
+        The mix is not there.
+    """
+    used = real_sets.train_mix(root)["path"].str.removeprefix("train_mix/")
+    table = Path(root, "train_mix", "manifest.csv")
+    frame = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=_NAMES)
+    return frame.loc[frame["file"].isin(used), COLUMNS].reset_index(drop=True)
+
+
+def read_sources(path=None):
+    """The committed table of `mix_sources`.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    path = Path(path or paths.project_root() / SOURCES)
+    if not path.is_file():
+        raise FileNotFoundError(f"no sources at {path}: run python -m unidino.demo.card")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def by_source(sources):
+    """What is trained on, a row a source and a simulated set.
+
+    Parameters
+    ----------
+    sources : pd.DataFrame
+        From `read_sources`.
+
+    Returns
+    -------
+    pd.DataFrame
+        source, kind (real or simulated), count (images; wells of simulated sets), share of the
+        draws (of 1), licence, repository.
+    """
+    groups = sources.groupby("source", sort=False)
+    count = groups.size()
+    draws = count**0.5 / (count**0.5).sum() * REAL_SHARE
+    licences = groups["licence"].agg(lambda texts: ", ".join(dict.fromkeys(map(_short, texts))))
+    real = pd.DataFrame(
+        {
+            "kind": "real",
+            "count": count.map("{} images".format),
+            "share of draws": draws,
+            "licence": licences,
+            "repository": groups["repo"].agg(lambda names: ", ".join(dict.fromkeys(names))),
+        }
+    ).rename_axis("source")
+    wells = {
+        name: size["wells"] * size.get("plates", 1) * size.get("batches", 1)
+        for name, size in TRAINING_PLATES.items()
+    }
+    folders = len(TRAINING)
+    simulated = pd.DataFrame(
+        {
+            "kind": "simulated",
+            "count": [f"{folders} x {number} wells" for number in wells.values()],
+            "share of draws": (1 - REAL_SHARE) / len(wells),
+            "licence": "this project's",
+            "repository": "",
+        },
+        index=pd.Index(wells, name="source"),
+    )
+    real = real.sort_values("share of draws", ascending=False, kind="stable")
+    return pd.concat([real, simulated]).reset_index()
+
+
+def _short(licence):
+    """The licence's name, without where it is written."""
+    return licence.split(" - ")[0].split(" for ")[0].strip()
+
+
+def attribution(sources):
+    """The sources whose licence asks for attribution (CC BY).
+
+    Returns
+    -------
+    list of str
+        Repository, commit and licence.
+    """
+    asked = sources[sources["licence"].map(_short).str.startswith("CC BY")]
+    groups = asked.groupby(["repo", "commit"], sort=False)
+    return [
+        f"{repo}, commit {commit[:7]}, {len(part)} images, {_short(part['licence'].iloc[0])}"
+        for (repo, commit), part in groups
+    ]
+
+
+def training_options(header):
+    """Options of a training that differ from those of the published one.
+
+    Parameters
+    ----------
+    header : dict
+        From `checkpoints.read_header`; its ``training`` holds the options.
+
+    Returns
+    -------
+    pd.DataFrame
+        option, published, here.
+    """
+    published = _published()
+    rows = [
+        {"option": name, "published": str(published[name]), "here": str(value)}
+        for name, value in _differing(header, published).items()
+    ]
+    return pd.DataFrame(rows, columns=["option", "published", "here"])
+
+
+def _published():
+    """The defaults of `train.train`."""
+    return {name: p.default for name, p in inspect.signature(train).parameters.items()}
+
+
+def _differing(header, options):
+    """Options of a training that are not those, in their order; where it ran aside."""
+    own = header.get("training", {})
+    return {
+        name: own[name]
+        for name, value in options.items()
+        if name in own and name not in _PLACES and own[name] != value
+    }
+
+
+def changed_options(header):
+    """Options of a training that differ from `data.OPTIONS`, by name.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+
+    Returns
+    -------
+    dict
+    """
+    return _differing(header, _published() | OPTIONS)
+
+
+def training_command(header):
+    """The commands that made a model: its data, the training, and the export.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+
+    Returns
+    -------
+    str
+        Lines for a shell.
+    """
+    changed = changed_options(header)
+    more = f" | {changed!r}" if changed else ""
+    return (
+        "python -m unidino.demo.data data/sample/demo\n"
+        "python - <<'END'\n"
+        "from unidino.demo import data\n"
+        "from unidino.train import train\n"
+        "if __name__ == '__main__':\n"
+        f"    options = data.train_options('data/sample/demo'){more}\n"
+        "    train('data/checkpoints/demo', **options)\n"
+        "END\n"
+    ) + _export_command(header)
+
+
+def _export_command(header):
+    """The export that a model's header tells of, for a shell."""
+    config = header.get("config", {})
+    options = {"folder": "data/checkpoints/demo"}
+    options["output"] = f"data/checkpoints/{paths.DEMO_WEIGHTS}"
+    options |= {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
+    if fitted := header.get("projection"):
+        options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
+        options["seed"] = fitted["seed"]
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return training.shown(["python", "-m", "unidino.train.export", *words])
+
+
+def hours(epochs, header):
+    """Hours that the steps of a training took, from its epochs' speed.
+
+    Parameters
+    ----------
+    epochs : pd.DataFrame
+        Of ``epochs.jsonl``: images_per_second.
+    header : dict
+
+    Returns
+    -------
+    float
+    """
+    length = header.get("training", {}).get("epoch_length")
+    if not length or "images_per_second" not in epochs:
+        return float("nan")
+    return float((length / epochs["images_per_second"]).sum() / 3600)
+
+
+def optional_table(path):
+    """A CSV, or None where there is no such file."""
+    return pd.read_csv(path, keep_default_na=False) if Path(path).is_file() else None
+
+
+def own_scores(scores, name, sha256, pooling):
+    """The rows of a table of scores that belong to one model: its own and its baselines'.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        From `evaluation.read_scores`.
+    name : str
+        Name that the model gets in the table.
+    sha256, pooling : str
+        Of the model.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Raises
+    ------
+    ValueError
+        The model is not in the table.
+    """
+    own = (scores["sha256"] == sha256[:8]) & (scores["pooling"] == pooling)
+    if not own.any():
+        raise ValueError(
+            f"the table of scores does not hold the model {sha256[:8]} with pooling {pooling}: run "
+            "python -m unidino.demo.evaluation for it."
+        )
+    baseline = (scores["model"] == evaluation.RANDOM) & (scores["pooling"] == pooling)
+    baseline |= scores["model"].isin([evaluation.BY_HAND, evaluation.GAUSSIAN])
+    kept = scores[own | (baseline & (scores["sha256"] == ""))]
+    own = kept["sha256"] == sha256[:8]
+    kept = kept.assign(model=kept["model"].where(~own, name))
+    # The development sets first, whatever was scored first.
+    order = kept["set"].map({name: i for i, name in enumerate(SETS)})
+    return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
+
+
+def look_scores(looks, path):
+    """The scores that the looks at the held-out crops gave.
+
+    Parameters
+    ----------
+    looks : pd.DataFrame or None
+        Table of `evaluation.record_look`.
+    path : str or Path
+        Table of scores.
+
+    Returns
+    -------
+    pd.DataFrame
+        sha256, pooling and score of each model; empty without looks.
+    """
+    scores = evaluation.read_scores(path)
+    scores = scores[(scores["set"] == "real crops") & (scores["minus"] == "")]
+    keys = ["model", "sha256", "pooling"]
+    looks = pd.DataFrame(columns=keys) if looks is None else looks.astype(str)
+    both = looks[keys].merge(scores, on=keys, how="left")
+    score = [interval_text(row) for row in both.itertuples()]
+    return both[keys].assign(score=score).set_index("model")
+
+
+def beside(committed, again):
+    """Scores that were computed again, beside those of the committed table.
+
+    Returns
+    -------
+    pd.DataFrame
+        set, metric, features, committed, again.
+    """
+    keys = ["set", "metric", "model"]
+    first, second = (part[part["minus"] == ""] for part in (committed, again))
+    both = second[[*keys, "value"]].merge(
+        first[[*keys, "value"]], on=keys, how="left", suffixes=("_again", "_committed")
+    )
+    both = both.rename(columns={"model": "features", "value_committed": "committed"})
+    return both.rename(columns={"value_again": "again"})[
+        ["set", "metric", "features", "committed", "again"]
+    ]
+
+
+def interval_text(row):
+    """A row of a table of scores in short, such as "0.34 (0.23 to 0.46)"."""
+    return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+
+
+def side_by_side(scores, differences=False):
+    """Scores as people read them: a row a question, a column a set of features.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        `scores.COLUMNS`.
+    differences : bool
+        The model minus each of the others, in the place of the scores themselves.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "0.34 (0.23 to 0.46)".
+    """
+    shown = scores[(scores["minus"] != "") == differences]
+    text = [interval_text(row) for row in shown.itertuples()]
+    column = "minus" if differences else "model"
+    asked = shown["set"].map(lambda name: SETS.get(name, name)) + ": " + shown["metric"]
+    shown = shown.assign(text=text, question=asked)
+    wide = shown.pivot(index="question", columns=column, values="text").rename_axis(columns=None)
+    wide = wide.loc[asked.unique(), shown[column].unique()].fillna("")
+    return wide.rename(columns="minus {}".format) if differences else wide
+
+
+def main(argv=None):
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m unidino.demo.card", description=__doc__)
+    parser.add_argument("table", nargs="?", default=paths.project_root() / SOURCES)
+    given = parser.parse_args(argv)
+    root = paths.real_data_root()
+    if root is None:
+        sys.exit("error: no real images: set UNIDINO_REAL to the folder above train_mix.")
+    try:
+        sources = mix_sources(root)
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
+    with tables.atomic_path(given.table) as temporary:
+        sources.to_csv(temporary, index=False, lineterminator="\n")
+    print(f"{len(sources)} images of {sources['source'].nunique()} sources: {given.table}")
+
+
+if __name__ == "__main__":
+    main()

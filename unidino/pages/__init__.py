@@ -1,0 +1,1 @@
+"""What the notebooks share: their parameters, figures and summaries."""

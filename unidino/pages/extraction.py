@@ -1,0 +1,294 @@
+"""What a page says about an extraction, from its stored tables: a resumed run says the same."""
+
+import textwrap
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from .. import dataset, images, intensity, tables
+from . import plots
+
+LABELS = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
+"""Columns that profiles are coloured by, the first that a dataset has."""
+
+_UNTRAINED = "random_vit"
+
+SPARSE = 0.25
+"""A profile with less than this part of the median foreground is of a sparse field."""
+
+
+def page_name(made):
+    """Stem of the page's files: the dataset in lower case."""
+    return "extract_" + made.provenance["valset"].lower().replace("-", "_")
+
+
+def kind(made):
+    """ "simulated" or "real"."""
+    return "simulated" if made.provenance["simulated"] else "real"
+
+
+def headline(made):
+    """What the page shows, in a sentence of Markdown: data, model, normalisation, warnings."""
+    model = made.provenance["settings"]["model"]
+    untrained = " (an untrained network: a baseline, not a result)" if model == _UNTRAINED else ""
+    article = "**Simulated** images" if made.provenance["simulated"] else "Real images"
+    reference = made.provenance.get("reference", "none")
+    lines = [
+        f"{article} of {made.provenance['valset']}, embedded by `{model}`{untrained}; "
+        f"normalised by `{made.provenance['norm_method']}`, reference: {reference}."
+    ]
+    lines += [f"- Warning: {text}" for text in made.warnings]
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def counts(made):
+    """Sites, tiles and profiles of an extraction, as a table."""
+    wording = {
+        "sites": "sites in the table",
+        "ok": "sites read, with foreground",
+        "empty": "sites read, without foreground",
+        "failed": "sites that could not be read",
+        "tiles": "tiles",
+        "tiles_kept": "tiles kept",
+        "profiles": "profiles",
+        "features": "features",
+    }
+    values = {text: made.counts[key] for key, text in wording.items()}
+    values["features without spread, dropped"] = len(made.provenance.get("dropped_features", ()))
+    return pd.DataFrame({"count": values}).rename_axis(kind(made))
+
+
+def channels(sites):
+    """Mean intensity, saturated share and focus of each channel, over the sites that were read."""
+    read = sites[sites["Metadata_status"] != "failed"]
+    names = [c.removeprefix("Metadata_mean_") for c in sites if c.startswith("Metadata_mean_")]
+    measures = {"mean": "mean intensity (raw)", "saturated": "saturated share", "focus": "focus"}
+    table = pd.DataFrame(
+        {text: [read[f"Metadata_{m}_{n}"].mean() for n in names] for m, text in measures.items()},
+        index=names,
+    )
+    return table.rename_axis("channel")
+
+
+def label_of(profiles):
+    """The column that profiles are coloured by, or None."""
+    for name in LABELS:
+        for column in profiles.columns:
+            if column.lower() == f"metadata_{name}" and profiles[column].nunique() > 1:
+                return column
+    return None
+
+
+def _label_values(profiles):
+    """(label of each profile, its name): controls by their type, the others by their label."""
+    column = label_of(profiles)
+    values = profiles[column].astype(object) if column else pd.Series(None, profiles.index)
+    controls = profiles.get("Metadata_control_type")
+    if controls is not None:
+        values = values.where(controls.isna(), controls)
+    name = column.removeprefix("Metadata_") if column else "label"
+    return values, name
+
+
+def _title(*parts):
+    """A column's title: one part a line, long ones on two."""
+    wording = (str(part).replace("|", " + ") for part in parts if pd.notna(part) and part != "")
+    return "\n".join(textwrap.fill(text, 20, max_lines=2, placeholder=" …") for text in wording)
+
+
+def montage(made, most=4):
+    """Arguments of `plots.tile_montage`: sites evenly spaced through those with foreground."""
+    files = sorted(made.sites_path.rglob("*.parquet"))
+    sites = pd.concat([tables.read_table(f).assign(file=i) for i, f in enumerate(files)])
+    sites = sites.reset_index(drop=True)
+    read = np.flatnonzero(sites["Metadata_status"] == "ok")
+    if not len(read):
+        read = np.flatnonzero(sites["Metadata_status"] == "empty")
+    chosen = read[np.linspace(0, len(read) - 1, min(most, len(read))).astype(int)]
+    limits = []
+    for number in sites["file"].iloc[chosen]:
+        statistics = pd.DataFrame(tables.read_provenance(files[number])["intensity_statistics"])
+        limits.append(_limits(statistics, made.metadata.channels))
+    values, _ = _label_values(sites)
+    wells = sites.get("Metadata_Well", pd.Series("", sites.index))
+    # Site tables are sorted by file name; the stored row number leads back to the metadata.
+    rows = sites["Metadata_row"].iloc[chosen]
+    return {
+        "sites": [dataset.load_site(made.metadata, row) for row in rows],
+        "channels": made.metadata.channels,
+        "limits": limits,
+        "titles": [_title(wells.iloc[i], values.iloc[i]) for i in chosen],
+        "heading": f"{made.provenance['valset']}, {kind(made)}",
+    }
+
+
+def _limits(statistics, channels):
+    """(low, high) of each channel, in raw units."""
+    table = statistics.set_index("channel").loc[list(channels), ["low", "high"]]
+    return [tuple(pair) for pair in table.to_numpy()]
+
+
+def labels(metadata):
+    """(label of each site of a dataset, its name), controls by their type."""
+    return _label_values(tables.prefixed(metadata.metadata.drop(columns="path")))
+
+
+def dataset_montage(metadata, most=5):
+    """Arguments of `plots.tile_montage`: a site of each of the first labels of a dataset.
+
+    They stand on its first plate; of a label's sites the first is taken whose first channel shows
+    cells on a tenth of its pixels.
+    """
+    frame = metadata.metadata.reset_index(drop=True)
+    rows = np.arange(len(frame))
+    if "plate" in frame:
+        rows = rows[frame["plate"] == frame["plate"].iloc[0]]
+    statistics = intensity.plate_statistics(dataset.subset(metadata, rows))
+    threshold = statistics["threshold"].iloc[0]
+    values, _ = labels(metadata)
+    values = values.reset_index(drop=True)
+    sites, titles = [], []
+    for label in values.iloc[rows].dropna().drop_duplicates()[:most]:
+        candidates = rows[values.iloc[rows] == label]
+        loaded = (dataset.load_site(metadata, row) for row in candidates)
+        first = next(loaded)
+        full = (image for image in chain([first], loaded) if (image[0] > threshold).mean() > 0.1)
+        sites.append(next(full, first))
+        titles.append(_title(label))
+    return {
+        "sites": sites,
+        "channels": metadata.channels,
+        "limits": [_limits(statistics, metadata.channels)] * len(sites),
+        "titles": titles,
+        "heading": f"{metadata.valset}, {'simulated' if metadata.simulated else 'real'}",
+    }
+
+
+def dataset_size(metadata):
+    """Sites, plates, channels, sizes and type of a dataset; sizes of each site's first file."""
+    frame = metadata.metadata
+    files = [path[0] if isinstance(path, list) else path for path in frame["path"]]
+    headers = [images.image_header(file, metadata.channel_axis) for file in files]
+    sizes = sorted({(header.height, header.width) for header in headers})
+    return {
+        "sites": len(frame),
+        "plates": str(frame["plate"].nunique()) if "plate" in frame else "none",
+        "channels": ", ".join(metadata.channels),
+        "field (pixels)": ", ".join(f"{height} x {width}" for height, width in sizes),
+        "type": str(headers[0].dtype),
+    }
+
+
+def planted(truth):
+    """Counts, strengths and nuisances of a simulated dataset, from `simulate.planted_truth`."""
+
+    def span(name, among=slice(None)):
+        values = truth.loc[among, name].dropna() if name in truth else pd.Series(dtype=float)
+        return f"{values.min():.2f} to {values.max():.2f}" if len(values) else "none"
+
+    label = "mechanism" if "mechanism" in truth else "label"
+    treated = truth[label].notna()
+    return {
+        "wells or images simulated": len(truth),
+        "with an effect planted": int(treated.sum()) if label == "mechanism" else 0,
+        "labels": f"{truth[label].nunique()} {label}s",
+        "strength": span("strength", treated),
+        "brightness factor": span("mean_gain"),
+        "cell number factor": span("count_factor"),
+    }
+
+
+def foreground_figure(made):
+    """Share of pixels above the background: a plate map, or sites in order without plates."""
+    sites = made.sites()
+    heading = f"{made.provenance['valset']}, {kind(made)}: foreground"
+    label = "share of pixels above background"
+    if not {"Metadata_Plate", "Metadata_Well"} <= set(sites.columns):
+        return plots.sequence(sites["Metadata_foreground"], "site", label, heading)
+    keys = ["Metadata_Plate", "Metadata_Well"]
+    wells = sites.groupby(keys, sort=False, dropna=False).agg(
+        value=("Metadata_foreground", "mean"),
+        Metadata_control_type=("Metadata_control_type", "first"),
+    )
+    wells = wells.reset_index()
+    return plots.plate_heat_map(wells, wells["value"], label, heading)
+
+
+def _quality(made):
+    """Foreground and mean intensities of each profile, means over its sites."""
+    sites, profiles = made.sites(), made.profiles
+    columns = [c for c in sites if c == "Metadata_foreground" or c.startswith("Metadata_mean_")]
+    keys = [tables.metadata_name(name) for name in made.metadata.well_columns]
+    if not keys or made.provenance["operation"] == "none":
+        return sites[columns]
+    means = sites.groupby(keys, sort=False, dropna=False)[columns].mean().reset_index()
+    return profiles[keys].merge(means, on=keys, how="left")[columns]
+
+
+def _components(made):
+    """(coordinates, dense, shares, quality) of the complete profiles on two principal components.
+
+    The components are those of the profiles that are not of sparse fields: a handful of empty
+    fields would otherwise be all that they show.
+    """
+    from sklearn.decomposition import PCA
+
+    profiles = made.profiles
+    features = profiles[tables.feature_columns(profiles)].to_numpy(float)
+    complete = np.isfinite(features).all(1)
+    quality = _quality(made)[complete]
+    foreground = quality["Metadata_foreground"]
+    dense = (foreground >= SPARSE * foreground.median()).to_numpy()
+    if dense.sum() < 3:
+        dense[:] = True
+    pca = PCA(2, random_state=0).fit(features[complete][dense])
+    coordinates = pca.transform(features[complete])
+    # The sign of a component is arbitrary: fix it, so that a figure is the same everywhere.
+    inner = coordinates[dense]
+    coordinates *= np.sign(inner[np.abs(inner).argmax(0), [0, 1]])
+    return coordinates, dense, pca.explained_variance_ratio_, quality, profiles[complete]
+
+
+def principal_components(made):
+    """Arguments of `plots.scatter`: the first two principal components of the profiles.
+
+    Profiles of sparse fields are ringed, those beyond the frame of the others drawn on its edge.
+    """
+    coordinates, dense, shares, _, profiles = _components(made)
+    low, high = coordinates[dense].min(0), coordinates[dense].max(0)
+    margin = 0.04 * (high - low)
+    values, name = _label_values(profiles)
+    return {
+        "coordinates": coordinates.clip(low - margin, high + margin),
+        "labels": values,
+        "axes_names": [f"PC{i + 1} ({share:.0%} of variance)" for i, share in enumerate(shares)],
+        "heading": f"{made.provenance['valset']}, {kind(made)}: {len(profiles)} profiles",
+        "legend_title": name,
+        "ringed": ~dense,
+    }
+
+
+def what_components_follow(made):
+    """What the first two components go along with, in Markdown: foreground, or a mean intensity."""
+    coordinates, dense, _, quality, _ = _components(made)
+    quality = quality[dense].rename(
+        columns=lambda name: (
+            "share of pixels above the background"
+            if name == "Metadata_foreground"
+            else f"mean intensity of {name.removeprefix('Metadata_mean_')}"
+        )
+    )
+    parts = []
+    for i in range(2):
+        component = pd.Series(coordinates[dense, i], quality.index)
+        rho = quality.corrwith(component, method="spearman").dropna()
+        if len(rho):
+            nearest = rho.abs().idxmax()
+            parts.append(f"PC{i + 1} goes along with the {nearest} (rho = {rho[nearest]:.1f})")
+    sparse = f"; {n} of sparse fields are left out" if (n := int((~dense).sum())) else ""
+    return (
+        f"Spearman's correlation over {int(dense.sum())} profiles{sparse}: {', '.join(parts)}.\n"
+        "A component that goes along with how full or how bright a field is says nothing yet about "
+        "the shape of its cells."
+    )

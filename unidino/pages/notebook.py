@@ -1,0 +1,135 @@
+"""What every notebook of the book does: check its parameters, store its tables and figures."""
+
+import ast
+import inspect
+import io
+import warnings
+
+from .. import arguments, paths, tables
+
+# Libraries import tqdm's notebook bars, which warn into the page where ipywidgets is absent; pages
+# hold no bars.
+warnings.filterwarnings("ignore", message="IProgress not found")
+
+_PLAIN = (ast.Assign, ast.AnnAssign)
+
+
+def _assigned(source):
+    """Names and literal values that a cell of plain assignments sets; None for another cell."""
+    try:
+        body = ast.parse(source).body
+        targets = {
+            (node.targets[0] if isinstance(node, ast.Assign) else node.target).id: node.value
+            for node in body
+            if isinstance(node, _PLAIN)
+        }
+        if not body or len(targets) != len(body):
+            return None
+        return {name: ast.literal_eval(value) for name, value in targets.items()}
+    except (SyntaxError, ValueError, AttributeError):
+        return None
+
+
+def check_parameters(function=None, shell=None):
+    """The notebook's parameters, once what papermill injected fits what the notebook declares.
+
+    Papermill only prints a message about a name it does not know, and turns 007 into 7; here both
+    stop the run before any work.
+
+    Parameters
+    ----------
+    function : callable, optional
+        Takes the parameters; its annotations give the types. Without it a value must have the type
+        of its default.
+    shell : IPython shell, optional
+        Whose history is read; the running one by default.
+
+    Returns
+    -------
+    dict
+        Name to value, in the order declared.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Unknown parameter, or a value of the wrong type.
+    """
+    if shell is None:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+    cells = [cell for cell in shell.user_ns["In"][:-1] if cell.strip()]
+    injected, declared = {}, None
+    for cell in reversed(cells):
+        values = _assigned(cell)
+        if values is None:
+            continue
+        if cell.lstrip().startswith("# Parameters\n"):
+            injected = {**values, **injected}
+        else:
+            declared = values
+            break
+    if declared is None:
+        raise ValueError("no cell of parameters was run before this one: run the cells in order.")
+    arguments.check_names(injected, declared)
+    current = {name: shell.user_ns[name] for name in declared}
+    if function is not None:
+        accepted = inspect.signature(function).parameters
+        arguments.check_types({n: v for n, v in current.items() if n in accepted}, function)
+    for name, value in current.items():
+        kind = type(declared[name])
+        known = function is not None and name in accepted
+        whole = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if known or declared[name] is None or type(value) is kind or whole:
+            continue
+        raise TypeError(f"parameter {name} takes {kind.__name__}, got {value!r}.")
+    return current
+
+
+def results_table(frame, name, decimals=6):
+    """Store a small table with the book's results.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Written with its columns only; floats rounded to `decimals`.
+    name : str
+        File name without suffix.
+
+    Returns
+    -------
+    str
+        The path below the results folder, to print on the page.
+    """
+    path = paths.results_folder() / "tables" / f"{name}.csv"
+    with tables.atomic_path(path) as temporary:
+        frame.round(decimals).to_csv(temporary, index=False, lineterminator="\n")
+    return f"tables/{path.name}"
+
+
+def save_figure(figure, name):
+    """Store a figure as PDF with the book's results, the same bytes on every run, and show it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Closed afterwards.
+    name : str
+        File name without suffix.
+
+    Returns
+    -------
+    IPython.display.Image
+        As the last value of a cell it is the cell's figure, whatever backend libraries have set.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
+    path = paths.results_folder() / "figures" / f"{name}.pdf"
+    nothing = {"CreationDate": None, "Producer": None, "Creator": None}
+    with tables.atomic_path(path) as temporary:
+        figure.savefig(temporary, format="pdf", metadata=nothing)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    plt.close(figure)
+    return Image(png.getvalue())

@@ -1,0 +1,400 @@
+"""Figures of the book: one function a figure, readable at page width, safe for colour blindness."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+WIDTH = 7.5
+"""Inches; the width of a page's text."""
+
+# Okabe and Ito's palette: told apart with every common colour vision deficiency.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000",
+)  # fmt: skip
+MARKERS = "os^DvP*X"
+OTHER = "#BBBBBB"
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+    # Text stays text in PDF, so that it can be searched and edited.
+    "pdf.fonttype": 42,
+}
+
+
+def _figure(height, rows=1, columns=1, width=WIDTH, **options):
+    with plt.rc_context(STYLE):
+        return plt.subplots(
+            rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
+        )
+
+
+def category_styles(labels, most=8):
+    """(colour, marker) of each label, the most frequent first; those beyond `most` share grey."""
+    counts = pd.Series(list(labels)).value_counts(sort=False)
+    ordered = sorted(counts.index, key=lambda name: (-counts[name], str(name)))
+    # A colour's second round takes the next marker, so that no pair occurs twice.
+    styles = {
+        name: (PALETTE[i % 8], MARKERS[(i + i // 8) % 8]) for i, name in enumerate(ordered[:most])
+    }
+    return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
+
+
+def tile_montage(sites, channels, limits, titles, heading):
+    """One column a site, one row a channel, in the intensities that the model sees.
+
+    Parameters
+    ----------
+    sites : list of numpy.ndarray
+        Raw images, (C, H, W).
+    channels : list of str
+    limits : list of list of (low, high)
+        Raw intensities shown black and white, for each site one pair a channel.
+    titles : list of str
+        One a site.
+    heading : str
+    """
+    side = WIDTH / max(len(sites), 4)
+    height = max(image.shape[1] / image.shape[2] for image in sites) * side
+    figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
+    for row, channel in enumerate(channels):
+        for column, (image, pairs) in enumerate(zip(sites, limits, strict=True)):
+            axis, (low, high) = axes[row, column], pairs[row]
+            axis.imshow(image[row], cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(titles[column], fontsize=8.5)
+            if column == 0:
+                axis.set_ylabel(channel)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def well_position(well):
+    """(row, column) of a well's name, counted from 0: B03 is (1, 2)."""
+    letters, number = re.fullmatch(r"([A-Za-z]+)0*(\d+)", str(well)).groups()
+    row = 0
+    for letter in letters.upper():
+        row = row * 26 + ord(letter) - ord("A") + 1
+    return row - 1, int(number) - 1
+
+
+def _row_name(row):
+    name = ""
+    row += 1
+    while row:
+        row, letter = divmod(row - 1, 26)
+        name = chr(ord("A") + letter) + name
+    return name
+
+
+def plate_heat_map(profiles, values, label, heading, most=4):
+    """Plates as grids of wells, coloured by a value; controls are marked.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        With Metadata_Plate and Metadata_Well; Metadata_control_type marks the controls.
+    values : array-like
+        One a row.
+    label : str
+        Of the colour bar, with its unit.
+    most : int
+        Plates drawn, the first ones.
+    """
+    frame = profiles[["Metadata_Plate", "Metadata_Well"]].assign(value=np.asarray(values, float))
+    frame["control"] = profiles.get("Metadata_control_type")
+    plates = list(dict.fromkeys(frame["Metadata_Plate"]))[:most]
+    positions = np.array([well_position(well) for well in frame["Metadata_Well"]])
+    rows, columns = positions.max(0) + 1
+    across = min(2, len(plates))
+    down = -(-len(plates) // across)
+    height = WIDTH / across * 0.85 * rows / columns + 0.55
+    figure, axes = _figure(max(height, 1.6) * down + 0.5, down, across)
+    shown = frame["Metadata_Plate"].isin(plates)
+    low, high = frame.loc[shown, "value"].min(), frame.loc[shown, "value"].max()
+    for axis, plate in zip(axes.flat, plates, strict=False):
+        grid = np.full((rows, columns), np.nan)
+        here = (frame["Metadata_Plate"] == plate).to_numpy()
+        grid[tuple(positions[here].T)] = frame.loc[here, "value"]
+        mesh = axis.pcolormesh(
+            grid, vmin=low, vmax=high, cmap="cividis", edgecolors="white", linewidth=0.5
+        )
+        for kind, mark in (("negcon", "–"), ("poscon", "+")):
+            for y, x in positions[here & (frame["control"] == kind).to_numpy()]:
+                ink = "black" if grid[y, x] > (low + high) / 2 else "white"
+                axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color=ink)
+        axis.set_title(str(plate), fontsize=9)
+        axis.set_aspect("equal")
+        axis.invert_yaxis()
+        every = max(1, columns // 12)
+        axis.set_xticks(np.arange(0, columns, every) + 0.5, range(1, columns + 1, every))
+        step = max(1, rows // 8)
+        axis.set_yticks(
+            np.arange(0, rows, step) + 0.5, [_row_name(row) for row in range(0, rows, step)]
+        )
+        axis.tick_params(length=0, labelsize=8)
+        axis.spines[:].set_visible(False)
+    for axis in axes.flat[len(plates) :]:
+        axis.set_visible(False)
+    figure.colorbar(mesh, ax=axes, label=label, shrink=0.8)
+    total = frame["Metadata_Plate"].nunique()
+    counted = (
+        f"the first {len(plates)} of {total} plates" if total > len(plates) else f"n = {len(frame)}"
+    )
+    figure.suptitle(f"{heading} ({counted})", fontsize=10.5)
+    return figure
+
+
+def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, ringed=None):
+    """Profiles in the plane, coloured by a label; the labels beyond `most` share grey.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (n, 2).
+    labels : sequence
+        One a row; missing ones are drawn grey.
+    axes_names : (str, str)
+    ringed : array-like of bool, optional
+        Profiles of sparse fields.
+    """
+    figure, axes = _figure(4.2)
+    axis = axes[0, 0]
+    labels = pd.Series(list(labels), dtype=object)
+    styles = category_styles(labels.dropna(), most)
+    rest = labels.isna() | labels.map(lambda name: styles.get(name, (OTHER,))[0] == OTHER)
+    if rest.any():
+        names = labels[rest].dropna().nunique()
+        text = f"{names} others" if names else "no label"
+        axis.scatter(*coordinates[rest.to_numpy()].T, s=16, color=OTHER, label=text, lw=0)
+    for name, (colour, marker) in styles.items():
+        if colour != OTHER:
+            here = (labels == name).to_numpy()
+            axis.scatter(
+                *coordinates[here].T, s=50 if marker == "*" else 26, color=colour, marker=marker,
+                # Yellow fades on white without a darker edge.
+                edgecolor="#555555" if colour == PALETTE[6] else "white", linewidth=0.4, label=name,
+            )  # fmt: skip
+    if ringed is not None and np.any(ringed):
+        around = dict(s=70, facecolor="none", edgecolor="#555555", lw=0.8, clip_on=False)
+        axis.scatter(*coordinates[ringed].T, label="sparse field", **around)
+    axis.set(xlabel=axes_names[0], ylabel=axes_names[1])
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(5))
+    axis.set_title(heading)
+    axis.legend(
+        title=legend_title, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5,
+        frameon=False,
+    )  # fmt: skip
+    return figure
+
+
+def sequence(values, unit, label, heading):
+    """Values in their order, where there is no plate to lay them out on."""
+    figure, axes = _figure(2.4)
+    axis = axes[0, 0]
+    axis.plot(np.arange(1, len(values) + 1), values, ".", color=PALETTE[0], markersize=4)
+    axis.set(xlabel=f"{unit} (n = {len(values)})", ylabel=label.replace(" of ", "\nof "))
+    axis.set_title(heading)
+    return figure
+
+
+def dose_response(scores, heading):
+    """Scores along the axis between controls against dose, one panel a feature set.
+
+    Parameters
+    ----------
+    scores : dict of str to pd.DataFrame
+        Feature set -> wells with half, dose, control and score (`dose_response.cross_fitted`).
+    heading : str
+    """
+    figure, axes = _figure(2.9, 1, len(scores), sharex=True)
+    for axis, (name, wells) in zip(axes[0], scores.items(), strict=True):
+        for i, (half, part) in enumerate(wells.groupby("half")):
+            colour, marker = PALETTE[i], MARKERS[i]
+            series = part[part["control"].isna()]
+            axis.scatter(series["dose"], series["score"], s=14, color=colour, marker=marker, lw=0)
+            mean = series.groupby("dose")["score"].mean()
+            axis.plot(mean.index, mean, color=colour, label=f"rows {half}")
+            for kind, dose, filled in (("negcon", 0, "none"), ("poscon", 10, colour)):
+                controls = part.loc[part["control"] == kind, "score"]
+                axis.scatter(
+                    [dose] * len(controls), controls, s=26, marker=marker, facecolor=filled,
+                    edgecolor=colour, lw=0.8,
+                )  # fmt: skip
+        axis.set_title(name)
+        axis.set(xlabel="dose rank", xticks=range(0, 11, 2))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    axes[0, 0].set_ylabel("score (SD of negative controls)")
+    axes[0, 0].legend(fontsize=8.5, frameon=False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def _linkage_order(similarity):
+    """Order of the rows by average linkage on one minus their similarity (n, n)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(distance, checks=False), "average"))
+
+
+def similarity_heat_map(similarity, labels, heading):
+    """Cosine similarity of embeddings, ordered so that alike ones stand together.
+
+    Parameters
+    ----------
+    similarity : numpy.ndarray
+        (n, n), -1 to 1.
+    labels : list of str
+    """
+    order = _linkage_order(similarity)
+    figure, axes = _figure(6.2)
+    axis = axes[0, 0]
+    mesh = axis.imshow(similarity[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r")
+    axis.set_xticks(range(len(labels)), [labels[i] for i in order], rotation=90, fontsize=7.5)
+    axis.set_yticks(range(len(labels)), [labels[i] for i in order], fontsize=7.5)
+    axis.tick_params(length=0)
+    figure.colorbar(mesh, ax=axis, label="cosine similarity", shrink=0.7)
+    axis.set_title(heading)
+    return figure
+
+
+def accuracies(scores, heading, label="accuracy"):
+    """Accuracies with their intervals, one group a rule, one colour a feature set.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, level, accuracy, value, low, high, n (`bbbc021.scores`).
+    heading : str
+    label : str
+        Of the axis.
+    """
+    groups = scores[["accuracy", "level"]].drop_duplicates()
+    names = list(dict.fromkeys(scores["features"]))
+    figure, axes = _figure(0.62 * len(groups) + 1.3)
+    axis = axes[0, 0]
+    ticks = []
+    for y, group in enumerate(groups.itertuples()):
+        part = scores[(scores["accuracy"] == group.accuracy) & (scores["level"] == group.level)]
+        ticks.append(f"{group.accuracy}\n({group.level}, n = {part['n'].iloc[0]})")
+        if y % 2:
+            axis.axhspan(y - 0.5, y + 0.5, color="#F2F2F2", lw=0)
+    for i, name in enumerate(names):
+        part = scores[scores["features"] == name]
+        y = np.arange(len(groups)) + 0.7 * ((i + 0.5) / len(names) - 0.5)
+        axis.errorbar(
+            part["value"], y, xerr=[part["value"] - part["low"], part["high"] - part["value"]],
+            fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=5, lw=1.2, label=name,
+        )  # fmt: skip
+    axis.set_yticks(range(len(groups)), ticks)
+    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xlim(0, min(1, scores["high"].max() * 1.08))
+    axis.set_xlabel(label)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(heading)
+    handles = axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
+    return figure
+
+
+def clustered_correlation(correlation, labels, heading, label="correlation"):
+    """Correlations in the order of average linkage, and which row has which label.
+
+    Parameters
+    ----------
+    correlation : numpy.ndarray
+        (n, n), -1 to 1.
+    labels : sequence
+        One a row; each gets a column of dots on the right.
+    heading : str
+    label : str
+        Of the colour bar.
+    """
+    order = _linkage_order(correlation)
+    names = sorted(set(labels), key=str)
+    ordered = [labels[i] for i in order]
+    figure, axes = _figure(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
+    left, right = axes[0]
+    mesh = left.imshow(
+        correlation[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r", aspect="auto",
+        interpolation="nearest",
+    )  # fmt: skip
+    left.set(xticks=[], yticks=[], ylabel=f"treatments (n = {len(order)}), by average linkage")
+    for column, name in enumerate(names):
+        rows = [row for row, own in enumerate(ordered) if own == name]
+        right.axvline(column, color="#DDDDDD", lw=0.6, zorder=0)
+        right.scatter([column] * len(rows), rows, s=12, color=PALETTE[0], lw=0)
+    right.set_xticks(range(len(names)), names, rotation=90, fontsize=8.5)
+    right.set_xlim(-0.6, len(names) - 0.4)
+    right.tick_params(length=0)
+    for axis in (left, right):
+        axis.spines[:].set_visible(False)
+    below = left.inset_axes([0.15, -0.09, 0.7, 0.035])
+    figure.colorbar(
+        mesh, cax=below, label=label, orientation="horizontal", ticks=[-1, -0.5, 0, 0.5, 1]
+    )
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def plate_layout(wells, category, heading, legend_title):
+    """Plates as grids of wells, coloured by a category; the label names its most frequent values.
+
+    Parameters
+    ----------
+    wells : pd.DataFrame
+        With plate and well, bare or with ``Metadata_``; one row a well.
+    category : sequence
+        One a row; missing ones are drawn grey.
+    """
+    bare = wells.rename(columns=lambda name: str(name).removeprefix("Metadata_").lower())
+    category = pd.Series(list(category), dtype=object)
+    styles = category_styles(category.dropna(), most=14)
+    plates = list(dict.fromkeys(bare["plate"]))[:2]
+    positions = np.array([well_position(well) for well in bare["well"]])
+    rows, columns = positions.max(0) + 1
+    figure, axes = _figure(max(1.6, 3.1 * rows / columns, 0.15 * len(styles)) + 0.7, 1, len(plates))
+    for axis, plate in zip(axes[0], plates, strict=True):
+        here = np.flatnonzero((bare["plate"] == plate).to_numpy())
+        for i in here:
+            name = category.iloc[i]
+            colour, marker = styles.get(name, (OTHER, "o"))
+            # Yellow fades on white without a darker edge.
+            edge = dict(edgecolor="#555555", lw=0.4) if colour == PALETTE[6] else dict(lw=0)
+            axis.scatter(*positions[i][::-1] + 1, s=52, color=colour, marker=marker, **edge)
+        axis.set_title(str(plate), fontsize=9)
+        axis.set_xlim(0.3, columns + 0.7)
+        axis.set_ylim(rows + 0.7, 0.3)
+        axis.set_xticks(range(1, columns + 1, max(1, columns // 8)))
+        step = max(1, rows // 8)
+        axis.set_yticks(range(1, rows + 1, step), [_row_name(r) for r in range(0, rows, step)])
+        axis.tick_params(length=0, labelsize=8)
+        axis.spines[:].set_visible(False)
+    shown = [name for name, (colour, _) in styles.items() if colour != OTHER]
+    handles = [
+        plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n))
+        for n in shown
+    ]
+    if category.isna().any() or len(styles) > len(shown):
+        handles.append(plt.Line2D([], [], color=OTHER, marker="o", ls="", label="others"))
+    axes[0, -1].legend(
+        handles=handles, title=legend_title, fontsize=8, loc="center left",
+        bbox_to_anchor=(1.01, 0.5), frameon=False,
+    )  # fmt: skip
+    figure.suptitle(heading, fontsize=10.5)
+    return figure

@@ -1,0 +1,3 @@
+from .datasets import main
+
+main()

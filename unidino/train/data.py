@@ -1,0 +1,273 @@
+"""What training draws from: single planes of any datasets, and one global sequence of draws.
+
+Everything about a draw (image, crops, augmentation) follows from the seed, the epoch and the
+position in the epoch, so that neither the number of processes and workers nor an interruption
+changes it.
+"""
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from .. import dataset, intensity
+from . import augment
+from .windows import PlaneReader
+
+_REDRAWS = 10
+_GROUP_DRAWS = 1 << 39
+"""Marks, among positions, the random numbers that draw groups."""
+
+OPTIONS = ("dataset_weights", "intensity_scaling", "seed", "group_size", "min_contrast")
+"""Options of `unidino.train.train` that decide what is drawn."""
+
+
+class TrainingImages(TorchDataset):
+    """Raw multi-crop windows of one drawn image; an item's index is (epoch, position).
+
+    Parameters
+    ----------
+    sets : list of Planes
+    views : augment.ViewSettings
+    dataset_weights : list of float or None
+        Relative shares of the draws; None draws as the published repetition of smaller sets.
+    intensity_scaling : {"dtype", "plate", "image"}
+    seed, group_size, min_contrast
+        See `unidino.train.train`.
+
+    Notes
+    -----
+    An item is a dict of ``image`` (number of the image), ``global`` (2, C, W, W) and ``local``
+    (V, C, w, w) raw, ``draws`` and ``tone`` (see `augment.draw_views`), ``low`` and ``high`` (C,),
+    ``padded`` (views larger than the image) and ``unread`` (errors of images that were drawn
+    before and could not be read).
+    """
+
+    def __init__(
+        self,
+        sets,
+        views,
+        *,
+        dataset_weights=None,
+        intensity_scaling="plate",
+        seed=0,
+        group_size=1,
+        min_contrast=0.0,
+    ):
+        self.views = views
+        self.scaling = intensity_scaling
+        self.seed = seed
+        self.group_size = group_size
+        self.min_contrast = min_contrast
+        self.channels = sets[0].numbers.shape[1]
+        # An Arrow array: workers share it, where a list of strings would be copied to each.
+        self._files = pa.array([file for part in sets for file in part.files], pa.large_string())
+        self._numbers = np.concatenate([part.numbers for part in sets])
+        self._limits = np.stack(
+            [np.concatenate([getattr(part, n) for part in sets]) for n in ("low", "high")], 1
+        )
+        self._starts = np.cumsum([0, *map(len, sets)])
+        self._axes = [part.channel_axis for part in sets]
+        self._readers = {axis: PlaneReader(axis) for axis in set(self._axes)}
+        repeats = dataset.published_repeats([len(part) for part in sets])
+        shares = dataset_weights
+        if shares is None:
+            shares = [len(part) * n for part, n in zip(sets, repeats, strict=True)]
+        weights = [p.weights / p.weights.sum() * s for p, s in zip(sets, shares, strict=True)]
+        firsts = np.cumsum([0, *(part.groups.max() + 1 for part in sets)])
+        groups = np.concatenate([p.groups + n for p, n in zip(sets, firsts[:-1], strict=True)])
+        # One group after another, so that a group is a stretch of the cumulative weights.
+        self._order = np.argsort(groups, kind="stable")
+        self._cumulative = np.cumsum(np.concatenate(weights)[self._order])
+        ends = np.searchsorted(groups[self._order], np.arange(firsts[-1]), side="right")
+        self._group_ends = np.concatenate([[0.0], self._cumulative[ends - 1]])
+        self.published_length = sum(len(p) * n for p, n in zip(sets, repeats, strict=True))
+        self.image_count = len(self._numbers)
+
+    def __len__(self):
+        return self.image_count
+
+    def files(self, image):
+        """The files of an image and the planes taken from them, in words."""
+        first = image * self.channels
+        return [
+            f"{self._files[first + c].as_py()} (plane {self._numbers[image, c] + 1})"
+            for c in range(self.channels)
+        ]
+
+    def __getitem__(self, index):
+        epoch, position = index
+        rng = self._generator(epoch, position)
+        start, end = self._stretch(epoch, position)
+        unread, best = [], None
+        for _ in range(_REDRAWS):
+            place = start + rng.random() * (end - start)
+            place = int(np.searchsorted(self._cumulative, place, side="right"))
+            image = int(self._order[min(place, self.image_count - 1)])
+            try:
+                item = self.item(image, rng)
+            except (ValueError, OSError) as error:
+                unread.append(str(error))
+                continue
+            contrast = self._contrast(item) if self.min_contrast else np.inf
+            if best is None or contrast > best[0]:
+                best = contrast, item
+            if contrast >= self.min_contrast:
+                break
+        if best is None:
+            raise ValueError(
+                f"{_REDRAWS} images drawn one after another could not be read. The last: "
+                f"{unread[-1]}"
+            )
+        return best[1] | {"unread": unread}
+
+    def _generator(self, epoch, position):
+        """Random numbers that follow from the seed, an epoch and a position."""
+        return np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 40) | position]))
+
+    def _stretch(self, epoch, position):
+        """Ends of the cumulative weights that a draw is made from: all, or those of a group."""
+        if self.group_size == 1:
+            return 0.0, self._cumulative[-1]
+        rng = self._generator(epoch, _GROUP_DRAWS | (position // self.group_size))
+        place = rng.random() * self._cumulative[-1]
+        group = int(np.searchsorted(self._group_ends, place, side="right"))
+        group = min(group, len(self._group_ends) - 1)  # the first end is a leading 0
+        return self._group_ends[group - 1], self._group_ends[group]
+
+    def _contrast(self, item):
+        """Standard deviation of the flattest global view, on the scale of [0, 1]."""
+        low, high = (item[name][:, None, None] for name in ("low", "high"))
+        scaled = np.clip((item["global"] - low) / (high - low), 0, 1)
+        return scaled.std(axis=(2, 3)).mean(axis=1).min()
+
+    def item(self, image, rng):
+        """The item of one image, its views drawn from `rng`; see the notes of the class."""
+        part = int(np.searchsorted(self._starts, image, side="right")) - 1
+        reader = self._readers[self._axes[part]]
+        first = image * self.channels
+        files = [self._files[first + c].as_py() for c in range(self.channels)]
+        planes = list(zip(files, self._numbers[image].tolist(), strict=True))
+        headers = [reader.header(*plane) for plane in planes]
+        if len(set(headers)) > 1:
+            raise ValueError(f"{files[0]}: the channels of its site differ in size or type.")
+        height, width, dtype = headers[0]
+        views = self.views
+        corners, draws, tone, padded = augment.draw_views(rng, views, height, width, self.channels)
+        sizes = [views.window(size) for size in views.sizes]
+        cut = [reader.windows(*plane, corners, sizes) for plane in planes]
+        low, high = self._limits[image]
+        if self.scaling == "image":
+            low, high = intensity.image_limits(np.stack([reader.plane(*p) for p in planes]))
+        elif np.isnan(low).any():
+            if self.scaling == "plate":
+                raise ValueError(f"{files[0]}: no image of its plate could be read.")
+            for windows in cut:
+                intensity.check_float_range(np.concatenate([w.ravel() for w in windows]), files[0])
+            low, high = (np.full(self.channels, v) for v in intensity.dtype_limits(dtype))
+        by_view = [np.stack(windows) for windows in zip(*cut, strict=True)]
+        count = augment.GLOBAL_VIEWS
+        item = {"image": image, "draws": draws, "tone": tone, "padded": padded}
+        item |= {"low": low.astype(np.float32), "high": high.astype(np.float32)}
+        item["global"] = np.stack(by_view[:count])
+        if views.local_crops_number:
+            item["local"] = np.stack(by_view[count:])
+        return item
+
+
+def collate(items):
+    """A batch of items as tensors; raw windows keep their integers where all are unsigned."""
+    batch = {
+        "image": torch.tensor([item["image"] for item in items]),
+        "padded": sum(item["padded"] for item in items),
+        "unread": [error for item in items for error in item["unread"]],
+    }
+    for name in ("draws", "tone", "low", "high"):
+        batch[name] = torch.from_numpy(np.stack([item[name] for item in items]))
+    for name in ("global", "local"):
+        if name in items[0]:
+            types = {item[name].dtype for item in items}
+            kind = np.result_type(*types)
+            raw = kind if kind in (np.uint8, np.uint16) else np.float32
+            stacked = np.stack([item[name].astype(raw, copy=False) for item in items])
+            batch[name] = torch.from_numpy(stacked)
+    return batch
+
+
+class GlobalSequence:
+    """Batch sampler: this process's part of one global sequence of draws.
+
+    Parameters
+    ----------
+    steps_per_epoch, total_steps, start_step : int
+    batch : int
+        Images of a process in a forward pass.
+    accumulate : int
+        Forward passes of a step.
+    rank, world : int
+    """
+
+    def __init__(self, steps_per_epoch, total_steps, start_step, batch, accumulate, rank, world):
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = range(start_step, total_steps)
+        self.batch = batch
+        self.accumulate = accumulate
+        self.rank = rank
+        self.world = world
+
+    def __len__(self):
+        return len(self.steps) * self.accumulate
+
+    def __iter__(self):
+        for step in self.steps:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            for part in range(self.accumulate):
+                block = (within * self.accumulate + part) * self.world + self.rank
+                first = block * self.batch
+                yield [(epoch, first + i) for i in range(self.batch)]
+
+
+def views_of(batch, settings, device):
+    """The augmented views of a batch on a device, view by view.
+
+    Parameters
+    ----------
+    batch : dict
+        From `collate`.
+    settings : augment.ViewSettings
+    device : torch.device
+
+    Returns
+    -------
+    list of torch.Tensor
+        (2 x B, C, size, size), and (V x B, C, local_size, local_size) where there are local views:
+        all images of the first view, then of the second …
+    """
+    moved = {
+        name: batch[name].to(device, non_blocking=True)
+        for name in ("draws", "tone", "low", "high", "global", "local")
+        if name in batch
+    }
+    made, first = [], 0
+    for name, size in (("global", settings.size), ("local", settings.local_size)):
+        if name not in moved:
+            continue
+        raw = moved[name]
+        images, count = raw.shape[:2]
+
+        def by_view(values):
+            return values.transpose(0, 1).flatten(0, 1)
+
+        part = slice(first, first + count)
+        views = augment.make_views(
+            by_view(raw),
+            by_view(moved["draws"][:, part]),
+            by_view(moved["tone"][:, part]),
+            moved["low"].repeat(count, 1),
+            moved["high"].repeat(count, 1),
+            size,
+            settings.native,
+        )
+        made.append(views)
+        first += count
+    return made

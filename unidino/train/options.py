@@ -1,0 +1,144 @@
+"""Options of training, checked before any work."""
+
+import json
+from pathlib import Path
+
+from .. import arguments, dataset, intensity, valsets
+from ..embedding import PRECISIONS
+from ..models import vit
+from . import dino, planes
+
+OPTIMIZERS = ("adamw", "sgd", "lars")
+
+
+def as_json(content):
+    """As it comes back from JSON, so that stored and given options compare."""
+    return json.loads(json.dumps(content))
+
+
+def checked(given, function):
+    """The options, checked; ``precision`` and the sets to train on resolved.
+
+    Parameters
+    ----------
+    given : dict
+    function : callable
+        `train.train`, whose annotations give the types.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Names the option, its value and what was expected.
+    """
+    arguments.check_types(given, function)
+    for name, choices in {
+        "pooling": vit.POOLINGS,
+        "centring": dino.CENTRINGS,
+        "optimizer": OPTIMIZERS,
+        "intensity_scaling": intensity.METHODS,
+    }.items():
+        arguments.check_choice(name, given[name], choices)
+    for name in (
+        "patch_size embed_dim cls_reduced_dim in_chans out_dim teacher_temp warmup_teacher_temp "
+        "epochs epoch_length batch_size_per_gpu grad_accum lr size local_size monitor_freq "
+        "checkpoint_minutes group_size"
+    ).split():
+        arguments.check_positive(name, given[name])
+    for name in (
+        "reg_tokens freeze_last_layer koleo_weight min_lr warmup_epochs weight_decay clip_grad "
+        "weight_decay_end warmup_teacher_temp_epochs num_workers saveckp_freq seed"
+    ).split():
+        if given[name] < 0:
+            raise ValueError(f"{name} is {given[name]}; it must be 0 or more.")
+    if not 0 <= given["min_contrast"] <= 0.5:
+        raise ValueError(
+            f"min_contrast is {given['min_contrast']}; expected 0 to 0.5, the largest standard "
+            "deviation of intensities between 0 and 1."
+        )
+    if not 0 <= given["drop_path_rate"] < 1:
+        raise ValueError(f"drop_path_rate is {given['drop_path_rate']}; expected 0 to below 1.")
+    if not 0 <= given["momentum_teacher"] <= 1:
+        raise ValueError(f"momentum_teacher is {given['momentum_teacher']}; expected 0 to 1.")
+    for name in ("warmup_epochs", "warmup_teacher_temp_epochs", "freeze_last_layer"):
+        if given[name] > given["epochs"]:
+            raise ValueError(
+                f"{name} is {given[name]}, more than the {given['epochs']} epochs: lower it."
+            )
+    if given["use_fp16"] and given["precision"] not in (None, "fp16"):
+        raise ValueError(
+            f"use_fp16 goes against precision {given['precision']!r}: set only one of them."
+        )
+    precision = given["precision"] or ("fp16" if given["use_fp16"] else "fp32")
+    arguments.check_choice("precision", precision, tuple(PRECISIONS))
+    if given["intensity_range"] is not None:
+        if given["intensity_scaling"] != "dtype":
+            raise ValueError(
+                "intensity_range goes with the intensity scaling 'dtype', not "
+                f"{given['intensity_scaling']!r}; leave one of them out."
+            )
+        intensity.dtype_limits("uint16", given["intensity_range"])
+    if given["koleo_weight"] and given["batch_size_per_gpu"] < 2:
+        raise ValueError("koleo_weight needs a batch_size_per_gpu of 2 or more.")
+    return given | {"precision": precision, "datasets": _chosen_sets(given)}
+
+
+def _chosen_sets(given):
+    """Names of the sets to train on, from datasets, the include_… flags or the example data."""
+    listed = given["datasets"] or []
+    listed = listed.split(",") if isinstance(listed, str) else list(listed)
+    flags = {name: given[f"include_{name}"] for name in dataset.TRAINING_SETS}
+    if given["use_example_data"]:
+        if listed or any(flags.values()):
+            raise ValueError(
+                "use_example_data trains on the example plate alone: leave datasets and the "
+                "include_… flags out."
+            )
+        chosen = ["example_data"]
+    else:
+        default = not listed
+        chosen = [
+            getattr(valsets, dataset.TRAINING_SETS[name][0]).valset
+            for name, include in flags.items()
+            if (default if include is None else include)
+        ] + listed
+    if not chosen:
+        raise ValueError("no dataset is included: list datasets, or set an include_… flag.")
+    weights = given["dataset_weights"]
+    if weights is not None:
+        if len(weights) != len(chosen):
+            raise ValueError(
+                f"dataset_weights has {len(weights)} numbers for {len(chosen)} datasets "
+                f"({', '.join(map(str, chosen))}); give one for each."
+            )
+        if not all(isinstance(w, int | float) and w > 0 for w in weights):
+            raise ValueError(f"dataset_weights is {weights}; expected numbers above 0.")
+    return chosen
+
+
+def model_config(options):
+    """The `vit.ModelConfig` that the options ask for."""
+    names = ("embed_dim", "cls_reduced_dim", "patch_size", "size", "in_chans", "pooling")
+    settings = {name: options[name] for name in names}
+    config = vit.arch_config(
+        options["arch"],
+        **settings,
+        reg_tokens=options["reg_tokens"],
+        intensity=options["intensity_scaling"],
+    )
+    if config.arch in vit.ARCHITECTURES:
+        if options["local_crops_number"] and options["local_size"] % config.patch_size:
+            raise ValueError(
+                f"local_size {options['local_size']} is not a multiple of the patch size "
+                f"{config.patch_size}."
+            )
+    elif options["reg_tokens"]:
+        raise ValueError(f"reg_tokens applies to {', '.join(vit.ARCHITECTURES)}.")
+    return config
+
+
+def open_sets(options):
+    """The metadata of every set; files that are absent stop here."""
+    opened = [planes.open_training_set(name) for name in options["datasets"]]
+    if options["ckpt"] and not Path(options["ckpt"]).expanduser().is_file():
+        raise FileNotFoundError(f"ckpt {options['ckpt']} is no file; name a weights file.")
+    return opened

@@ -1,0 +1,301 @@
+"""One training run: student, teacher, optimiser, and the step that moves them."""
+
+import contextlib
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .. import tables
+from ..embedding import PRECISIONS
+from ..models import checkpoints
+from ..models.vit import EmbeddingModel
+from . import augment, dino
+from .data import views_of
+
+_KEPT_EMBEDDINGS = 2048
+"""Teacher embeddings of an epoch whose effective rank is measured."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss is not a number or infinite; the checkpoints from before are intact."""
+
+
+def warm_start(model, path):
+    """Load a checkpoint's backbone; position embeddings are interpolated to the model's size."""
+    state = checkpoints.load_checkpoint(path).weights()
+    if "pos_embed" in state and model.is_vit:
+        from timm.layers import resample_abs_pos_embed
+
+        vit = model.backbone
+        state["pos_embed"] = resample_abs_pos_embed(
+            state["pos_embed"],
+            list(vit.patch_embed.grid_size),
+            num_prefix_tokens=0 if vit.no_embed_class else vit.num_prefix_tokens,
+        )
+    model.load_weights(state, path)
+
+
+def _network(config, options, drop_path_rate):
+    backbone = EmbeddingModel(config, drop_path_rate)
+    head = dino.DINOHead(
+        backbone.embedding_dim,
+        options["out_dim"],
+        use_bn=options["use_bn_in_head"],
+        norm_last_layer=options["norm_last_layer"],
+    )
+    return dino.MultiCropNetwork(backbone, head)
+
+
+def _check_view_sizes(network, views, config):
+    """Stop when the backbone cannot take views of both sizes."""
+    for name, size in (("size", views.size), ("local_size", views.local_size)):
+        if name == "local_size" and not views.local_crops_number:
+            continue
+        try:
+            with torch.inference_mode():
+                network.backbone(torch.zeros(2, config.in_chans, size, size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise ValueError(
+                f"{config.arch} cannot take views with {name} {size} ({error}). For a vision "
+                f"transformer it must be a multiple of the patch size {config.patch_size}."
+            ) from None
+
+
+def _optimizer(name, network):
+    groups = dino.parameter_groups(network)
+    if name == "adamw":
+        return torch.optim.AdamW(groups)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=0, momentum=0.9)
+    from timm.optim import Lars
+
+    return Lars(groups, lr=0, momentum=0.9)
+
+
+class Run:
+    """Networks, schedules and the training step.
+
+    Parameters
+    ----------
+    options : dict
+        The parameters of `train.train`, checked.
+    config : vit.ModelConfig
+    views : augment.ViewSettings
+    images : data.TrainingImages
+    device : torch.device
+    rank, world : int
+
+    Attributes
+    ----------
+    step : int
+        Finished steps.
+    total_batch : int
+        Images of a step, over all processes.
+    """
+
+    def __init__(self, options, config, views, images, device, rank, world):
+        self.options = options
+        self.views = views
+        self.images = images
+        self.device = device
+        self.rank, self.world = rank, world
+        self.step = 0
+        self.batch = options["batch_size_per_gpu"]
+        self.accumulate = options["grad_accum"]
+        self.total_batch = self.batch * self.accumulate * world
+        length = options["epoch_length"] or images.published_length
+        self.steps_per_epoch = length // self.total_batch
+        if not self.steps_per_epoch:
+            raise ValueError(
+                f"the total batch is {self.total_batch} images (batch_size_per_gpu {self.batch} x "
+                f"grad_accum {self.accumulate} x {world} processes), an epoch has {length}: take a "
+                "smaller batch, or a longer epoch_length."
+            )
+        self.total_steps = options["epochs"] * self.steps_per_epoch
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options["seed"])
+            self.student = _network(config, options, options["drop_path_rate"])
+            self.teacher = _network(config, options, 0.0)
+        if options["ckpt"]:
+            warm_start(self.student.backbone, options["ckpt"])
+        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.requires_grad_(False)
+        self.teacher.eval()
+        if options["use_bn_in_head"]:
+            # Normalises by the batch, as the student's does: running means lag behind.
+            self.teacher.head.train()
+        _check_view_sizes(self.teacher, views, config)
+        self.student.to(device)
+        self.teacher.to(device)
+        self.loss = dino.DINOLoss(options["out_dim"], centring=options["centring"]).to(device)
+        self.optimizer = _optimizer(options["optimizer"], self.student)
+        self.dtype = PRECISIONS[options["precision"]]
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options["precision"] == "fp16")
+        self.replica = self._replica()
+        self._schedules()
+
+    def _replica(self):
+        """The student as the forward pass sees it: wrapped where several processes train."""
+        if self.world == 1:
+            return self.student
+        if self.device.type == "cuda":
+            self.student = nn.SyncBatchNorm.convert_sync_batchnorm(self.student)
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(self.student, device_ids=devices)
+
+    def _schedules(self):
+        o, steps = self.options, self.total_steps
+        self.peak_lr = o["lr"] * self.total_batch / 256
+        warmup = o["warmup_epochs"] * self.steps_per_epoch
+        self.lr = dino.cosine_schedule(self.peak_lr, o["min_lr"], steps, warmup)
+        self.weight_decay = dino.cosine_schedule(o["weight_decay"], o["weight_decay_end"], steps)
+        self.momentum = dino.cosine_schedule(o["momentum_teacher"], 1.0, steps)
+
+    def teacher_temp(self, epoch):
+        """The teacher's temperature in an epoch."""
+        o = self.options
+        return dino.teacher_temperature(
+            epoch, o["warmup_teacher_temp"], o["teacher_temp"], o["warmup_teacher_temp_epochs"]
+        )
+
+    @contextlib.contextmanager
+    def forward_context(self):
+        """Precision and attention of the forward pass, as a context."""
+        with contextlib.ExitStack() as stack:
+            if self.dtype is not None:
+                stack.enter_context(torch.autocast(self.device.type, self.dtype))
+            if self.device.type == "cpu" and self.dtype is not None:
+                # Fused attention is the slower one in half precision: benchmarks/training.py.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
+
+    def train_step(self, batches, stop_requested=False):
+        """One optimisation step.
+
+        Parameters
+        ----------
+        batches : list of dict
+            From `data.collate`, one for each accumulated pass.
+        stop_requested : bool
+            Whether this process was asked to stop.
+
+        Returns
+        -------
+        dict
+            ``loss``, ``teacher_entropy``, ``grad_norm``, the schedules' values, ``stop`` (any
+            process was asked to) and ``embeddings`` (the teacher's, of the first global view).
+
+        Raises
+        ------
+        NonFiniteLoss
+        """
+        epoch = self.step // self.steps_per_epoch
+        # Stochastic depth follows from seed, step and process: a resumed run draws the same.
+        torch.manual_seed(hash((self.options["seed"], self.step, self.rank)) % 2**63)
+        decayed, free = self.optimizer.param_groups
+        decayed["lr"] = free["lr"] = self.lr[self.step]
+        decayed["weight_decay"] = self.weight_decay[self.step]
+        self.student.train()
+        sums = {"loss": 0.0, "teacher_entropy": 0.0}
+        centre, rows, embeddings = 0, 0, []
+        for i, batch in enumerate(batches):
+            last = i == len(batches) - 1
+            quiet = contextlib.nullcontext() if last or self.world == 1 else self.replica.no_sync()
+            with quiet:
+                loss, entropy, logits, embedded = self._forward(batch, self.teacher_temp(epoch))
+                self._check_finite(loss, batch)
+                self.scaler.scale(loss / len(batches)).backward()
+            sums["loss"] += loss.detach() / len(batches)
+            sums["teacher_entropy"] += entropy / len(batches)
+            centre = centre + logits.float().sum(0, keepdim=True)
+            rows += len(logits)
+            embeddings.append(embedded)
+        norm = self._update(epoch)
+        self.loss.update_center(centre, rows)
+        momentum = self.momentum[self.step]
+        dino.update_teacher(self.student, self.teacher, momentum)
+        values = torch.stack(
+            [*sums.values(), torch.tensor(float(stop_requested), device=self.device)]
+        )
+        dino.sum_over_processes(values)
+        means = (values[:2] / self.world).tolist()
+        made = dict(zip(sums, means, strict=True))
+        made |= {
+            "grad_norm": norm,
+            "lr": self.lr[self.step],
+            "weight_decay": self.weight_decay[self.step],
+            "momentum": momentum,
+            "teacher_temp": self.teacher_temp(epoch),
+            "stop": bool(values[2] > 0),
+            "embeddings": torch.cat(embeddings),
+        }
+        self.step += 1
+        return made
+
+    def _forward(self, batch, teacher_temp):
+        views = views_of(batch, self.views, self.device)
+        with self.forward_context():
+            with torch.no_grad():
+                teacher_logits, embedded = self.teacher(views[:1])
+            student_logits, student_embeddings = self.replica(views)
+        loss, entropy = self.loss(student_logits, teacher_logits, teacher_temp)
+        if self.options["koleo_weight"]:
+            count = len(batch["image"])
+            spread = [
+                dino.koleo(student_embeddings[i * count : (i + 1) * count])
+                for i in range(augment.GLOBAL_VIEWS)
+            ]
+            loss = loss + self.options["koleo_weight"] * sum(spread) / len(spread)
+        return loss, entropy, teacher_logits, embedded[: len(batch["image"])].float()
+
+    def _update(self, epoch):
+        """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        if epoch < self.options["freeze_last_layer"]:
+            for parameter in self.student.head.last_layer.parameters():
+                parameter.grad = None
+        parameters = [p for p in self.student.parameters() if p.grad is not None]
+        if self.options["clip_grad"]:
+            norms = dino.clip_gradients(parameters, self.options["clip_grad"])
+        else:
+            norms = torch.stack([p.grad.norm() for p in parameters])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norms.float().norm())
+
+    def _check_finite(self, loss, batch):
+        """Stop all processes when one of them has a loss that is not finite; it names its images.
+
+        Raises
+        ------
+        NonFiniteLoss
+        """
+        value = float(loss.detach())
+        wrong = not math.isfinite(value)
+        flag = torch.tensor(float(wrong), device=self.device)
+        if not dino.sum_over_processes(flag):
+            return
+        files = [self.images.files(int(image)) for image in batch["image"]] if wrong else []
+        folder = Path(self.options["output_dir"])
+        if wrong:
+            tables.write_json(
+                folder / f"nonfinite-{self.rank}.json",
+                {"step": self.step, "loss": str(value), "images": files},
+            )
+        raise NonFiniteLoss(
+            f"the loss is not finite at step {self.step} (process {self.rank}"
+            f"{'' if wrong else ', not of its own images'}). Images of this batch: "
+            f"{json.dumps(files[:3])}{' …' if len(files) > 3 else ''}; all are listed in "
+            f"{folder}/nonfinite-*.json. The checkpoints there are from before and intact. Lower "
+            "lr, set clip_grad, or take precision fp32 or bf16."
+        )
+
+
+def effective_rank(kept):
+    """Effective rank of the last teacher embeddings of an epoch."""
+    return float(dino.effective_rank(torch.cat(kept)[-_KEPT_EMBEDDINGS:]))

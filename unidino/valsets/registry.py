@@ -1,0 +1,105 @@
+"""The seven published datasets by name, and any CSV by path."""
+
+from difflib import get_close_matches
+
+from ..metadata import mark_controls
+from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
+from .csv import CSVMetadata
+from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
+
+VALSETS = {
+    cls.valset: cls
+    for cls in (
+        BBBC021Metadata,
+        JUMPCPMetadata,
+        ExampleJUMPCPMetadata,
+        CellHealthMetadata,
+        HPAMetadata,
+        BBBC037Metadata,
+        InsectMetadata,
+    )
+}
+"""Name of each published dataset and its class."""
+
+_TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
+
+
+def name_and_root(text):
+    """A dataset's name and data root from ``HPA@/data``; the root is None where none is named.
+
+    Paths of tables are left whole.
+    """
+    text = str(text)
+    if text.lower().endswith(_TABLE_SUFFIXES):
+        return text, None
+    name, _, root = text.partition("@")
+    return name, root or None
+
+
+def open_valset(
+    valset,
+    single_channel_metadata=False,
+    root=None,
+    check_files=True,
+    *,
+    platemap=None,
+    channels=None,
+    controls=None,
+    channel_axis=None,
+):
+    """The metadata of a dataset by name, or of a CSV by path.
+
+    Parameters
+    ----------
+    valset : str or Path
+        A key of `VALSETS` (any case), or a path ending in .csv, .csv.gz, .tsv or .parquet.
+    single_channel_metadata, root, check_files
+        See `PublishedMetadata` and `CSVMetadata`.
+    platemap, channel_axis
+        Of a CSV only.
+    channels : str, list or dict, optional
+        See `Metadata.select_channels`.
+    controls : str, optional
+        pandas query that names the negative controls, instead of the dataset's own.
+
+    Returns
+    -------
+    Metadata
+
+    Raises
+    ------
+    ValueError
+        An unknown name (suggests the nearest), or options that do not apply.
+    """
+    name = str(valset)
+    if name.lower().endswith(_TABLE_SUFFIXES):
+        return CSVMetadata(
+            name,
+            single_channel_metadata,
+            root,
+            check_files,
+            platemap=platemap,
+            channels=channels,
+            controls=controls,
+            channel_axis=channel_axis,
+        )
+    known = {key.lower(): key for key in VALSETS}
+    if name.lower() not in known:
+        near = get_close_matches(name.lower(), known, n=2, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(known[n] for n in near)}?" if near else ""
+        raise ValueError(
+            f"unknown valset {name!r}. It is one of {', '.join(VALSETS)}, or the path of a CSV."
+            f"{hint}"
+        )
+    for option, value in (("platemap", platemap), ("channel_axis", channel_axis)):
+        if value is not None:
+            raise ValueError(f"{option} goes with a CSV, not with {known[name.lower()]}.")
+    metadata = VALSETS[known[name.lower()]](False, root, check_files)
+    if controls is not None:
+        frame = metadata.metadata.assign(control_type=None)
+        metadata.metadata = mark_controls(frame, controls, metadata.valset)
+    if channels is not None:
+        metadata.select_channels(channels)
+    if single_channel_metadata:
+        metadata.as_single_channel()
+    return metadata
