@@ -10,8 +10,8 @@ import torch
 
 from . import arguments, intensity, paths, profiles, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder, check_size, find_device
+from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
-from .models.zoo import DEFAULT_MODEL, load_model
 from .profiles import normalisation
 from .progress import logging_to, say
 

@@ -9,9 +9,9 @@ import pytest
 
 from unidino import arguments, paths
 from unidino.demo import card
+from unidino.demo.card import plot_scores, plot_training
 from unidino.demo.data import OPTIONS, REAL_SHARE, TRAINING_PLATES
-from unidino.demo.plots import evaluation, training_curves
-from unidino.demo.scores import COLUMNS
+from unidino.demo.evaluation import COLUMNS
 from unidino.train.export import export
 
 matplotlib.use("agg")
@@ -156,13 +156,13 @@ def test_looks_stand_beside_their_scores(scores, tmp_path):
 
 def test_figures_are_drawn(scores):
     own = card.own_scores(scores, "demo", "01234567ff", "max")
-    figure = evaluation(own, "scores")
+    figure = plot_scores(own, "scores")
     upper, lower = figure.axes
     assert upper.get_xlim() == (0, 1) and lower.get_xlim()[0] == -1
     drawn = [x for line in lower.lines for x in line.get_xdata()]
     assert min(drawn) == -1  # what lies below the axis stands at its edge
     epochs = pd.DataFrame({"epoch": [1, 2], "loss": [3.0, 2.0], "accuracy": ["", 0.4]})
-    figure = training_curves(epochs, "training")
+    figure = plot_training(epochs, "training")
     assert [axis.get_title() for axis in figure.axes][:2] == [
         "loss", "NSC, simulated BBBC021 (wells)",
     ]  # fmt: skip

@@ -11,9 +11,7 @@ from scipy.stats import spearmanr
 
 import unidino
 from unidino import evaluate, paths, simulate, tables
-from unidino.demo import evaluation as demo_evaluation
-from unidino.demo import real_crops, trials
-from unidino.demo import scores as demo_scores
+from unidino.demo import evaluation, real_sets, trials
 from unidino.demo.data import OPTIONS
 from unidino.evaluate import dose_response
 from unidino.models import checkpoints, vit
@@ -25,7 +23,7 @@ COMPOUNDS = {"DMSO": "DMSO", "a": "x", "b": "x", "c": "y", "d": "y", "e": "z", "
 def write_crops(root):
     """Crops of six compounds at two doses and DMSO; one that shows no cell."""
     rng = np.random.default_rng(0)
-    folder = root / real_crops.FOLDER
+    folder = root / real_sets.CROPS_FOLDER
     (folder / "cells").mkdir(parents=True)
     rows = []
     for compound, moa in COMPOUNDS.items():
@@ -98,9 +96,9 @@ def value(scores, **wanted):
 
 def twin_treatments(root, features_of):
     """Treatment means from the definition, a crop at a time."""
-    table = pd.read_csv(root / real_crops.FOLDER / "labels.csv")
+    table = pd.read_csv(root / real_sets.CROPS_FOLDER / "labels.csv")
     table = [row for row in table.itertuples() if not row.empty_crop]
-    crops = [np.load(root / real_crops.FOLDER / "cells" / row.file) for row in table]
+    crops = [np.load(root / real_sets.CROPS_FOLDER / "cells" / row.file) for row in table]
     limits = [
         np.percentile(np.concatenate([crop[..., c].ravel() for crop in crops]), [0.5, 99.7])
         for c in range(3)
@@ -155,35 +153,41 @@ def test_held_out_protocol_equals_its_twin(real, weights, tmp_path):
             return np.concatenate([model(one)[0].numpy() for one in made])
 
     expected = twin_treatments(real, embeddings)
-    labels, crops = real_crops.read(real)
+    labels, crops = real_sets.read_crops(real)
     assert len(crops) == 30 and crops.shape[1:] == (3, SIDE, SIDE)
-    made = real_crops.treatments(labels, real_crops.embed(model, real_crops.scale(crops)))
+    made = real_sets.crop_treatments(
+        labels, real_sets.embed_crops(model, real_sets.scale_crops(crops))
+    )
     assert len(made) == 12
     values = made[tables.feature_columns(made)].to_numpy()
     np.testing.assert_allclose(values, np.array(list(expected.values())), atol=2e-3)
     looks = tmp_path / "looks.csv"
-    evaluation = demo_evaluation.Evaluation(weights, "max", tmp_path, seeds=2, draws=50)
-    scores = evaluation.heldout(looks)
+    scorer = evaluation.Evaluation(weights, "max", tmp_path, seeds=2, draws=50)
+    scores = scorer.heldout(looks)
     metric = "NSC of moa, treatments"
-    assert value(scores, model=evaluation.name) == pytest.approx(twin_nsc(expected), abs=1e-6)
-    assert set(scores["model"]) == {evaluation.name, "random_vit", "hand-made", "Gaussian"}
+    assert value(scores, model=scorer.name) == pytest.approx(twin_nsc(expected), abs=1e-6)
+    assert set(scores["model"]) == {scorer.name, "random_vit", "hand-made", "Gaussian"}
     assert set(scores["metric"]) == {metric}
-    by_hand = real_crops.treatments(labels, real_crops.by_hand(real_crops.scale(crops)))
+    by_hand = real_sets.crop_treatments(
+        labels, real_sets.crops_by_hand(real_sets.scale_crops(crops))
+    )
     keys = zip(by_hand["compound"], by_hand["concentration"], by_hand["moa"], strict=True)
     vectors = by_hand[tables.feature_columns(by_hand)].to_numpy(float)
     own = dict(zip(keys, vectors, strict=True))
     assert value(scores, model="hand-made") == pytest.approx(twin_nsc(own), abs=1e-6)
     # Untrained models: the mean over seeds of what each scores alone.
     alone = [
-        demo_evaluation.load_model("random_vit", arch="vit_tiny", pooling="max", seed=seed)
+        evaluation.load_model("random_vit", arch="vit_tiny", pooling="max", seed=seed)
         for seed in range(2)
     ]
     each = []
     for one in alone:
-        one = real_crops.treatments(labels, real_crops.embed(one, real_crops.scale(crops)))
+        one = real_sets.crop_treatments(
+            labels, real_sets.embed_crops(one, real_sets.scale_crops(crops))
+        )
         each.append(float(evaluate.nearest_neighbour_accuracy(one, "moa", ["compound"])))
     assert value(scores, model="random_vit") == pytest.approx(np.mean(each), abs=1e-6)
-    lead = value(scores, model=evaluation.name, minus="random_vit")
+    lead = value(scores, model=scorer.name, minus="random_vit")
     assert lead == pytest.approx(twin_nsc(expected) - np.mean(each), abs=2e-6)
 
 
@@ -191,9 +195,9 @@ def test_each_model_is_one_look(weights, tmp_path):
     looks = tmp_path / "looks.csv"
     one = SimpleNamespace(name="m", pooling="cls", network=SimpleNamespace(sha256="0123456789"))
     other = SimpleNamespace(name="m", pooling="max", network=one.network)
-    assert demo_evaluation.record_look(looks, one) == 1
-    assert demo_evaluation.record_look(looks, one) == 1
-    assert demo_evaluation.record_look(looks, other) == 2
+    assert evaluation.record_look(looks, one) == 1
+    assert evaluation.record_look(looks, one) == 1
+    assert evaluation.record_look(looks, other) == 2
     assert pd.read_csv(looks, dtype=str)["sha256"].tolist() == ["01234567"] * 2
 
 
@@ -216,11 +220,11 @@ def prepared(tmp_path_factory):
 def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsys):
     table = tmp_path / "scores.csv"
     command = ["--model", weights, "--outdir", str(prepared), "--table", str(table)]
-    demo_evaluation.main([*command, "--seeds", "1", "--draws", "100"])
+    evaluation.main([*command, "--seeds", "1", "--draws", "100"])
     printed = capsys.readouterr().out
     assert "NSC of target, wells" in printed and "Z', rows E-H" in printed
-    scores = demo_evaluation.read_scores(table)
-    assert list(scores) == demo_scores.COLUMNS
+    scores = evaluation.read_scores(table)
+    assert list(scores) == evaluation.COLUMNS
     assert set(scores["set"]) == {"BBBC021", "jumpcp-valset", "SBS plate"}
     model = unidino.load_model(weights)
     own = scores[(scores["model"] == model.name) & (scores["minus"] == "")]
@@ -244,10 +248,10 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
             made = value(own, metric=f"{name}, rows {half}")
             assert made == pytest.approx(summary.loc[half, column], abs=1e-6)
     # The same again replaces its rows; another pooling adds some.
-    demo_evaluation.main([*command, "--no-baselines", "--draws", "100"])
-    assert len(demo_evaluation.read_scores(table)) == len(scores)
-    demo_evaluation.main([*command, "--no-baselines", "--draws", "100", "--pooling", "mean"])
-    poolings = demo_evaluation.read_scores(table).groupby("pooling").size()
+    evaluation.main([*command, "--no-baselines", "--draws", "100"])
+    assert len(evaluation.read_scores(table)) == len(scores)
+    evaluation.main([*command, "--no-baselines", "--draws", "100", "--pooling", "mean"])
+    poolings = evaluation.read_scores(table).groupby("pooling").size()
     assert poolings["mean"] == len(own)
 
 
@@ -273,10 +277,10 @@ def test_trials_are_recorded_by_the_command(prepared, exported, tmp_path, capsys
     assert row["options"] == "epoch_length=900, lr=0.5"
     assert (row["crops"], row["minutes"]) == ("1800", "2")  # 900 / 10 + 900 / 30 seconds
     assert (row["pooling"], row["projected_dim"]) == ("max", "")
-    evaluation = demo_evaluation.Evaluation(
+    scorer = evaluation.Evaluation(
         exported, outdir=prepared, with_baselines=False, precision="bf16", draws=50
     )
-    for one in evaluation.development().itertuples():
+    for one in scorer.development().itertuples():
         text = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
         assert row[f"{one.set}, {one.metric}"] == text
     assert len(row) == len(trials.COLUMNS) == 9
@@ -320,7 +324,7 @@ def wells(seed, slope):
 
 def test_dose_scores_equal_their_twin():
     sets = {"m": [wells(0, 0.5)], "r": [wells(1, 0.1), wells(2, 0.1)]}
-    scores = demo_scores.dose_scores(sets, draws=300).rename(columns={"features": "model"})
+    scores = evaluation.dose_scores(sets, draws=300).rename(columns={"features": "model"})
     for half in ("A-D", "E-H"):
         made = []
         for frame in sets["r"]:
@@ -338,7 +342,7 @@ def test_dose_scores_equal_their_twin():
 def test_resampled_correlations_equal_scipy():
     rng = np.random.default_rng(0)
     rows, other = rng.normal(size=(5, 12)), rng.normal(size=12)
-    made = demo_scores._correlation(rows, other)
+    made = evaluation._correlation(rows, other)
     np.testing.assert_allclose(made, [np.corrcoef(row, other)[0, 1] for row in rows])
 
 
@@ -356,35 +360,35 @@ def test_resampled_correlations_equal_scipy():
 )
 def test_mistakes_are_named(options, message, tmp_path):
     with pytest.raises(SystemExit, match=message):
-        demo_evaluation.main(["--model", "random_vit", "--outdir", str(tmp_path), *options])
+        evaluation.main(["--model", "random_vit", "--outdir", str(tmp_path), *options])
 
 
 def test_another_table_is_not_touched(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(SystemExit, match="t.csv has the columns a, b; expected"):
-        demo_evaluation.main(["--model", "random_vit", "--table", str(tmp_path / "t.csv")])
+        evaluation.main(["--model", "random_vit", "--table", str(tmp_path / "t.csv")])
     with pytest.raises(FileNotFoundError, match="no scores at .*gone.csv: run python -m"):
-        demo_evaluation.read_scores(tmp_path / "gone.csv")
+        evaluation.read_scores(tmp_path / "gone.csv")
 
 
 def test_absent_real_data_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "real_data_root", lambda: None)
-    evaluation = demo_evaluation.Evaluation("random_vit", outdir=tmp_path)
-    assert evaluation.seeds == 0  # an untrained model is no baseline of itself
+    scorer = evaluation.Evaluation("random_vit", outdir=tmp_path)
+    assert scorer.seeds == 0  # an untrained model is no baseline of itself
     with pytest.raises(FileNotFoundError, match="real crops .* are absent: set UNIDINO_REAL"):
-        evaluation.heldout()
+        scorer.heldout()
     with pytest.raises(FileNotFoundError, match="sbs_translocation_plate is absent"):
-        evaluation.sbs()
+        scorer.sbs()
 
 
 def test_different_profiles_are_not_compared():
     frame = pd.DataFrame({"compound": ["a", "b"], "moa": ["x", "x"], "concentration": [1.0, 1.0]})
     first = frame.assign(emb0=[1.0, 2.0], emb1=[0.0, 1.0])
     with pytest.raises(ValueError, match="r and m describe different profiles of real crops"):
-        demo_scores.neighbour_scores({"m": [first], "r": [first[::-1]]}, "real crops")
+        evaluation.neighbour_scores({"m": [first], "r": [first[::-1]]}, "real crops")
 
 
 def test_several_channels_together_are_refused():
     model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", in_chans=3, size=32))
     with pytest.raises(ValueError, match="embeds 3 channels together, not one"):
-        real_crops.embed(model, np.zeros((1, 3, 8, 8), np.float32))
+        real_sets.embed_crops(model, np.zeros((1, 3, 8, 8), np.float32))

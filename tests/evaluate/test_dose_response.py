@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata
 
-from unidino.evaluate import dose_response, handmade
+from unidino.evaluate import baselines, dose_response
 from unidino.valsets.csv import CSVMetadata
 
 
@@ -73,13 +73,13 @@ def test_hand_made_features_equal_the_formulas():
 
     rng = np.random.default_rng(0)
     image = gaussian_filter(rng.random((2, 40, 50)), (0, 1, 1)).astype(np.float32)
-    made = handmade.site_features(image, ["DNA", "ER"])
+    made = baselines.site_features(image, ["DNA", "ER"])
     assert len(made) == 2 * 14 + 1
     for c, name in enumerate(["DNA", "ER"]):
         plane = image[c].astype(float)
         flat = plane.ravel()
         blurred = [plane] + [0] * 4
-        for i, scale in enumerate(handmade.SCALES):
+        for i, scale in enumerate(baselines.HANDMADE_SCALES):
             blurred[i + 1] = gaussian_filter(image[c], scale)
         expected = [
             flat.mean(),
@@ -97,7 +97,9 @@ def test_hand_made_features_equal_the_formulas():
         np.testing.assert_allclose(values, expected, rtol=2e-3, atol=1e-4)
     correlation = np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1]
     assert made["emb_DNA-ER_0000"] == pytest.approx(correlation, abs=1e-4)
-    assert np.isfinite(list(handmade.site_features(np.zeros((2, 9, 9)), ["a", "b"]).values())).all()
+    assert np.isfinite(
+        list(baselines.site_features(np.zeros((2, 9, 9)), ["a", "b"]).values())
+    ).all()
 
 
 def test_hand_made_features_of_a_plate(tmp_path):
@@ -109,7 +111,7 @@ def test_hand_made_features_of_a_plate(tmp_path):
     pd.DataFrame(
         {"plate": "p", "well": ["A1", "A2", "A3"], "DNA": ["0.tif", "1.tif", "2.tif"]}
     ).to_csv(tmp_path / "x.csv", index=False)
-    made = handmade.extract(CSVMetadata(tmp_path / "x.csv"))
+    made = baselines.handmade(CSVMetadata(tmp_path / "x.csv"))
     assert made["Metadata_Well"].tolist() == ["A01", "A02", "A03"]
     assert made.filter(like="emb_DNA").shape == (3, 14)
     assert made["emb_DNA_0000"].between(0, 1).all()

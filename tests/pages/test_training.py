@@ -15,8 +15,7 @@ import torch
 
 import unidino
 from unidino import arguments, paths
-from unidino.pages import training as train_launch
-from unidino.pages import training_plots, training_report
+from unidino.pages import training
 from unidino.train.loop import train
 from unidino.train.run import Run
 
@@ -55,10 +54,10 @@ def options(plate, **changes):
 
 
 @pytest.fixture(scope="module")
-def training(plate, tmp_path_factory):
+def run(plate, tmp_path_factory):
     """A finished run."""
     folder = tmp_path_factory.mktemp("run")
-    made = train_launch.Training.of(processes=1, **options(plate, output_dir=str(folder)))
+    made = training.Training.of(processes=1, **options(plate, output_dir=str(folder)))
     made.run()
     return made
 
@@ -74,7 +73,7 @@ def declared():
 
 def test_the_notebook_takes_every_option():
     assert declared().keys() == DEFAULTS.keys() | {"processes"}
-    arguments.check_types(declared(), train_launch.parameters)
+    arguments.check_types(declared(), training.parameters)
 
 
 def test_command_holds_what_differs_and_reads_back():
@@ -87,42 +86,42 @@ def test_command_holds_what_differs_and_reads_back():
         "include_hpa": False,
         "zoom_max": 2,
     }
-    words = train_launch.command(given, 1)
+    words = training.command(given, 1)
     assert words[:3] == [sys.executable, "-m", "unidino.train"]
     assert sum(word.startswith("--") for word in words) == 7
     read = vars(arguments.parser(train, "unidino.train").parse_args(words[3:]))
     assert read == given
-    assert train_launch.command(DEFAULTS | {"output_dir": "x"}, 1)[3:] == ["--output_dir", "x"]
+    assert training.command(DEFAULTS | {"output_dir": "x"}, 1)[3:] == ["--output_dir", "x"]
     # An option set to its default in place of another's is left out, whatever the notebook's.
     everything = declared() | {"output_dir": "x"}
     everything.pop("processes")
-    read = vars(arguments.parser(train, "t").parse_args(train_launch.command(everything, 1)[3:]))
+    read = vars(arguments.parser(train, "t").parse_args(training.command(everything, 1)[3:]))
     assert read == everything
 
 
 def test_several_processes_are_started_by_torchrun():
-    words = train_launch.command(DEFAULTS | {"output_dir": "x"}, 4)
+    words = training.command(DEFAULTS | {"output_dir": "x"}, 4)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "4"]
     assert words[1:8] == [*launcher, "-m", "unidino.train"]
-    assert train_launch.shown(words).startswith(
+    assert training.shown(words).startswith(
         "torchrun --standalone --nproc_per_node 4 -m unidino.train \\\n  --output_dir x"
     )
 
 
 def test_process_count(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert train_launch.process_count(0) == 3
-    assert train_launch.process_count(2) == 2
-    assert train_launch.process_count(0, "cpu") == 1
+    assert training.process_count(0) == 3
+    assert training.process_count(2) == 2
+    assert training.process_count(0, "cpu") == 1
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert train_launch.process_count(0) == 1
+    assert training.process_count(0) == 1
     with pytest.raises(ValueError, match="processes is -1; expected 0"):
-        train_launch.process_count(-1)
+        training.process_count(-1)
 
 
 def test_shown_command_has_no_folder_of_the_machine():
     given = {"output_dir": "/some/where/run", "datasets": ["HPA@/data/x", "/a/b.csv", "c/d.csv"]}
-    text = train_launch.shown(train_launch.command(DEFAULTS | given, 1))
+    text = training.shown(training.command(DEFAULTS | given, 1))
     assert text.startswith("python -m unidino.train \\\n  --output_dir …/run \\\n")
     assert not re.search(r"/(some|data|a)/", text)
     assert "HPA@…/x" in text and "…/b.csv" in text and "c/d.csv" in text
@@ -132,7 +131,7 @@ def test_options_name_the_folder(plate, tmp_path, monkeypatch):
     monkeypatch.setenv("UNIDINO_OUTDIR", str(tmp_path))
 
     def folder(processes=1, **changes):
-        return train_launch.Training.of(processes, **options(plate, **changes)).folder
+        return training.Training.of(processes, **options(plate, **changes)).folder
 
     first = folder()
     assert first.parent == paths.outputs_root() / "training"
@@ -146,16 +145,16 @@ def test_options_name_the_folder(plate, tmp_path, monkeypatch):
 
 def test_wrong_options_stop_before_a_process_starts(plate, tmp_path):
     with pytest.raises(ValueError, match="optimizer 'adam' is not one of"):
-        train_launch.Training.of(1, **options(plate, optimizer="adam"))
+        training.Training.of(1, **options(plate, optimizer="adam"))
     with pytest.raises(ValueError, match="needs monitor_label"):
-        train_launch.Training.of(1, **options(plate, monitor_label=None))
+        training.Training.of(1, **options(plate, monitor_label=None))
 
 
 def test_output_goes_to_the_log_and_not_to_the_page(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("unidino.progress._terminal", lambda: open(tmp_path / "terminal", "a"))
     code = "import sys; print('one'); print('\\rtwo\\rthree', file=sys.stderr)"
-    train_launch.run_command([sys.executable, "-c", code], tmp_path)
-    for name in (train_launch.LOG, "terminal"):
+    training.run_command([sys.executable, "-c", code], tmp_path)
+    for name in (training.LOG, "terminal"):
         lines = (tmp_path / name).read_text().splitlines()
         assert sorted(line.split()[-1] for line in lines) == ["one", "three", "two"]
     assert capsys.readouterr() == ("", "")
@@ -164,11 +163,11 @@ def test_output_goes_to_the_log_and_not_to_the_page(tmp_path, capsys, monkeypatc
 def test_failure_shows_the_last_lines(tmp_path):
     code = "for i in range(50): print('line', i)\nraise SystemExit('error: no such set')"
     with pytest.raises(RuntimeError, match="status 1.*launch.log ends with:\n") as failed:
-        train_launch.run_command([sys.executable, "-c", code], tmp_path)
+        training.run_command([sys.executable, "-c", code], tmp_path)
     lines = str(failed.value).splitlines()
     assert lines[-1] == "error: no such set" and "line 49" in lines and "line 10" not in lines
     with pytest.raises(RuntimeError, match="stopped; run it again to go on"):
-        train_launch.run_command([sys.executable, "-c", "raise SystemExit(143)"], tmp_path)
+        training.run_command([sys.executable, "-c", "raise SystemExit(143)"], tmp_path)
 
 
 def test_an_interrupted_cell_lets_training_write(tmp_path, monkeypatch):
@@ -184,69 +183,69 @@ def test_an_interrupted_cell_lets_training_write(tmp_path, monkeypatch):
     def interrupt(line):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train_launch, "say", interrupt)
+    monkeypatch.setattr(training, "say", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_launch.run_command([sys.executable, "-c", code], tmp_path)
+        training.run_command([sys.executable, "-c", code], tmp_path)
     assert (tmp_path / "saved").is_file()
 
 
-def test_what_is_read_back(training):
-    assert len(training.steps) == 4 and training.steps["epochs_done"].tolist() == [0.5, 1, 1.5, 2]
-    table = training_report.facts(training)["value"]
+def test_what_is_read_back(run):
+    assert len(run.steps) == 4 and run.steps["epochs_done"].tolist() == [0.5, 1, 1.5, 2]
+    table = training.facts(run)["value"]
     assert table["images to draw from"] == 12
     assert table["steps"] == 4 and table["images of a step"] == 8
     assert table["numbers in an embedding"] == 24
-    mixture = training_report.mixture(training)
+    mixture = training.mixture(run)
     assert mixture["share of draws"].tolist() == [1] and mixture["images"].tolist() == [12]
-    assert "trained for 2 epochs" in training_report.headline(training)
-    assert "**which is trained on, too**" in training_report.headline(training)
-    assert "Real images" in training_report.headline(training)
-    written = training_report.files(training)
+    assert "trained for 2 epochs" in training.headline(run)
+    assert "**which is trained on, too**" in training.headline(run)
+    assert "Real images" in training.headline(run)
+    written = training.file_list(run)
     for name in ("teacher.safetensors", "checkpoint.pth", "checkpoint0002.pth", "launch.log"):
         assert re.search(rf"^{name} ", written, re.MULTILINE), name
-    assert unidino.load_model(training.weights).embedding_dim == 24
-    size = (training.folder / "steps.jsonl").stat().st_size
-    training.run()
-    assert (training.folder / "steps.jsonl").stat().st_size == size
+    assert unidino.load_model(run.weights).embedding_dim == 24
+    size = (run.folder / "steps.jsonl").stat().st_size
+    run.run()
+    assert (run.folder / "steps.jsonl").stat().st_size == size
 
 
-def test_start_is_that_of_the_run_and_measured_once(training, monkeypatch):
-    run = Run.__new__(Run)
+def test_start_is_that_of_the_run_and_measured_once(run, monkeypatch):
+    twin = Run.__new__(Run)
     images = type("Images", (), {"published_length": 16})()
     views = type("Views", (), {"size": 32, "local_size": 16, "local_crops_number": 2})()
-    config = train_launch.model_config(training.options)
-    run.__init__(training.options, config, views, images, torch.device("cpu"), 0, 1)
-    expected = run.teacher.backbone.state_dict()
-    made = training_report.start_model(training.options).state_dict()
+    config = training.model_config(run.options)
+    twin.__init__(run.options, config, views, images, torch.device("cpu"), 0, 1)
+    expected = twin.teacher.backbone.state_dict()
+    made = training.start_model(run.options).state_dict()
     assert made.keys() == expected.keys()
     assert all(torch.equal(made[name], expected[name]) for name in made)
 
-    start = training_report.start_accuracy(training)
+    start = training.start_accuracy(run)
     assert 0 <= start <= 1
-    assert json.loads((training.folder / training_report.START).read_text())["accuracy"] == start
-    monkeypatch.setattr(training_report.Monitor, "accuracy", None)
-    assert training_report.start_accuracy(training) == start
-    table = training_report.epoch_table(training, start)
+    assert json.loads((run.folder / training.START).read_text())["accuracy"] == start
+    monkeypatch.setattr(training.Monitor, "accuracy", None)
+    assert training.start_accuracy(run) == start
+    table = training.epoch_table(run, start)
     assert table["epoch"].tolist() == [0, 1, 2]
     assert table["trained_accuracy"].iloc[0] == start
     assert all(name.startswith("trained_") for name in table.columns[1:])
-    assert "was " in training_report.accuracy_change(training, start)
-    assert "No set was watched" in training_report.accuracy_change(training, None)
+    assert "was " in training.accuracy_change(run, start)
+    assert "No set was watched" in training.accuracy_change(run, None)
 
 
-def test_warnings_are_seen(training):
-    seen = train_launch.Training(training.given, training.options, 1, training.opened)
+def test_warnings_are_seen(run):
+    seen = training.Training(run.given, run.options, 1, run.opened)
     seen.__dict__["epochs"] = pd.DataFrame({"epoch": [1, 2], "warnings": [[], ["all alike", "b"]]})
-    assert training_report.warnings(seen).startswith("> **Warning, epoch 2:** all alike\n>\n> **W")
+    assert training.warning_lines(seen).startswith("> **Warning, epoch 2:** all alike\n>\n> **W")
     seen.__dict__["epochs"] = pd.DataFrame({"epoch": [1], "warnings": [[]]})
-    assert training_report.warnings(seen) == "No epoch showed a sign of collapse."
+    assert training.warning_lines(seen) == "No epoch showed a sign of collapse."
 
 
 @pytest.mark.parametrize("zoom", [1.0, 1.5])
-def test_boxes_are_where_the_views_lie(training, zoom):
+def test_boxes_are_where_the_views_lie(run, zoom):
     plain = {"zoom_min": zoom, "zoom_max": zoom, "shift": 0.0, "gamma_min": 1.0, "gamma_max": 1.0}
-    shown = train_launch.Training(training.given, training.options | plain, 1, training.opened)
-    (row,) = training_report.views(shown)["rows"]
+    shown = training.Training(run.given, run.options | plain, 1, run.opened)
+    (row,) = training.drawn_views(shown)["rows"]
     assert len(row["views"]) == len(row["boxes"]) == 4
     for view, (top, left, side) in zip(row["views"], row["boxes"], strict=True):
         assert side == pytest.approx(view.shape[-1] / zoom)
@@ -258,17 +257,17 @@ def test_boxes_are_where_the_views_lie(training, zoom):
             assert any(np.allclose(view, one, atol=1e-5) for one in turned)
 
 
-def test_figures(training):
-    steps, epochs = training.steps, training.epochs
-    loss = training_plots.loss(steps, epochs, 64, "h").axes[0]
+def test_figures(run):
+    steps, epochs = run.steps, run.epochs
+    loss = training.plot_loss(steps, epochs, 64, "h").axes[0]
     assert any(np.allclose(line.get_ydata(), np.log(64)) for line in loss.lines)
-    entropy = training_plots.entropy(steps, epochs, 64, "h").axes[0]
+    entropy = training.plot_entropy(steps, epochs, 64, "h").axes[0]
     ends = [line.get_ydata()[0] for line in entropy.lines[-2:]]
     assert np.allclose(sorted(ends), [0, np.log(64)])
-    panels = training_plots.schedules(steps, "h").axes
+    panels = training.plot_schedules(steps, "h").axes
     assert [panel.get_title() for panel in panels[:2]] == ["learning rate", "weight decay"]
-    panels = training_plots.embeddings(epochs, "accuracy", 0.25, "h").axes
+    panels = training.plot_embeddings(epochs, "accuracy", 0.25, "h").axes
     assert panels[1].lines[-1].get_xydata()[0].tolist() == [0, 0.25]
-    assert len(training_plots.embeddings(epochs, None, None, "h").axes) == 1
-    shown = training_report.views(training)
-    assert len(training_plots.views(**shown, heading="h").axes) == 5
+    assert len(training.plot_embeddings(epochs, None, None, "h").axes) == 1
+    shown = training.drawn_views(run)
+    assert len(training.plot_views(**shown, heading="h").axes) == 5

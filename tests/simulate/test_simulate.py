@@ -8,16 +8,7 @@ import pytest
 from scipy import ndimage
 
 from unidino import dataset, paths, simulate, valsets
-from unidino.simulate import (
-    camera,
-    cells,
-    compound_layouts,
-    designs,
-    example_plate,
-    layouts,
-    renderings,
-    textures,
-)
+from unidino.simulate import cells, designs, example_plate, layouts, microscope
 
 SMALL = {"field": 96, "workers": 1}
 WELLS = {
@@ -116,7 +107,7 @@ def test_bbbc021_moa_lie_in_the_batches_of_the_real_set(root):
 def test_training_tables(root):
     metadata = valsets.JUMPCPMetadata(root=root, training_set=True)
     assert (metadata.metadata["perturbation_id"] == "DMSO").any()
-    plan = compound_layouts.jump(0, 64, 1, 60, 1, 1, 1.0, 1.0)
+    plan = layouts.jump(0, 64, 1, 60, 1, 1, 1.0, 1.0)
     folder = "sources/dataload/JUMP_trainset_4sources"
     everything, active = (plan.tables[f"{folder}{end}.csv"] for end in ("", "_active_only"))
     strong = plan.truth.loc[plan.truth["strength"] >= 0.5, "perturbation_id"]
@@ -146,7 +137,7 @@ def test_planted_effects_show_in_the_images(strength):
         phenotype = cells.blend(designs.MECHANISMS[mechanism], strength)
         rng = np.random.default_rng(seed)
         drawn = cells.Field(rng, (256, 256), cells.CellType(), phenotype)
-        return camera.photograph(rng, drawn.stain("dna"), camera.Camera())
+        return microscope.photograph(rng, drawn.stain("dna"), microscope.Camera())
 
     treated = np.array([nuclei(fields("DNA damage", i)) for i in range(12)])
     normal = np.array([nuclei(fields("Acetylcholinesterase inhibitor", 90 + i)) for i in range(12)])
@@ -195,7 +186,7 @@ def test_fields_without_cells_are_noise():
     field = cells.Field(rng, (64, 64), cells.CellType(density=1e-9), cells.blend({}, 0))
     if field.cells == 0:
         assert not field.stain("actin").any()
-    stored = camera.photograph(rng, np.zeros((64, 64)), camera.Camera())
+    stored = microscope.photograph(rng, np.zeros((64, 64)), microscope.Camera())
     assert stored.mean() == pytest.approx(200 + 0.03 * 900 * 8 * 0.9, rel=0.1)
     assert stored.std() < 60
 
@@ -204,9 +195,9 @@ def test_style_of_ones_is_the_usual_look():
     for stain in cells.STAINS:
         usual, ones = (
             cells.Field(np.random.default_rng(7), (80, 90), cells.CellType(), cells.blend({}, 0), s)
-            for s in (textures.USUAL, textures.Style(*[1.0] * 6, diffuse=0.0))
+            for s in (cells.USUAL, cells.Style(*[1.0] * 6, diffuse=0.0))
         )
-        same = textures.Style(1, 1, 1, 1, 1, 1, 0)
+        same = cells.Style(1, 1, 1, 1, 1, 1, 0)
         np.testing.assert_array_equal(usual.stain(stain), ones.stain(stain, same))
 
 
@@ -249,20 +240,20 @@ def test_random_phenotypes_are_many_and_follow_from_names():
 
 
 def test_renderings_change_every_stain_and_the_shapes():
-    styles = {(r, s): renderings.style(r, s) for r in (1, 2, -1) for s in (*cells.STAINS, "shapes")}
+    styles = {(r, s): microscope.style(r, s) for r in (1, 2, -1) for s in (*cells.STAINS, "shapes")}
     assert len(set(styles.values())) == len(styles)
-    assert styles[1, "dna"] == renderings.style(1, "dna")
-    assert renderings.style(0, "dna") == textures.USUAL
+    assert styles[1, "dna"] == microscope.style(1, "dna")
+    assert microscope.style(0, "dna") == cells.USUAL
     for number in range(1, 40):
-        kind, usual = renderings.cell_type(number, cells.CellType()), cells.CellType()
+        kind, usual = microscope.cell_type(number, cells.CellType()), cells.CellType()
         for name in ("radius", "nucleus_radius"):
-            low, high = renderings.SCALES
+            low, high = microscope.RENDERING_SCALES
             assert low <= getattr(kind, name) / getattr(usual, name) <= high
         assert kind.nucleus_radius < 0.65 * kind.radius
-    assert renderings.cell_type(0, usual) is usual
-    assert renderings.camera(0, camera.Camera(), "dna") == camera.Camera()
-    assert renderings.camera(1, camera.Camera(), "dna") != renderings.camera(
-        1, camera.Camera(), "rna"
+    assert microscope.cell_type(0, usual) is usual
+    assert microscope.camera(0, microscope.Camera(), "dna") == microscope.Camera()
+    assert microscope.camera(1, microscope.Camera(), "dna") != microscope.camera(
+        1, microscope.Camera(), "rna"
     )
     _, usual = drawn()
     _, one = drawn(rendering=1)
@@ -275,10 +266,10 @@ def test_renderings_change_every_stain_and_the_shapes():
 @pytest.mark.parametrize("rendering", [1, 5, 12])
 def test_renderings_are_still_cells(rendering):
     for stain in cells.STAINS:
-        kind = renderings.cell_type(rendering, cells.CellType())
-        shapes = renderings.style(rendering, "shapes")
+        kind = microscope.cell_type(rendering, cells.CellType())
+        shapes = microscope.style(rendering, "shapes")
         field = cells.Field(np.random.default_rng(3), (160, 200), kind, cells.blend({}, 0), shapes)
-        brightness = field.stain(stain, renderings.style(rendering, stain))
+        brightness = field.stain(stain, microscope.style(rendering, stain))
         assert brightness.dtype == np.float32
         assert np.isfinite(brightness).all()
         assert brightness.min() >= 0
@@ -352,7 +343,7 @@ def test_mistakes_are_named(valset, options, message, tmp_path):
 
 
 def test_large_plates_have_room(tmp_path):
-    plan = compound_layouts.bbbc021(0, 64, 2, 384, 3, 10, 1.0, 1.0)
+    plan = layouts.bbbc021(0, 64, 2, 384, 3, 10, 1.0, 1.0)
     wells = plan.truth.groupby("plate").size()
     assert len(wells) == 30
     assert wells.max() <= 384

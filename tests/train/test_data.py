@@ -8,8 +8,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from unidino import images, simulate, valsets
-from unidino.train import augment, planes
-from unidino.train.data import GlobalSequence, TrainingImages, collate, views_of
+from unidino.train import augment
+from unidino.train.data import (
+    GlobalSequence,
+    TrainingImages,
+    collate,
+    open_training_set,
+    planes_of,
+    remembered_planes,
+    views_of,
+)
 from unidino.valsets.csv import CSVMetadata
 
 VIEWS = augment.ViewSettings(size=32, local_size=16, local_crops_number=2)
@@ -38,14 +46,14 @@ def write_plate(folder, sites=6, channels=2, shape=(60, 80), merged=False, **col
 
 def opened(path, in_chans=1, scaling="plate", views=VIEWS, intensity_range=None, **drawn):
     paths = path if isinstance(path, list) else [path]
-    sets = [planes.planes_of(CSVMetadata(p), in_chans, scaling, intensity_range) for p in paths]
+    sets = [planes_of(CSVMetadata(p), in_chans, scaling, intensity_range) for p in paths]
     return TrainingImages(sets, views, intensity_scaling=scaling, **drawn)
 
 
 @pytest.mark.parametrize("merged", [False, True])
 def test_every_channel_is_an_item_with_the_limits_of_its_plate(tmp_path, merged):
     path = write_plate(tmp_path, merged=merged)
-    part = planes.planes_of(CSVMetadata(path), 1, "plate")
+    part = planes_of(CSVMetadata(path), 1, "plate")
     assert len(part) == 12 and part.numbers.shape == (12, 1)
     for i in range(12):
         site, channel = divmod(i, 2)
@@ -258,7 +266,7 @@ def test_published_sets_are_opened_as_trained_on(tmp_path):
     assert valsets.name_and_root("/a@b/plate.csv") == ("/a@b/plate.csv", None)
     simulate.simulate("BBBC021", tmp_path, field=48, wells=21, plates=1, batches=2, workers=1)
     whole = valsets.open_valset("BBBC021", root=tmp_path)
-    part = planes.open_training_set(f"bbbc021@{tmp_path}")
+    part = open_training_set(f"bbbc021@{tmp_path}")
     controls = whole.metadata["compound"] == "DMSO"
     kept = part.metadata["compound"] == "DMSO"
     # 15 % of the 6 controls of each plate.
@@ -270,9 +278,9 @@ def test_planes_are_remembered_as_plain_values(tmp_path):
     options = {"intensity_scaling": "plate", "intensity_range": None, "in_chans": 1, "seed": 0}
     folder = tmp_path / "out"
     folder.mkdir()
-    first = planes.remembered_planes([metadata], options, folder, 0, 1)
+    first = remembered_planes([metadata], options, folder, 0, 1)
     for file in tmp_path.glob("*.tif"):
         file.unlink()
-    again = planes.remembered_planes([metadata], options, folder, 0, 1)
+    again = remembered_planes([metadata], options, folder, 0, 1)
     np.testing.assert_array_equal(first[0].low, again[0].low)
     assert first[0].files == again[0].files

@@ -10,8 +10,8 @@ import torch
 import unidino
 from unidino import train as train_module
 from unidino.models import checkpoints
-from unidino.train import planes, projection
-from unidino.train.export import export
+from unidino.train.data import read_planes
+from unidino.train.export import SHRINKAGE, embed_images, export, fit_projection
 
 
 def planted(images=60, crops=5, width=12, telling=3, seed=0):
@@ -42,7 +42,7 @@ def scatter(features, images):
 @pytest.mark.parametrize("dim", [1, 3, 12])
 def test_it_equals_the_generalised_eigenvectors(dim, shrinkage):
     features, images = planted()
-    weight, bias = projection.fit(features, images, dim, shrinkage)
+    weight, bias = fit_projection(features, images, dim, shrinkage)
     within, between = scatter(features, images)
     spread = np.trace(within) / len(within) * np.eye(len(within))
     within = (1 - shrinkage) * within + shrinkage * spread
@@ -58,7 +58,7 @@ def test_it_equals_the_generalised_eigenvectors(dim, shrinkage):
 
 def test_it_finds_what_is_common_to_the_crops_of_an_image():
     features, images = planted()
-    weight, bias = projection.fit(features, images, 3)
+    weight, bias = fit_projection(features, images, 3)
     others, labels = planted(seed=1)
 
     def found(values):
@@ -72,13 +72,13 @@ def test_it_finds_what_is_common_to_the_crops_of_an_image():
 def test_wrong_numbers_of_directions_and_crops():
     features, images = planted()
     with pytest.raises(ValueError, match="projected_dim is 13; expected 1 to 12: .* 12 features"):
-        projection.fit(features, images, 13)
+        fit_projection(features, images, 13)
     few = images < 4
     with pytest.raises(ValueError, match="expected 1 to 3: .* the 4 images less one"):
-        projection.fit(features[few], images[few], 4)
+        fit_projection(features[few], images[few], 4)
     images[0] = 1000
     with pytest.raises(ValueError, match="an image has a single crop"):
-        projection.fit(features, images, 2)
+        fit_projection(features, images, 2)
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_crops_are_embedded_image_by_image(trained):
     weights = trained / "teacher.safetensors"
     model = checkpoints.load_checkpoint(weights)
     options = checkpoints.read_header(weights)["training"]
-    sets = planes.read_planes(trained)
-    features, images = projection.embed_images(model, sets, options, 60, 3, seed=4)
+    sets = read_planes(trained)
+    features, images = embed_images(model, sets, options, 60, 3, seed=4)
     assert features.shape == (180, 24) and images.shape == (180,)
-    again = projection.embed_images(model, sets, options, 60, 3, seed=4, batch_size=7)
+    again = embed_images(model, sets, options, 60, 3, seed=4, batch_size=7)
     np.testing.assert_allclose(features, again[0], atol=1e-5)
     # Images differ in brightness alone, so the crops of one lie together.
     within, between = scatter(features.astype(float), images)
@@ -123,7 +123,7 @@ def test_an_export_ends_in_the_projection(trained, tmp_path):
     assert (model.embedding_dim, model.config.projected_dim) == (5, 5)
     header = checkpoints.read_header(made)
     assert header["projection"] == {
-        "images": 40, "crops": 4, "seed": 3, "shrinkage": projection.SHRINKAGE
+        "images": 40, "crops": 4, "seed": 3, "shrinkage": SHRINKAGE
     }  # fmt: skip
     plain = checkpoints.load_checkpoint(trained / "teacher.safetensors", pooling="cls_mean_max")
     x = torch.rand(3, 1, 32, 32)

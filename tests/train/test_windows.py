@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from unidino import images
-from unidino.train import windows as crops
+from unidino.train import windows
 
 RAW = np.random.default_rng(0).integers(0, 65535, (3, 50, 70), dtype=np.uint16)
 RGB8 = (RAW >> 8).astype(np.uint8)
@@ -148,11 +148,11 @@ CASES = [(name, kind, None, write) for kind in FILES for name, write in FILES[ki
 CASES += [(name, *case) for name, case in AXES.items()]
 
 
-def twin(image, channel, windows):
+def twin(image, channel, places):
     """Slices of the whole plane after padding it by numpy."""
     pad = 500
     padded = np.pad(image[channel], pad, mode="reflect")
-    return [padded[pad + t : pad + t + h, pad + x : pad + x + w] for t, x, h, w in windows]
+    return [padded[pad + t : pad + t + h, pad + x : pad + x + w] for t, x, h, w in places]
 
 
 @pytest.mark.parametrize(("name", "kind", "axis", "write"), CASES)
@@ -160,15 +160,15 @@ def test_windows_equal_slices_of_the_image(name, kind, axis, write, tmp_path, mo
     path = tmp_path / name
     write(path)
     image = images.read_image(path, axis)
-    reader = crops.PlaneReader(axis)
-    assert crops._find_layout(path, axis).kind == kind
+    reader = windows.PlaneReader(axis)
+    assert windows._find_layout(path, axis).kind == kind
     if kind != "whole":
         monkeypatch.setattr(images, "read_image", lambda *a: pytest.fail("read as a whole"))
     for channel in range(len(image)):
         assert reader.header(path, channel) == (*image.shape[1:], image.dtype)
-        for windows in (WINDOWS, WINDOWS[:1], WINDOWS[4:5]):
-            made = reader.windows(str(path), channel, windows[:, :2], windows[:, 2:])
-            for window, expected in zip(made, twin(image, channel, windows), strict=True):
+        for places in (WINDOWS, WINDOWS[:1], WINDOWS[4:5]):
+            made = reader.windows(str(path), channel, places[:, :2], places[:, 2:])
+            for window, expected in zip(made, twin(image, channel, places), strict=True):
                 assert window.dtype == image.dtype
                 assert window.flags.c_contiguous and window.flags.owndata
                 np.testing.assert_array_equal(window, expected)
@@ -179,14 +179,14 @@ def test_windows_equal_slices_of_the_image(name, kind, axis, write, tmp_path, mo
 def test_the_smallest_images_mirror_as_numpy(shape, tmp_path):
     plane = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     np.save(tmp_path / "x.npy", plane)
-    made = crops.PlaneReader().windows(tmp_path / "x.npy", 0, WINDOWS[:, :2], WINDOWS[:, 2:])
+    made = windows.PlaneReader().windows(tmp_path / "x.npy", 0, WINDOWS[:, :2], WINDOWS[:, 2:])
     for window, expected in zip(made, twin(plane[None], 0, WINDOWS), strict=True):
         np.testing.assert_array_equal(window, expected)
 
 
 def test_sizes_are_sides_or_pairs(tmp_path):
     tiff(RAW)(tmp_path / "x.tif")
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     square = reader.windows(tmp_path / "x.tif", 1, [(0, 0), (2, 3)], [5, 6])
     assert [window.shape for window in square] == [(5, 5), (6, 6)]
     assert reader.windows(tmp_path / "x.tif", 1, [], []) == []
@@ -202,7 +202,7 @@ def test_untouched_segments_are_not_decoded(options, tmp_path):
     with open(path, "r+b") as file:
         file.seek(last[0])
         file.write(b"\xff" * last[1])
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     made = reader.windows(path, 1, [(0, 0), (10, 30)], [48, 38])
     np.testing.assert_array_equal(made[0], RAW[1, :48, :48])
     np.testing.assert_array_equal(made[1], RAW[1, 10:48, 30:68])
@@ -221,7 +221,7 @@ def test_a_segment_is_read_once_a_call(tmp_path, monkeypatch):
         return read(self, *arguments, indices=indices, **options)
 
     monkeypatch.setattr(tifffile.FileHandle, "read_segments", recorded)
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     reader.windows(tmp_path / "x.tif", 2, [(0, 0), (0, 0), (1, 33), (15, 31)], [16, 8, 9, 2])
     assert sorted(seen) == [0, 1, 3, 4]
 
@@ -229,7 +229,7 @@ def test_a_segment_is_read_once_a_call(tmp_path, monkeypatch):
 def test_only_rows_of_the_plane_are_read(tmp_path, monkeypatch):
     path = tmp_path / "x.tif"
     tiff(RAW, metadata={"axes": "CYX"})(path)
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     reader.header(path, 1)
     # With the other planes and rows cut off or overwritten, the window is still there.
     start = path.read_bytes().index(RAW[1].tobytes())
@@ -244,17 +244,17 @@ def test_only_rows_of_the_plane_are_read(tmp_path, monkeypatch):
 def test_damage_is_named_as_by_read_image(name, tmp_path):
     path = tmp_path / name
     next(kinds[name] for kinds in FILES.values() if name in kinds)(path)
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     reader.plane(path, 0)
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(ValueError, match=f"{name}: not a readable image") as whole:
         images.read_image(path)
-    for one in (reader, crops.PlaneReader()):
+    for one in (reader, windows.PlaneReader()):
         with pytest.raises(ValueError, match=f"{name}: not a readable image") as found:
             one.plane(path, 0)
         assert str(found.value) == str(whole.value)
     path.unlink()
-    for one in (reader, crops.PlaneReader()):
+    for one in (reader, windows.PlaneReader()):
         with pytest.raises(FileNotFoundError, match=f"{name}: no such image"):
             one.windows(path, 0, [(0, 0)], [4])
 
@@ -273,7 +273,7 @@ def test_unreadable_files_are_named(name, tmp_path):
     write, message = BAD[name]
     write(tmp_path / name)
     with pytest.raises(ValueError, match=f"{name}: .*{message}|{name}: {message}"):
-        crops.PlaneReader().header(tmp_path / name, 0)
+        windows.PlaneReader().header(tmp_path / name, 0)
 
 
 @pytest.mark.parametrize("name", ["deflate.tif", "shaped.tif", "colour.png"])
@@ -282,21 +282,23 @@ def test_a_channel_that_is_not_there_is_named(name, channel, tmp_path):
     next(kinds[name] for kinds in FILES.values() if name in kinds)(tmp_path / name)
     for ask in ("header", "plane"):
         with pytest.raises(ValueError, match=f"{name}: has 3 channels; channel {channel},"):
-            getattr(crops.PlaneReader(), ask)(tmp_path / name, channel)
+            getattr(windows.PlaneReader(), ask)(tmp_path / name, channel)
 
 
 def test_empty_windows_are_refused(tmp_path):
     tiff(RAW)(tmp_path / "x.tif")
     with pytest.raises(ValueError, match="x.tif: a window of 0 pixels; expected at least 1"):
-        crops.PlaneReader().windows(tmp_path / "x.tif", 0, [(0, 0)], [0])
+        windows.PlaneReader().windows(tmp_path / "x.tif", 0, [(0, 0)], [0])
 
 
 def searches(monkeypatch):
     """The names of the files whose layout is searched for, as it happens."""
     found = []
-    find = crops._find_layout
+    find = windows._find_layout
     monkeypatch.setattr(
-        crops, "_find_layout", lambda path, axis: found.append(Path(path).name) or find(path, axis)
+        windows,
+        "_find_layout",
+        lambda path, axis: found.append(Path(path).name) or find(path, axis),
     )
     return found
 
@@ -305,7 +307,7 @@ def test_the_layouts_used_last_are_remembered(tmp_path, monkeypatch):
     found = searches(monkeypatch)
     for i, name in enumerate("abc"):
         np.save(tmp_path / f"{name}.npy", RAW[0, i:])
-    reader = crops.PlaneReader(layouts=2)
+    reader = windows.PlaneReader(layouts=2)
     for name in "abacab":
         reader.header(tmp_path / f"{name}.npy", 0)
         reader._alike.clear()
@@ -316,7 +318,7 @@ def test_the_layouts_used_last_are_remembered(tmp_path, monkeypatch):
 
 def test_files_that_differ_in_pixels_alone_share_their_layout(tmp_path, monkeypatch):
     found = searches(monkeypatch)
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     wanted = {
         "a.tif": (RAW, "x"),
         "b.tif": (RAW[::-1], "x"),
@@ -334,22 +336,22 @@ def test_files_that_differ_in_pixels_alone_share_their_layout(tmp_path, monkeypa
 
 
 def test_few_layouts_are_kept_to_compare_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(crops, "_MOST_ALIKE", 2)
-    reader = crops.PlaneReader()
+    monkeypatch.setattr(windows, "_MOST_ALIKE", 2)
+    reader = windows.PlaneReader()
     for i in range(4):
         np.save(tmp_path / f"{i}.npy", RAW[0, i:])
         reader.header(tmp_path / f"{i}.npy", 0)
     assert len(reader._alike) == 2
     # Nor are files kept that hold much beside their pixels.
     tifffile.imwrite(tmp_path / "x.tif", RAW, description="x" * 2**17, photometric="minisblack")
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     np.testing.assert_array_equal(reader.plane(tmp_path / "x.tif", 1), RAW[1])
     assert not reader._alike
 
 
 def test_a_reader_can_be_sent_to_workers(tmp_path):
     tiff(RAW)(tmp_path / "x.tif")
-    reader = crops.PlaneReader()
+    reader = windows.PlaneReader()
     reader.plane(tmp_path / "x.tif", 0)
     copied = pickle.loads(pickle.dumps(reader))
     np.testing.assert_array_equal(copied.plane(tmp_path / "x.tif", 2), RAW[2])

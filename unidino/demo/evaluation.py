@@ -7,18 +7,259 @@ and each look is recorded.
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
-from .. import arguments, inference, paths, profiles, tables, valsets
+from .. import arguments, evaluate, inference, paths, profiles, tables, valsets
 from ..embedding import PRECISIONS
-from ..evaluate import baselines, handmade
+from ..evaluate import baselines, bbbc021, dose_response
+from ..models import load_model
 from ..models.vit import POOLINGS
-from ..models.zoo import load_model
-from . import real_crops, real_sets
+from ..profiles.aggregation import consensus
+from ..profiles.normalisation import PLATE_KEY, key_columns
+from . import real_sets
 from .data import development_sets
-from .scores import COLUMNS, dose_scores, neighbour_scores
+
+COLUMNS = [
+    "model", "sha256", "pooling", "set", "metric", "minus", "value", "low", "high", "n", "seeds",
+    "seed_low", "seed_high",
+]  # fmt: skip
+"""Of a table of scores. ``minus`` names what is subtracted, and is empty for a score itself; low
+and high are the ends of a 95 % interval; seed_low and seed_high the range over seeds."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of profiles, as of `evaluate.nearest_neighbour_accuracy`.
+
+    Attributes
+    ----------
+    metric : str
+        Its name in tables, with the level.
+    label : str
+    exclude : tuple of str
+    by : str
+        What the bootstrap resamples.
+    """
+
+    metric: str
+    label: str
+    exclude: tuple
+    by: str
+
+
+QUESTIONS = {
+    "BBBC021": (Question("NSC of moa, treatments", "moa", ("compound",), "compound"),),
+    "jumpcp-valset": (
+        Question("NSC of target, wells", "target", ("perturbation_id",), "perturbation_id"),
+        Question("compound in another source, wells", "perturbation_id", ("source",),
+                 "perturbation_id"),
+    ),
+    "real crops": (Question("NSC of moa, treatments", "moa", ("compound",), "compound"),),
+}  # fmt: skip
+"""The questions of each set; cosine distance throughout."""
+
+
+def compared(profiles, name):
+    """The profiles of a set that are compared with each other, in the order of their keys.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Well profiles; treatments for the real crops.
+    name : str
+        Key of `QUESTIONS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Treatments (means of their wells) of BBBC021; the wells of JUMP-CP but the controls.
+    """
+    if name == "real crops":
+        return profiles
+    profiles = profiles.sort_values(key_columns(profiles, (*PLATE_KEY, "well")), kind="stable")
+    if name == "BBBC021":
+        return consensus(bbbc021.treated(profiles), list(bbbc021.TREATMENT), "mean")
+    kept = profiles[tables.find_column(profiles, "control_type")].isna()
+    kept &= profiles[tables.feature_columns(profiles)].notna().all(axis=1)
+    return profiles[kept].reset_index(drop=True)
+
+
+def mean_accuracy(accuracies):
+    """One accuracy from those of several seeds: each profile counts by its share of hits.
+
+    Parameters
+    ----------
+    accuracies : list of evaluate.Accuracy
+        On the same profiles.
+
+    Returns
+    -------
+    evaluate.Accuracy
+    """
+    first = accuracies[0]
+    hits = np.mean([one.neighbours["correct"].to_numpy(float) for one in accuracies], axis=0)
+    neighbours = first.neighbours.assign(correct=hits)
+    return evaluate.Accuracy(neighbours, first.without_neighbour)
+
+
+def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
+    """Accuracies of feature sets on one set, and the first set's lead over the others.
+
+    Parameters
+    ----------
+    feature_sets : dict of str to list of pd.DataFrame
+        Name -> profiles, one frame a seed; the first is the one that is compared with the others.
+    name : str
+        Key of `QUESTIONS`.
+    draws, seed : int
+        Of the bootstrap, which resamples compounds.
+
+    Returns
+    -------
+    pd.DataFrame
+        `COLUMNS` from ``set`` on, and ``features``.
+
+    Raises
+    ------
+    ValueError
+        Feature sets of different profiles.
+    """
+    sets = {key: [compared(one, name) for one in frames] for key, frames in feature_sets.items()}
+    first = next(iter(sets))
+    profiles = sets[first][0]
+    rows = []
+    for question in QUESTIONS[name]:
+        keys = _keys(profiles, question)
+        found = {}
+        for features, frames in sets.items():
+            if any(_keys(frame, question) != keys for frame in frames):
+                raise ValueError(f"{features} and {first} describe different profiles of {name}.")
+            found[features] = [
+                evaluate.nearest_neighbour_accuracy(frame, question.label, question.exclude)
+                for frame in frames
+            ]
+        means = {features: mean_accuracy(made) for features, made in found.items()}
+        options = {"draws": draws, "seed": seed}
+        for features, mean in means.items():
+            interval = evaluate.bootstrap_interval(mean, profiles, question.by, **options)
+            rows.append(
+                _row(name, question.metric, features, "", float(mean), interval, mean.n)
+                | _seeds([float(one) for one in found[features]])
+            )
+        for features in list(means)[1:]:
+            value, *interval = evaluate.paired_difference(
+                means[first], means[features], profiles, question.by, **options
+            )
+            rows.append(
+                _row(name, question.metric, first, features, value, interval, means[first].n)
+                | _seeds([value])
+            )
+    return pd.DataFrame(rows)
+
+
+def _keys(profiles, question):
+    names = dict.fromkeys((question.label, *question.exclude, question.by, "concentration"))
+    columns = key_columns(profiles, names)
+    return profiles[columns].astype(str).apply(tuple, axis=1).tolist()
+
+
+def dose_scores(feature_sets, name="SBS plate", *, draws=2000, seed=0):
+    """Dose response of feature sets on the translocation plate, cross-fitted, with intervals.
+
+    The intervals resample wells, within a dose and within a kind of control, and leave the axes
+    as they were fitted: there are only two compounds.
+
+    Parameters
+    ----------
+    feature_sets : dict of str to list of pd.DataFrame
+        As for `neighbour_scores`: well profiles with half, dose and control_type.
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pd.DataFrame
+        As `neighbour_scores`.
+    """
+    made = {}
+    for features, frames in feature_sets.items():
+        parts = [_dose(frame, draws, seed) for frame in frames]
+        values = np.array([part[0] for part in parts])
+        made[features] = (values, np.mean([part[1] for part in parts], axis=0), parts[0][2])
+    first = next(iter(made))
+    rows = []
+    for features, (values, resampled, described) in made.items():
+        for i, (metric, n) in enumerate(described):
+            rows.append(
+                _row(name, metric, features, "", values[:, i].mean(), _ends(resampled[:, i]), n)
+                | _seeds(values[:, i])
+            )
+    for features in list(made)[1:]:
+        difference = made[first][1] - made[features][1]
+        for i, (metric, n) in enumerate(made[first][2]):
+            value = made[first][0][:, i].mean() - made[features][0][:, i].mean()
+            rows.append(
+                _row(name, metric, first, features, value, _ends(difference[:, i]), n)
+                | _seeds([value])
+            )
+    return pd.DataFrame(rows)
+
+
+def _dose(profiles, draws, seed):
+    """(values, resampled values (draws, metrics), (metric, n) of each) of one set of features."""
+    profiles = profiles.sort_values(key_columns(profiles, ["well"]), kind="stable")
+    summary, scores = dose_response.cross_fitted(profiles, "half", "dose")
+    rng = np.random.default_rng(seed)
+    values, resampled, described = [], [], []
+    for row in summary.sort_values("scored").itertuples():
+        part = scores[scores["half"] == row.scored]
+        series = part[part["control"].isna()].sort_values("dose", kind="stable")
+        draw = [_resample(one["score"], draws, rng) for _, one in series.groupby("dose")]
+        ranks = rankdata(series["dose"])
+        values.append(row.spearman)
+        resampled.append(_correlation(rankdata(np.hstack(draw), axis=1), ranks))
+        described.append((f"Spearman, rows {row.scored}", len(series)))
+        low, high = (
+            _resample(part.loc[part["control"] == kind, "score"], draws, rng)
+            for kind in ("negcon", "poscon")
+        )
+        spread = 3 * (low.std(1, ddof=1) + high.std(1, ddof=1))
+        values.append(row.z_prime)
+        resampled.append(1 - spread / np.abs(high.mean(1) - low.mean(1)))
+        described.append((f"Z', rows {row.scored}", low.shape[1] + high.shape[1]))
+    return values, np.stack(resampled, 1), described
+
+
+def _resample(values, draws, rng):
+    values = values.to_numpy()
+    return values[rng.integers(len(values), size=(draws, len(values)))]
+
+
+def _correlation(rows, other):
+    """Pearson correlation of each row with a vector."""
+    rows = rows - rows.mean(1, keepdims=True)
+    other = other - other.mean()
+    return rows @ other / np.sqrt((rows**2).sum(1) * (other**2).sum())
+
+
+def _ends(resampled):
+    return np.nanquantile(resampled, [0.025, 0.975])
+
+
+def _row(name, metric, features, minus, value, interval, n):
+    low, high = interval
+    described = {"features": features, "set": name, "metric": metric, "minus": minus}
+    return described | {"value": value, "low": low, "high": high, "n": n}
+
+
+def _seeds(values):
+    return {"seeds": len(values), "seed_low": min(values), "seed_high": max(values)}
+
 
 SETS = ("development", "sbs", "heldout")
 GAUSSIAN_SEEDS = 20
@@ -139,7 +380,7 @@ class Evaluation:
             metadata = valsets.open_valset(one["valset"], root=one["root"])
             sets = self.embedded(one["valset"], one["root"], "standardize")
             if self.with_baselines:
-                by_hand = profiles.aggregate(handmade.extract(metadata))
+                by_hand = profiles.aggregate(baselines.handmade(metadata))
                 sets[BY_HAND] = [profiles.normalise(by_hand).profiles]
                 sets[GAUSSIAN] = gaussian(sets[self.name][0])
             parts.append(neighbour_scores(sets, one["valset"], draws=self.draws))
@@ -153,7 +394,7 @@ class Evaluation:
             real_sets.sbs_plate(root).to_csv(temporary, index=False)
         sets = self.embedded(csv, root, "no_post_proc")
         if self.with_baselines:
-            sets[BY_HAND] = [handmade.extract(valsets.open_valset(csv, root=root))]
+            sets[BY_HAND] = [baselines.handmade(valsets.open_valset(csv, root=root))]
             sets[GAUSSIAN] = gaussian(sets[self.name][0])
         return self._described(dose_scores(sets, draws=self.draws))
 
@@ -165,20 +406,22 @@ class Evaluation:
         looks : Path, optional
             Table in which the look is recorded; ``data/checkpoints/heldout_looks.csv``.
         """
-        labels, crops = real_crops.read(paths.real_data_root())
+        labels, crops = real_sets.read_crops(paths.real_data_root())
         if self.name != RANDOM:
             record_look(looks or paths.project_root() / "data" / "checkpoints" / LOOKS, self)
-        scaled = real_crops.scale(crops)
-        features = {self.name: [real_crops.embed(self.network, scaled, precision=self.precision)]}
+        scaled = real_sets.scale_crops(crops)
+        features = {
+            self.name: [real_sets.embed_crops(self.network, scaled, precision=self.precision)]
+        }
         for seed in range(self.seeds):
             twin = load_model(RANDOM, **self.untrained(seed))
-            made = real_crops.embed(twin, scaled, precision=self.precision)
+            made = real_sets.embed_crops(twin, scaled, precision=self.precision)
             features.setdefault(RANDOM, []).append(made)
         if self.with_baselines:
-            features[BY_HAND] = [real_crops.by_hand(scaled)]
+            features[BY_HAND] = [real_sets.crops_by_hand(scaled)]
             features[GAUSSIAN] = gaussian(features[self.name][0])
         sets = {
-            name: [real_crops.treatments(labels, frame) for frame in frames]
+            name: [real_sets.crop_treatments(labels, frame) for frame in frames]
             for name, frames in features.items()
         }
         return self._described(neighbour_scores(sets, "real crops", draws=self.draws))

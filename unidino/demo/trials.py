@@ -13,8 +13,7 @@ import pandas as pd
 from .. import paths, tables
 from ..models import checkpoints
 from . import card
-from . import evaluation as demo_evaluation
-from .scores import QUESTIONS
+from .evaluation import QUESTIONS, Evaluation
 
 COLUMNS = [
     "tried", "options", "crops", "minutes", "pooling", "projected_dim",
@@ -88,12 +87,10 @@ def scored(weights, outdir="data/sample/demo", draws=DRAWS):
     dict of str to str
         The score columns of `COLUMNS`.
     """
-    evaluation = demo_evaluation.Evaluation(
-        weights, outdir=outdir, with_baselines=False, precision="bf16", draws=draws
-    )
+    scorer = Evaluation(weights, outdir=outdir, with_baselines=False, precision="bf16", draws=draws)
     return {
         f"{row.set}, {row.metric}": card.interval_text(row)
-        for row in evaluation.development().itertuples()
+        for row in scorer.development().itertuples()
     }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, label
 
-from .. import dataset, tables
+from .. import dataset, intensity, tables
 
 SMOOTHING = 1.5
 """Width of the Gaussian that takes noise off before nuclei are told from the background, pixels."""
@@ -109,3 +109,97 @@ def gaussian(profiles, size, seed):
     names = [f"emb{i}" for i in range(size)]
     made = profiles[tables.metadata_columns(profiles)].reset_index(drop=True)
     return pd.concat([made, pd.DataFrame(values, columns=names)], axis=1)
+
+
+HANDMADE_SCALES = (1.0, 2.0, 4.0, 8.0)
+"""Widths of the Gaussians whose differences measure texture, in pixels."""
+
+_QUANTILES = (5, 50, 95, 99)
+
+
+def channel_features(plane):
+    """Fourteen features of one channel.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (H, W) float, 0 to 1.
+
+    Returns
+    -------
+    dict
+        ``mean``, ``sd``, ``skewness``, ``p5`` … ``p99``; ``texture_1`` … ``texture_8``: standard
+        deviation of the structures between two scales; ``gradient``: mean step between neighbours;
+        ``autocorrelation_2`` and ``_8``: correlation with itself, shifted by 2 and 8 pixels.
+    """
+    mean, sd = float(plane.mean()), float(plane.std())
+    features = {"mean": mean, "sd": sd}
+    features["skewness"] = float(((plane - mean) ** 3).mean() / sd**3) if sd else 0.0
+    quantiles = np.percentile(plane, _QUANTILES)
+    features |= {f"p{q}": float(v) for q, v in zip(_QUANTILES, quantiles, strict=True)}
+    finer = plane
+    for scale in HANDMADE_SCALES:
+        coarser = gaussian_filter(plane, scale)
+        features[f"texture_{scale:.0f}"] = float((finer - coarser).std())
+        finer = coarser
+    features["gradient"] = float(np.abs(np.diff(plane, axis=1)).mean())
+    for shift in (2, 8):
+        product = ((plane[:, shift:] - mean) * (plane[:, :-shift] - mean)).mean()
+        features[f"autocorrelation_{shift}"] = float(product / sd**2) if sd else 0.0
+    return features
+
+
+def site_features(image, channels):
+    """Features of a site: fourteen a channel, and the correlation of each pair of channels.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (C, H, W) float, 0 to 1.
+    channels : list of str
+
+    Returns
+    -------
+    dict
+        Names as ``emb_<channel>_<number>``, so that tables treat them like embeddings.
+    """
+    made = {}
+    for name, plane in zip(channels, image, strict=True):
+        values = channel_features(plane).values()
+        made |= {f"emb_{name}_{i:04d}": value for i, value in enumerate(values)}
+    flat = image.reshape(len(image), -1)
+    for i in range(len(channels)):
+        for j in range(i + 1, len(channels)):
+            constant = not (flat[i].std() and flat[j].std())
+            value = 0.0 if constant else float(np.corrcoef(flat[i], flat[j])[0, 1])
+            made[f"emb_{channels[i]}-{channels[j]}_0000"] = value
+    return made
+
+
+def handmade(metadata):
+    """Hand-made features of every site, scaled by the percentiles of its plate.
+
+    Parameters
+    ----------
+    metadata : Metadata
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a site: the metadata columns with their prefix, then the features.
+    """
+    statistics = intensity.plate_statistics(metadata)
+    keys = [name for name in ("source", "batch", "plate") if name in statistics.columns]
+    limits = {
+        key: part.set_index("channel").loc[metadata.channels, ["low", "high"]].to_numpy()
+        for key, part in (statistics.groupby(keys) if keys else [((), statistics)])
+    }
+    rows = []
+    for i in range(len(metadata.metadata)):
+        low, high = limits[tuple(metadata.metadata[name].iat[i] for name in keys)].T[
+            :, :, None, None
+        ]
+        image = dataset.load_site(metadata, i).astype(np.float32)
+        rows.append(site_features(np.clip((image - low) / (high - low), 0, 1), metadata.channels))
+    described = tables.prefixed(metadata.metadata.drop(columns="path"))
+    return pd.concat([described, pd.DataFrame(rows)], axis=1)

@@ -1,28 +1,41 @@
 """Training from a notebook: the command it types, and the processes that run it."""
 
 import collections
+import copy
 import functools
 import hashlib
 import inspect
 import json
+import math
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import torch
+from matplotlib.ticker import MaxNLocator
 
-from .. import paths, train
+from .. import dataset, paths, tables, train, valsets
+from ..models import checkpoints, load_model
+from ..models.vit import EmbeddingModel
 from ..progress import logging_to, say
-from ..train.log import EPOCHS, STEPS, read_log
+from ..train import augment
+from ..train.data import TrainingImages, collate, open_training_set, remembered_planes, views_of
+from ..train.log import CONFIG, ENVIRONMENT, EPOCHS, STEPS, read_log
 from ..train.monitor import Monitor
 from ..train.options import checked, model_config
-from ..train.planes import open_training_set, remembered_planes
-from ..train.state import WEIGHTS
+from ..train.run import warm_start
+from ..train.state import ROLLING, WEIGHTS
+from ..train.windows import PlaneReader
+from . import plots
 
 LOG = "launch.log"
 """Everything that the processes print, beside the logs of the training itself."""
@@ -234,3 +247,381 @@ class Training:
     def planes(self):
         """The planes of every set, as the run remembered them."""
         return remembered_planes(self.opened, self.options, self.folder, 0, 1)
+
+
+START = "start.json"
+"""Accuracy on the monitor before the first step."""
+
+_CANDIDATES = 12
+
+
+def headline(training):
+    """What is trained on what, in a sentence of Markdown."""
+    o = training.options
+    kinds = {metadata.simulated for metadata in training.opened}
+    kind = "**Simulated** images" if all(kinds) else "Real images"
+    if len(kinds) == 2:
+        kind = "Real and **simulated** images"
+    sets = ", ".join(m.valset for m in training.opened)
+    width = f", {o['embed_dim']} wide" if o["embed_dim"] else ""
+    start = f"the weights of `{Path(o['ckpt']).name}`" if o["ckpt"] else "random weights"
+    text = (
+        f"{kind} of {sets}: the model, a `{o['arch']}`{width}, starts from {start} and is trained "
+        f"for {o['epochs']} epochs"
+    )
+    watched = Monitor.open(o)
+    if watched:
+        text += f"; its nearest-neighbour {training.question} is followed"
+        known = {valsets.name_and_root(name) for name in o["datasets"]}
+        seen = (watched.valset, watched.root) in known
+        text += ", **which is trained on, too**" if seen else ", which it never trains on"
+    return text + "."
+
+
+def facts(training):
+    """What was trained, in numbers that are the same on every machine."""
+    o = training.options
+    model = load_model(training.weights)
+    drawn_views = f"2 of {o['size']}, {o['local_crops_number']} of {o['local_size']}"
+    values = {
+        "images to draw from": sum(len(part) for part in training.planes()),
+        "images of a step": o["batch_size_per_gpu"] * o["grad_accum"] * training.processes,
+        "steps": len(training.steps),
+        "epochs": len(training.epochs),
+        "views of an image (pixels)": drawn_views,
+        "views larger than their image, padded": int(training.epochs["padded_views"].sum()),
+        "images that could not be read": int(training.epochs["unread_images"].sum()),
+        "parameters of the model": sum(p.numel() for p in model.parameters()),
+        "numbers in an embedding": model.embedding_dim,
+        "prototypes of the head": o["out_dim"],
+        "intensity scaling": o["intensity_scaling"],
+        "precision": o["precision"],
+    }
+    return pd.DataFrame({"value": values}).rename_axis("training")
+
+
+def mixture(training):
+    """Images of every set, one a site and channel, and its share of the draws."""
+    sets = training.planes()
+    shares = training.options["dataset_weights"]
+    if shares is None:
+        repeats = dataset.published_repeats([len(part) for part in sets])
+        shares = [len(part) * n for part, n in zip(sets, repeats, strict=True)]
+    table = pd.DataFrame(
+        {
+            "dataset": [part.name for part in sets],
+            "data": ["simulated" if m.simulated else "real" for m in training.opened],
+            "sites": [len(m.metadata) for m in training.opened],
+            "images": [len(part) for part in sets],
+            "share of draws": np.array(shares, float) / sum(shares),
+        }
+    )
+    return table.round(3).set_index("dataset")
+
+
+def start_accuracy(training):
+    """Accuracy on the monitor of the weights that training starts from; None without a monitor.
+
+    It is measured once and remembered in the training's folder.
+    """
+    o = training.options
+    watched = Monitor.open(o)
+    if watched is None:
+        return None
+    asked = json.loads(json.dumps([o[n] for n in ("monitor", "monitor_label", "monitor_exclude")]))
+    file = training.folder / START
+    if file.is_file() and (stored := json.loads(file.read_text()))["monitor"] == asked:
+        return stored["accuracy"]
+    device = torch.device(o["device"] or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints.save_model(start_model(o), Path(folder) / WEIGHTS)
+        accuracy = watched.accuracy(folder, device)
+    tables.write_json(file, {"monitor": asked, "accuracy": accuracy})
+    return accuracy
+
+
+def start_model(options):
+    """The backbone that student and teacher start from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options["seed"])
+        model = EmbeddingModel(model_config(options))
+    if options["ckpt"]:
+        warm_start(model, options["ckpt"])
+    return model.eval()
+
+
+def epoch_table(training, start=None):
+    """The epochs: means of loss, entropy and gradient, effective rank, accuracy on the monitor.
+
+    Parameters
+    ----------
+    training : Training
+    start : float, optional
+        Accuracy before the first step, shown as epoch 0.
+
+    Returns
+    -------
+    pd.DataFrame
+        The columns that differ between machines begin with ``trained``.
+    """
+    names = ["loss", "teacher_entropy", "grad_norm", "effective_rank", "accuracy"]
+    table = training.epochs.reindex(columns=["epoch", *names])
+    if start is not None:
+        first = pd.DataFrame({"epoch": [0], "accuracy": [start]})
+        table = pd.concat([first, table], ignore_index=True)[table.columns]
+    if table["accuracy"].isna().all():
+        table = table.drop(columns="accuracy")
+    return table.rename(columns={name: f"trained_{name}" for name in names})
+
+
+def change_of(training, name, digits=3):
+    """A number of the epochs from the first to the last, in words."""
+    values = training.epochs[name].dropna()
+    first, last = (f"{value:.{digits}g}" for value in (values.iloc[0], values.iloc[-1]))
+    epochs = training.epochs.loc[values.index, "epoch"]
+    return f"from {first} in epoch {epochs.iloc[0]} to {last} in epoch {epochs.iloc[-1]}"
+
+
+def accuracy_change(training, start):
+    """Rank and accuracy of a run in words, beside the accuracy before it."""
+    text = f"The effective rank went {change_of(training, 'effective_rank')}."
+    if start is None:
+        return text + "\nNo set was watched: name one as `monitor`."
+    return text + (
+        f"\nThe accuracy was {start:.3g} before training and went "
+        f"{change_of(training, 'accuracy')}."
+    )
+
+
+def warning_lines(training):
+    """The collapse warnings of all epochs, to be seen, in Markdown."""
+    lines = [
+        f"> **Warning, epoch {epoch}:** {text}"
+        for epoch, found in training.epochs[["epoch", "warnings"]].itertuples(index=False)
+        for text in found
+    ]
+    return "\n>\n".join(lines) or "No epoch showed a sign of collapse."
+
+
+def drawn_views(training, local=3):
+    """Arguments of `training_plots.views`: an image of every set, and what is cut from it.
+
+    Of some images spread over a set the one of highest contrast is taken.
+
+    Parameters
+    ----------
+    training : Training
+    local : int
+        Local views shown.
+    """
+    settings = augment.ViewSettings.of(training.options)
+    drawn = {name: training.options[name] for name in ("intensity_scaling", "seed")}
+    rows = []
+    for part in training.planes()[:5]:
+        images = TrainingImages([part], settings, **drawn)
+        spread = np.unique(np.linspace(0, len(part) - 1, _CANDIDATES).astype(int))
+        made = [_cut(part, images, settings, int(number)) for number in spread]
+        rows.append(max(made, key=lambda row: row["image"].std()))
+    return {"rows": rows, "local": min(local, settings.local_crops_number)}
+
+
+def _cut(part, images, settings, number):
+    """The first plane of an image, its views, and where they lie: (top, left, side)."""
+    rng = np.random.default_rng([images.seed, number])
+    again = copy.deepcopy(rng)
+    item = images.item(number, rng) | {"unread": []}
+    at = number * images.channels
+    plane = PlaneReader(part.channel_axis).plane(part.files[at], int(part.numbers[number, 0]))
+    corners, draws, _, _ = augment.draw_views(again, settings, *plane.shape, images.channels)
+    sides = np.array(settings.sizes) * draws[:, augment.INVERSE_ZOOM]
+    centres = corners + draws[:, [augment.CENTRE_Y, augment.CENTRE_X]]
+    low, high = item["low"][0], item["high"][0]
+    batch = collate([item])
+    made = views_of(batch, settings, torch.device("cpu"))
+    return {
+        "name": part.name,
+        "image": ((plane.astype(np.float32) - low) / (high - low)).clip(0, 1),
+        "boxes": np.column_stack([centres - sides[:, None] / 2, sides]),
+        "views": [view[0].numpy() for drawn_views in made for view in drawn_views],
+    }
+
+
+def file_list(training):
+    """What a training left, one file a line."""
+    wording = {
+        WEIGHTS: "the teacher, to use",
+        ROLLING: "everything, to go on with the same command",
+        "checkpoint*.pth": "the same after some epochs",
+        STEPS: "numbers of every step",
+        EPOCHS: "numbers of every epoch",
+        CONFIG: "all options",
+        ENVIRONMENT: "versions, devices, command",
+        "tensorboard": "the numbers for TensorBoard",
+        "train.log": "what the training said",
+        LOG: "what its processes printed",
+    }
+    lines = []
+    for pattern, text in wording.items():
+        found = [p for p in training.folder.glob(pattern) if p.name == pattern or p.name != ROLLING]
+        if found:
+            name = pattern if len(found) > 1 else found[0].name
+            lines.append(f"{name:<22}{text}")
+    return "\n".join(lines)
+
+
+_LIGHT, _MEAN, _BOUND = plots.PALETTE[4], plots.PALETTE[0], plots.PALETTE[5]
+_GLOBAL, _LOCAL = plots.PALETTE[1], plots.PALETTE[4]
+
+_SCHEDULES = {
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "momentum": "teacher momentum",
+    "teacher_temp": "teacher temperature",
+}
+
+
+def _course(axis, steps, epochs, name, label):
+    """A number at every step, light, and its mean over each epoch."""
+    axis.plot(steps["epochs_done"], steps[name], color=_LIGHT, lw=0.8, alpha=0.8, label="step")
+    middle = epochs["epoch"] - 0.5
+    axis.plot(middle, epochs[name], "o-", color=_MEAN, markersize=4, label="mean of the epoch")
+    axis.set(xlabel="epochs done", ylabel=label, xlim=(0, steps["epochs_done"].max()))
+    axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
+
+
+def _bound(axis, value, text):
+    axis.axhline(value, color=_BOUND, ls="--", lw=1)
+    axis.annotate(
+        text, (0.995, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
+        textcoords="offset points", ha="right", va="bottom", color=_BOUND, fontsize=8.5,
+    )  # fmt: skip
+
+
+def plot_loss(steps, epochs, out_dim, heading):
+    """The loss by step and epoch, and where it stays if nothing is learnt.
+
+    Parameters
+    ----------
+    steps, epochs : pd.DataFrame
+        Logs of a training; `steps` with ``epochs_done``.
+    out_dim : int
+        K.
+    heading : str
+    """
+    figure, axes = plots._figure(3.0)
+    axis = axes[0, 0]
+    _course(axis, steps, epochs, "loss", "loss (nats)")
+    most = math.log(out_dim)
+    _bound(axis, most, f"ln {out_dim} = {most:.2f}")
+    # Not from zero: a short run moves little, and how much is what the figure is for.
+    low, high = steps["loss"].min(), max(most, steps["loss"].max())
+    axis.set_ylim(low - 0.1 * (high - low), high + 0.15 * (high - low))
+    axis.set_title(heading)
+    return figure
+
+
+def plot_entropy(steps, epochs, out_dim, heading):
+    """The teacher's entropy between its two ends. Parameters as `loss`."""
+    figure, axes = plots._figure(3.0)
+    axis = axes[0, 0]
+    _course(axis, steps, epochs, "teacher_entropy", "teacher's entropy (nats)")
+    most = math.log(out_dim)
+    _bound(axis, most, f"ln {out_dim}: all prototypes alike")
+    _bound(axis, 0, "0: one prototype takes all")
+    axis.set_ylim(-0.04 * most, 1.12 * most)
+    axis.set_title(heading)
+    return figure
+
+
+def plot_schedules(steps, heading):
+    """What changes by plan, one panel each.
+
+    Parameters
+    ----------
+    steps : pd.DataFrame
+        With ``epochs_done``.
+    heading : str
+    """
+    figure, axes = plots._figure(3.6, 2, 2, sharex=True)
+    for axis, (name, label) in zip(axes.flat, _SCHEDULES.items(), strict=True):
+        axis.plot(steps["epochs_done"], steps[name], color=_MEAN, lw=1.4)
+        axis.set_title(label, fontsize=9.5)
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axis.set_xlim(0, steps["epochs_done"].max())
+        if name != "momentum":
+            axis.set_ylim(0, 1.1 * steps[name].max() or 1)
+        axis.ticklabel_format(axis="y", useOffset=False, scilimits=(-3, 4))
+    for axis in axes[1]:
+        axis.set_xlabel("epochs done")
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def plot_embeddings(epochs, monitor, start, heading):
+    """Effective rank of the embeddings and, where one is watched, accuracy on the monitor.
+
+    Parameters
+    ----------
+    epochs : pd.DataFrame
+    monitor : str or None
+        What the accuracy is of.
+    start : float or None
+        Accuracy before the first step.
+    heading : str
+    """
+    figure, axes = plots._figure(3.0, 1, 2 if monitor else 1)
+    rank = axes[0, 0]
+    rank.plot(epochs["epoch"], epochs["effective_rank"], "o-", color=_MEAN, markersize=4)
+    rank.set(ylabel="effective rank", ylim=(0, 1.15 * epochs["effective_rank"].max()))
+    _bound(rank, 1, "1: all images look alike")
+    if monitor:
+        axis = axes[0, 1]
+        seen = epochs.dropna(subset="accuracy")
+        x, y = seen["epoch"].tolist(), seen["accuracy"].tolist()
+        if start is not None:
+            axis.plot(0, start, "s", color=_BOUND, markersize=6, label="before training", zorder=3)
+            axis.axhline(start, color=_BOUND, ls="--", lw=1)
+            x, y = [0, *x], [start, *y]
+            axis.legend(loc="lower right", fontsize=8.5, frameon=False)
+        axis.plot(x, y, "o-", color=_MEAN, markersize=4)
+        axis.set(ylabel=monitor, ylim=(0, min(1, 1.4 * max(y) + 0.02)))
+    for axis in axes[0]:
+        axis.set(xlabel="epochs done", xlim=(-0.15, epochs["epoch"].max() + 0.15))
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def plot_views(rows, local, heading):
+    """Images, where their views lie, and the views as the networks see them.
+
+    Parameters
+    ----------
+    rows : list of dict
+        From `train_report.views`: name, image, boxes and views, the two global ones first.
+    local : int
+        Local views shown.
+    heading : str
+    """
+    titles = ["image", "global view 1", "global view 2"]
+    titles += [f"local view {i + 1}" for i in range(local)]
+    side = plots.WIDTH / len(titles)
+    figure, axes = plots._figure(side * len(rows) + 0.7, len(rows), len(titles))
+    for line, row in zip(axes, rows, strict=True):
+        for i, axis in enumerate(line):
+            image = row["image"] if i == 0 else row["views"][i - 1]
+            axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+            axis.set(xticks=[], yticks=[])
+            colour = "#FFFFFF" if i == 0 else _GLOBAL if i < 3 else _LOCAL
+            axis.spines[:].set(visible=i > 0, color=colour, linewidth=1.6)
+        for i, (top, left, width) in enumerate(row["boxes"][: 2 + local]):
+            colour = _GLOBAL if i < 2 else _LOCAL
+            corner = (left - 0.5, top - 0.5)
+            line[0].add_patch(plt.Rectangle(corner, width, width, fill=False, ec=colour, lw=1.2))
+        line[0].set_ylabel(row["name"], fontsize=8.5)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=8.5)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure

@@ -19,46 +19,26 @@ import tifffile
 
 from .. import arguments, paths, tables
 from ..progress import Progress
-from . import (
-    camera,
-    cells,
-    compound_layouts,
-    designs,
-    gene_layouts,
-    layouts,
-    outlines,
-    renderings,
-    textures,
-)
+from . import cells, designs, layouts, microscope
 
 MARKER = "SIMULATED.json"
 TRUTH = "planted_truth.csv"
 
 LAYOUTS = {
-    "BBBC021": compound_layouts.bbbc021,
-    "jumpcp-valset": compound_layouts.jump,
-    "example_data": compound_layouts.example,
-    "cell-health": gene_layouts.cell_health,
-    "HPA": gene_layouts.hpa,
-    "BBBC037": gene_layouts.bbbc037,
-    "insect": compound_layouts.insect,
+    "BBBC021": layouts.bbbc021,
+    "jumpcp-valset": layouts.jump,
+    "example_data": layouts.example,
+    "cell-health": layouts.cell_health,
+    "HPA": layouts.hpa,
+    "BBBC037": layouts.bbbc037,
+    "insect": layouts.insect,
 }
 """Planner of each dataset."""
 
 VALSETS = tuple(LAYOUTS)
 """Datasets that can be simulated: all seven."""
 
-_SIMULATOR = (
-    camera,
-    cells,
-    designs,
-    layouts,
-    compound_layouts,
-    gene_layouts,
-    outlines,
-    renderings,
-    textures,
-)
+_SIMULATOR = (cells, designs, layouts, microscope)
 
 PHENOTYPES = ("published", "random")
 """Phenotypes of the mechanisms: of `designs.MECHANISMS`, or drawn for each treatment."""
@@ -87,7 +67,7 @@ def draw(site, seed, mechanisms="published", rendering=0):
     numpy.ndarray
         (C, H, W).
     """
-    rng = layouts.generator(seed, "site", site.name)
+    rng = designs.generator(seed, "site", site.name)
     phenotype = cells.blend(_changes(site, seed, mechanisms), site.strength)
     for name, factor in site.changes.items():
         phenotype[name] *= factor
@@ -99,14 +79,14 @@ def draw(site, seed, mechanisms="published", rendering=0):
     blurred = replace(site.camera, blur=site.camera.blur * float(np.exp(rng.normal(0, 0.12))))
     if rng.random() < 0.02:
         blurred = replace(blurred, blur=blurred.blur + 1.6)
-    kind = renderings.cell_type(rendering, site.cell_type)
-    shapes = renderings.style(rendering, "shapes")
+    kind = microscope.cell_type(rendering, site.cell_type)
+    shapes = microscope.style(rendering, "shapes")
     drawn = cells.Field(rng, site.shape, kind, phenotype, shapes)
     planes = []
     for stain, gain in zip(site.stains, site.gains, strict=True):
-        brightness = gain * drawn.stain(stain, renderings.style(rendering, stain))
-        optics = renderings.camera(rendering, blurred, stain)
-        planes.append(camera.photograph(rng, brightness, optics, debris=0.02))
+        brightness = gain * drawn.stain(stain, microscope.style(rendering, stain))
+        optics = microscope.camera(rendering, blurred, stain)
+        planes.append(microscope.photograph(rng, brightness, optics, debris=0.02))
     return np.stack(planes)
 
 

@@ -1,5 +1,9 @@
 """What is planted in simulated plates: mechanisms, compounds, doses, genes, localisations."""
 
+import hashlib
+
+import numpy as np
+
 MECHANISMS = {
     "Actin disruptors": {
         "actin_fibres": 0.15,
@@ -264,3 +268,9 @@ LOCALISATIONS = {
 def hill(dose, half, slope=1.5):
     """Share of the full effect at a dose, 0 to 1."""
     return dose**slope / (dose**slope + half**slope)
+
+
+def generator(seed, *names):
+    """Random numbers that follow from a seed and names alone, on every machine."""
+    digest = hashlib.sha256("|".join(map(str, (seed, *names))).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))

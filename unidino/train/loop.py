@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader
 from .. import arguments, tables
 from ..progress import Progress, logging_to, say
 from . import augment
-from .data import OPTIONS, GlobalSequence, TrainingImages, collate
+from .data import OPTIONS, GlobalSequence, TrainingImages, collate, remembered_planes
 from .log import CONFIG, ENVIRONMENT, EpochSums, TrainingLog, collapse_warnings, environment
 from .monitor import Monitor
 from .options import as_json, checked, model_config, open_sets
-from .planes import remembered_planes
 from .processes import Processes, barrier
 from .run import NonFiniteLoss, Run, effective_rank
 from .state import ROLLING, WEIGHTS, StopRequest, newest, numbered, restore, save

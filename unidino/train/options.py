@@ -6,7 +6,7 @@ from pathlib import Path
 from .. import arguments, dataset, intensity, valsets
 from ..embedding import PRECISIONS
 from ..models import vit
-from . import dino, planes
+from . import data, dino
 
 OPTIMIZERS = ("adamw", "sgd", "lars")
 
@@ -138,7 +138,7 @@ def model_config(options):
 
 def open_sets(options):
     """The metadata of every set; files that are absent stop here."""
-    opened = [planes.open_training_set(name) for name in options["datasets"]]
+    opened = [data.open_training_set(name) for name in options["datasets"]]
     if options["ckpt"] and not Path(options["ckpt"]).expanduser().is_file():
         raise FileNotFoundError(f"ckpt {options['ckpt']} is no file; name a weights file.")
     return opened

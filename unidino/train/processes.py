@@ -16,8 +16,6 @@ def barrier(world):
 class Processes:
     """The process group of the launcher, as a context: (device, rank, number of processes)."""
 
-    """The device, rank and number of processes; joins the launcher's process group."""
-
     def __init__(self, device):
         self.device = device
 
