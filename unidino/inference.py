@@ -1,5 +1,6 @@
 """From a dataset's images to site embeddings and well profiles; ``python -m unidino.inference``."""
 
+import contextlib
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import arguments, intensity, paths, profiles, sites, tables, tiles, valsets
+from . import arguments, intensity, paths, profiles, queries, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder, check_size, find_device
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
@@ -118,7 +119,7 @@ def extract(
     channels : str, list or dict
         Channels to use, in this order; "DNA=ch5,ER=ch1" renames.
     controls : str
-        pandas query that names the negative controls, such as "compound == 'DMSO'".
+        Query that names the negative controls, such as "compound == 'DMSO'".
     channel_axis : {"first", "last"}
         Where merged image files do not say where their channels are.
     outdir : str
@@ -147,7 +148,7 @@ def extract(
     norm_method : {"standardize", "mad_robustize", "robustize", "spherize", "no_post_proc"}
         Normalisation per plate (spherize: over all plates).
     reference : str
-        Wells that normalisation is fitted on: negcon, all, or a pandas query.
+        Wells that normalisation is fitted on: negcon, all, or a query.
     l2norm : bool
         Scale profiles to unit length before normalisation.
     csv : bool
@@ -272,11 +273,8 @@ def _check_reference(metadata, operation, norm_method, reference):
     """
     wells = tables.prefixed(metadata.metadata.drop(columns="path"))
     if reference not in ("negcon", "all") and norm_method != "no_post_proc":
-        try:
+        with contextlib.suppress(queries.UnknownColumn):
             normalisation.reference_rows(wells, reference)
-        except ValueError as error:
-            if "matches no profile" in str(error):
-                raise
         return
     if operation != "none" and metadata.well_columns:
         wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from . import images, tables
+from . import images, queries, tables
 
 CONTROL_TYPES = ("negcon", "poscon", "empty")
 
@@ -344,24 +344,25 @@ def mark_controls(frame, controls, valset):
     frame : pd.DataFrame
         Bare column names.
     controls : str
-        pandas query.
+        See `queries.rows`.
 
     Raises
     ------
     ValueError
-        A query that fails, or that no row fulfils.
+        No query on these columns, or one that no row fulfils; lists the values that there are.
     """
+    known = frame.drop(columns="path", errors="ignore")
     try:
-        rows = frame.query(controls).index
-    except Exception as error:  # a query is an expression: it can fail in any way
+        rows = queries.rows(known, controls)
+    except ValueError as error:
         raise ValueError(
             f"controls {controls!r} is no query on {valset} ({error}); its columns are "
-            f"{', '.join(map(str, frame.columns))}."
+            f"{', '.join(map(str, known.columns))}."
         ) from None
-    if not len(rows):
+    if not rows.any():
         raise ValueError(
-            f"controls {controls!r} matches no row of {valset}. Compare it with the values of the "
-            "column it names."
+            f"controls {controls!r} matches no row of {valset}: "
+            f"{queries.values_named(known, controls)}"
         )
     marked = frame.copy()
     if "control_type" not in marked.columns:

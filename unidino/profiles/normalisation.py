@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from .. import tables
+from .. import queries, tables
 
 NORM_METHODS = ("standardize", "mad_robustize", "robustize", "spherize", "no_post_proc")
 
@@ -77,7 +77,7 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
         nothing. spherize is fitted once, on the reference of all plates.
     reference : str
         "negcon" (control_type; all profiles where a dataset names no controls), "all" (as the
-        release), or a pandas query such as ``"compound == 'DMSO'"``.
+        release), or a query (`queries.rows`) such as ``"compound == 'DMSO'"``.
     by : list of str, optional
         Columns that name a plate; source, batch and plate by default, as far as there are. An
         empty list, or a table without plates, is normalised as one set.
@@ -188,8 +188,7 @@ def reference_rows(profiles, reference):
     ----------
     profiles : pd.DataFrame
     reference : str
-        "negcon", "all" or a pandas query, which may use column names with or without
-        ``Metadata_``.
+        "negcon", "all" or a query, see `queries.rows`.
 
     Returns
     -------
@@ -199,7 +198,8 @@ def reference_rows(profiles, reference):
     Raises
     ------
     ValueError
-        Neither of these, or a query that matches nothing.
+        Neither of these (`queries.UnknownColumn` where the query names no column of the table), or
+        a query that matches nothing.
     """
     if reference == "all":
         return np.ones(len(profiles), bool), "all profiles"
@@ -213,31 +213,18 @@ def reference_rows(profiles, reference):
         if not rows.any():
             return np.ones(len(profiles), bool), _UNNAMED
         return rows, "negative controls"
-    view = profiles.reset_index(drop=True)
-    bare = {
-        short: view[column]
-        for column in tables.metadata_columns(view)
-        for short in _bare_names(column)
-        if short not in view.columns
-    }
     try:
-        chosen = view.assign(**bare).query(reference).index
-    except Exception as error:  # a query is an expression: it can fail in any way
-        raise ValueError(
+        rows = queries.rows(profiles, reference)
+    except ValueError as error:
+        raise type(error)(
             f"reference {reference!r} is neither negcon, all nor a query on the profiles ({error})."
         ) from None
-    rows = view.index.isin(chosen)
     if not rows.any():
         raise ValueError(
-            f"reference {reference!r} matches no profile. Correct the query, or use 'all'."
+            f"reference {reference!r} matches no profile: "
+            f"{queries.values_named(profiles, reference)} Correct the query, or use 'all'."
         )
     return rows, f"profiles where {reference}"
-
-
-def _bare_names(column):
-    """A prefixed column's bare name, also in lower case."""
-    name = str(column).removeprefix("Metadata_")
-    return dict.fromkeys((name, name.lower()))
 
 
 def _numbers(profiles, features):

@@ -18,7 +18,7 @@ def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):
         One row a profile; features as they are to be compared: the regulariser has their squared
         unit, so raw and normalised features give different results.
     controls : str or array of bool
-        Rows of the negative controls: "negcon" (control_type), a pandas query, or one value a row.
+        Rows of the negative controls: "negcon" (control_type), a query, or one value a row.
     batch : str
         Column whose batches are aligned, bare or with ``Metadata_``.
     regularisation : float

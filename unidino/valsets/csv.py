@@ -98,7 +98,7 @@ class CSVMetadata(Metadata):
     channels : str, list or dict, optional
         See `Metadata.select_channels`.
     controls : str, optional
-        pandas query that names the negative controls.
+        Query (`queries.rows`) that names the negative controls.
     channel_axis : {"first", "last"}, optional
         Where merged files hold their channels, if they do not say.
 

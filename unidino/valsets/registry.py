@@ -60,7 +60,7 @@ def open_valset(
     channels : str, list or dict, optional
         See `Metadata.select_channels`.
     controls : str, optional
-        pandas query that names the negative controls, instead of the dataset's own.
+        Query (`queries.rows`) that names the negative controls, instead of the dataset's own.
 
     Returns
     -------
@@ -96,8 +96,7 @@ def open_valset(
             raise ValueError(f"{option} goes with a CSV, not with {known[name.lower()]}.")
     metadata = VALSETS[known[name.lower()]](False, root, check_files)
     if controls is not None:
-        frame = metadata.metadata.assign(control_type=None)
-        metadata.metadata = mark_controls(frame, controls, metadata.valset)
+        metadata.metadata = mark_controls(metadata.metadata, controls, metadata.valset)
     if channels is not None:
         metadata.select_channels(channels)
     if single_channel_metadata:
