@@ -7,7 +7,7 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
-from unidino import dataset, intensity, tiles
+from unidino import dataset, intensity, quality, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -146,16 +146,7 @@ def test_raw_tiles_equal_the_loop(workers, plate):
             assert item["mean"][c] == pytest.approx(image[c].mean(), rel=1e-5)
             assert item["saturated"][c] == (image[c] >= 65535).mean()
             assert item["low"][c] == np.percentile(image[c], 0.5)
-
-
-def test_focus_falls_with_blur_and_ignores_scale():
-    from scipy.ndimage import gaussian_filter
-
-    plane = noisy_cells(3)[0].astype(np.float32)
-    sharp = dataset.focus(plane)
-    assert dataset.focus(gaussian_filter(plane, 2)) < 0.3 * sharp
-    assert dataset.focus(3 * plane + 50) == pytest.approx(sharp, rel=1e-3)
-    assert dataset.focus(np.ones((5, 5), np.float32)) == 0
+        assert item["objects"] == quality.count_objects(image[0], thresholds[0])
 
 
 def test_small_images_are_padded(plate):

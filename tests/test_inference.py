@@ -10,7 +10,7 @@ import tifffile
 import torch
 
 import unidino
-from unidino import inference, intensity, paths, profiles, tables
+from unidino import inference, intensity, paths, profiles, quality, tables
 from unidino.models import checkpoints, vit
 
 
@@ -179,6 +179,11 @@ def test_tables_and_provenance(plate, weights, tmp_path):
     features = tables.feature_columns(wells)
     np.testing.assert_allclose(raw[features], wells[features], atol=1e-6)
     assert (raw["Metadata_sites"] == 2).all()
+    measures = [f"Metadata_{name}" for name in quality.SITE_MEASURES] + [
+        f"Metadata_{name}_stain{c}" for name in quality.CHANNEL_MEASURES for c in (1, 2)
+    ]
+    assert quality.columns(made.profiles) == quality.columns(raw) == measures
+    assert raw[measures].notna().all(axis=None) and raw["Metadata_objects"].between(1, 8).all()
     controls = made.profiles["Metadata_control_type"] == "negcon"
     for _, part in made.profiles[controls].groupby("Metadata_Plate"):
         np.testing.assert_allclose(part[features].mean(), 0, atol=1e-4)

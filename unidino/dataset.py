@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from . import images, intensity, tiles
+from . import images, intensity, quality, tiles
 
 TRAINING_SETS = {
     "jumpcp": ("JUMPCPMetadata", {"training_set": True}),
@@ -122,25 +122,6 @@ def _thresholds(metadata, statistics):
     }
 
 
-def focus(plane):
-    """Sharpness of a channel: variance of its Laplacian over its variance; 0 where constant.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        (H, W) float32.
-    """
-    variance = float(plane.var())
-    if not variance or min(plane.shape) < 3:
-        return 0.0
-    laplacian = 4 * plane[1:-1, 1:-1]
-    laplacian -= plane[:-2, 1:-1]
-    laplacian -= plane[2:, 1:-1]
-    laplacian -= plane[1:-1, :-2]
-    laplacian -= plane[1:-1, 2:]
-    return float(laplacian.var()) / variance
-
-
 class SiteTiles(TorchDataset):
     """The kept tiles of every site as raw values, with what was measured on the way.
 
@@ -164,8 +145,9 @@ class SiteTiles(TorchDataset):
     Notes
     -----
     Item i is a dict of ``index``, ``tiles`` (n, C, size, size) raw, ``dtype``, ``tiles_total``,
-    ``tiles_kept``, ``empty``, ``coverage``, ``foreground``, ``height``, ``width``, and ``mean``,
-    ``saturated``, ``focus`` (C,); or of ``index`` and ``error``.
+    ``tiles_kept``, ``empty``, ``coverage``, ``foreground``, ``objects`` (of a nucleus's size in the
+    first channel), ``height``, ``width``, and ``mean``, ``saturated``, ``focus`` (C,); or of
+    ``index`` and ``error``.
     """
 
     def __init__(
@@ -195,6 +177,7 @@ class SiteTiles(TorchDataset):
         self.natural_range = natural_range
         by_channel = statistics.set_index("channel").loc[metadata.channels]
         self.thresholds = by_channel["threshold"].to_numpy()
+        self.object_threshold = float(self.thresholds[0])
         self.saturation = by_channel["saturation"].to_numpy()
         if tiling == "legacy":
             # The release takes every pixel above 0 of the first channel for foreground.
@@ -222,7 +205,8 @@ class SiteTiles(TorchDataset):
         item["saturated"] = np.array(
             [(p >= top).mean() for p, top in zip(planes, self.saturation, strict=True)]
         )
-        item["focus"] = np.array([focus(plane) for plane in planes])
+        item["focus"] = np.array([quality.focus(plane) for plane in planes])
+        item["objects"] = quality.count_objects(planes[0], self.object_threshold)
         if self.with_limits:
             item["low"], item["high"] = intensity.image_limits(image)
         image = tiles.fit_to_tile(image, self.size, self.small_images)

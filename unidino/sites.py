@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from . import dataset, intensity, paths, tables
+from . import dataset, intensity, paths, quality, tables
 from .embedding import channel_groups
 from .progress import Progress, say
 
@@ -229,14 +229,10 @@ def _row(item, channels, tiling):
     empty = not failed and bool(item["empty"]) and tiling != "legacy"
     status = "failed" if failed else "empty" if empty else "ok"
     row = {"Metadata_status": status, "Metadata_error": item.get("error")}
-    for name, key in {
-        "tiles": "tiles_total",
-        "tiles_kept": "tiles_kept",
-        "coverage": "coverage",
-        "foreground": "foreground",
-    }.items():
-        row[f"Metadata_{name}"] = np.nan if failed else float(item[key])
-    for measure in ("mean", "saturated", "focus"):
+    for measure in quality.SITE_MEASURES:
+        key = "tiles_total" if measure == "tiles" else measure
+        row[f"Metadata_{measure}"] = np.nan if failed else float(item[key])
+    for measure in quality.CHANNEL_MEASURES:
         for i, channel in enumerate(channels):
             value = np.nan if failed else float(item[measure][i])
             row[f"Metadata_{measure}_{channel}"] = value

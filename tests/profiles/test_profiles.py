@@ -70,6 +70,27 @@ def test_failed_and_empty_sites():
     assert wells.loc[2, NAMES].isna().all()
 
 
+def test_measures_of_quality_are_means_over_the_sites_that_were_read():
+    sites = plates(plates=2, wells=2, sites=3)
+    sites["Metadata_status"] = ["ok", "empty", "failed"] * 4
+    failed = sites["Metadata_status"] == "failed"
+    rng = np.random.default_rng(0)
+    measures = [f"Metadata_{name}" for name in ("foreground", "objects")]
+    measures += [f"Metadata_{name}_DNA" for name in ("mean", "saturated", "focus")]
+    for name in measures:
+        sites[name] = rng.random(len(sites))
+    sites.loc[0:2, "Metadata_objects"] = 7.0
+    sites.loc[failed, [*measures, *NAMES]] = np.nan
+    sites.loc[9:11, [*measures, *NAMES]] = np.nan
+    wells = profiles.aggregate(sites)
+    for i in range(4):
+        expected = sites.iloc[3 * i : 3 * i + 2][measures].mean()
+        np.testing.assert_allclose(wells.loc[i, measures].to_numpy(float), expected)
+    assert wells.loc[3, measures].isna().all()
+    again = profiles.consensus(wells.iloc[:3], ["plate"], "mean")
+    np.testing.assert_allclose(again.loc[0, measures].to_numpy(float), wells[measures][:2].mean())
+
+
 def test_published_names_aggregate():
     frame = pd.DataFrame({"plate": ["p", "p"], "well": ["a", "a"], "emb0": [1.0, 3.0]})
     assert profiles.aggregate(frame, ["plate", "well"])["emb0"].tolist() == [2.0]
@@ -175,7 +196,7 @@ def test_single_precision_stays_and_sums_in_double():
 
 
 def test_columns_beyond_one_step(monkeypatch):
-    from unidino import profiles as module
+    from unidino.profiles import aggregation as module
 
     sites = plates(sites=3)
     whole = profiles.aggregate(sites)

@@ -2,60 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import gaussian_filter, label
+from scipy.ndimage import gaussian_filter
 
-from .. import dataset, intensity, tables
-
-SMOOTHING = 1.5
-"""Width of the Gaussian that takes noise off before nuclei are told from the background, pixels."""
-
-LEAST_AREA = 30
-"""Smaller objects are debris, pixels."""
-
-
-def otsu_threshold(values, bins=256):
-    """The value that splits a histogram into the two parts that differ most.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-    bins : int
-
-    Returns
-    -------
-    float
-
-    Source: Otsu 1979 (doi 10.1109/TSMC.1979.4310076).
-    """
-    counts, edges = np.histogram(values, bins)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    sums = np.cumsum(counts * centres)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    between[~np.isfinite(between)] = 0
-    # Between two far-apart peaks every split is equally good: take the middle.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
-
-
-def count_nuclei(plane):
-    """Number of bright objects in a field: nuclei in a DNA stain, touching ones as one.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        (H, W), any unit.
-
-    Returns
-    -------
-    int
-    """
-    smooth = gaussian_filter(plane.astype(float), SMOOTHING)
-    objects, _ = label(smooth > otsu_threshold(smooth))
-    areas = np.bincount(objects.ravel())[1:]
-    return int((areas >= LEAST_AREA).sum())
+from .. import dataset, intensity, quality, tables
 
 
 def count_and_intensity(metadata, sites, nuclei=0):
@@ -83,7 +32,7 @@ def count_and_intensity(metadata, sites, nuclei=0):
     # Site tables are sorted by file name; the stored row number leads back to the metadata.
     for i in np.flatnonzero(read):
         image = dataset.load_site(metadata, sites["Metadata_row"].iat[i])
-        counts[i] = count_nuclei(image[nuclei])
+        counts[i] = quality.count_objects(image[nuclei])
     made = sites[tables.metadata_columns(sites)].reset_index(drop=True)
     features = {"emb_count_0000": counts}
     for i, channel in enumerate(metadata.channels):

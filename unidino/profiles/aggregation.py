@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from .. import tables
+from .. import quality, tables
 from .normalisation import PLATE_KEY, key_columns
 
 OPERATIONS = ("mean", "median")
@@ -36,7 +36,8 @@ def aggregate(sites, by=None, operation="mean"):
     -------
     pd.DataFrame
         One row a group, in the order of their first sites: metadata that is constant within every
-        group, ``Metadata_sites`` (how many were averaged), features in the precision they came in.
+        group, ``Metadata_sites`` (how many were averaged), the measures of quality (means over
+        the sites that were read, empty ones too), features in the precision they came in.
         Where there is a ``Metadata_status``, that of a group is the best of its sites', and
         ``Metadata_sites_empty`` and ``Metadata_sites_failed`` count the others.
 
@@ -93,10 +94,13 @@ def _aggregate(frame, by, operation, counted):
     group = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     count = group.max() + 1
     usable, summary = _usable(frame, features, group, count, counted)
-    metadata = [c for c in tables.metadata_columns(frame) if c not in summary]
-    described = _constant(frame[metadata], group, keys)
+    measures = [c for c in quality.columns(frame) if c not in keys]
+    metadata = [c for c in tables.metadata_columns(frame) if c not in {*summary, *measures}]
+    described = _constant(frame[metadata], group, keys).assign(**summary)
+    # A site that could not be read has no measures: a mean passes over it.
+    measured = _reduce(frame, measures, np.ones(len(frame), bool), group, count, "mean")
     values = _reduce(frame, features, usable, group, count, operation)
-    return pd.concat([described.assign(**summary), values], axis=1)
+    return pd.concat([described, measured, values], axis=1)
 
 
 def _usable(frame, features, group, count, counted):
@@ -150,7 +154,7 @@ def _hashable(value):
 
 
 def _reduce(frame, features, usable, group, count, operation):
-    """Features of each group, missing where it has no usable row."""
+    """Those columns of each group, missing where it has no usable row."""
     group = group[usable]
     order = np.argsort(group, kind="stable")
     present, starts = np.unique(group[order], return_index=True)
@@ -170,7 +174,7 @@ def _reduce(frame, features, usable, group, count, operation):
         made = np.full((count, len(names)), np.nan, np.float32 if kind == np.float32 else float)
         made[present] = reduced
         parts.append(pd.DataFrame(made, columns=names))
-    return pd.concat(parts, axis=1)
+    return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(count))
 
 
 def _mean(values, starts):

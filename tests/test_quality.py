@@ -1,0 +1,153 @@
+"""Measures of a field: objects counted where their number is known, sharpness, their columns."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from unidino import quality
+
+
+def field(seed, nuclei, shape=(224, 280), gain=3000, offset=110):
+    """Blurred discs that do not touch, an illumination gradient, noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    image = np.zeros(shape)
+    centres = []
+    while len(centres) < nuclei:
+        centre = rng.uniform(10, np.array(shape) - 10)
+        if all(np.hypot(*(centre - other)) > 24 for other in centres):
+            centres.append(centre)
+            image[np.hypot(rows - centre[0], columns - centre[1]) < 8] = rng.uniform(0.7, 1.3)
+    image = gaussian_filter(image, 1) * gain * (1 - 0.3 * columns / shape[1]) + offset
+    return rng.poisson(image).astype(np.uint16)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nuclei_are_counted(seed):
+    nuclei = 5 + 7 * seed
+    assert quality.count_objects(field(seed, nuclei)) == nuclei
+
+
+def test_debris_does_not_count():
+    image = field(0, 9)
+    image[3:6, 3:6] = image.max()
+    assert quality.count_objects(image) == 9
+
+
+def test_scale_and_offset_of_the_camera_do_not_matter():
+    image = field(1, 12).astype(float)
+    assert quality.count_objects(image / 65535) == quality.count_objects(image * 3 + 50) == 12
+
+
+def test_a_constant_field_has_no_nuclei():
+    assert quality.count_objects(np.full((50, 60), 7.0)) == 0
+
+
+def test_otsu_stands_between_two_peaks():
+    rng = np.random.default_rng(0)
+    values = np.r_[rng.normal(10, 1, 9000), rng.normal(50, 2, 1000)]
+    assert 20 < quality.otsu_threshold(values) < 40
+
+
+def naive_otsu(values, bins):
+    counts, edges = np.histogram(values, bins)
+    centres = (edges[:-1] + edges[1:]) / 2
+    best = {}
+    for k in range(1, bins):
+        parts = [(counts[:k], centres[:k]), (counts[k:], centres[k:])]
+        sizes = [part.sum() for part, _ in parts]
+        if min(sizes):
+            means = [
+                (part * at).sum() / size for (part, at), size in zip(parts, sizes, strict=True)
+            ]
+            best[edges[k]] = sizes[0] * sizes[1] * (means[0] - means[1]) ** 2
+    return max(best, key=best.get)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_otsu_equals_the_loop(seed):
+    values = np.random.default_rng(seed).gamma(2, 1, 5000)
+    assert quality.otsu_threshold(values, 64) == pytest.approx(naive_otsu(values, 64))
+
+
+def naive_count(plane, threshold):
+    """Objects by flood fill on the smoothed plane, four neighbours a pixel."""
+    above = gaussian_filter(plane.astype(np.float32), quality.SMOOTHING) > threshold
+    seen, count = np.zeros(plane.shape, bool), 0
+    for start in zip(*np.nonzero(above), strict=True):
+        area, waiting = 0, [start]
+        while waiting:
+            y, x = waiting.pop()
+            inside = 0 <= y < plane.shape[0] and 0 <= x < plane.shape[1]
+            if inside and above[y, x] and not seen[y, x]:
+                seen[y, x] = True
+                area += 1
+                waiting += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+        count += area >= quality.LEAST_AREA
+    return count
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_objects_equal_the_flood_fill(seed):
+    rng = np.random.default_rng(seed)
+    plane = gaussian_filter(rng.normal(size=(90, 120)), 3) * 1000
+    smooth = gaussian_filter(plane.astype(np.float32), quality.SMOOTHING)
+    threshold = max(quality.otsu_threshold(smooth), 60.0)
+    assert quality.count_objects(plane, 60.0) == naive_count(plane, threshold) > 0
+
+
+def test_noise_is_no_object_once_the_background_is_known():
+    rng = np.random.default_rng(0)
+    noise = rng.poisson(110, (224, 280))
+    assert quality.count_objects(noise) > 10
+    assert quality.count_objects(noise, 110 + 5 * np.sqrt(110)) == 0
+    assert quality.count_objects(field(2, 11), 110 + 5 * np.sqrt(110)) == 11
+
+
+@pytest.mark.parametrize("side", [1400, 2161])
+def test_large_fields_are_counted_on_fewer_pixels(side):
+    """A grid of discs as large as nuclei are at that sampling, some of the largest debris."""
+    plane = np.full((side, side + 37), 100.0)
+    rows, columns = np.mgrid[-25:26, -25:26]
+    disc = np.hypot(rows, columns) < 20
+    for y in range(50, side - 50, 160):
+        for x in range(50, side - 50, 160):
+            plane[y - 25 : y + 26, x - 25 : x + 26][disc] = 900
+            plane[y + 50 : y + 53, x + 50 : x + 53] = 900
+    plane = np.random.default_rng(0).poisson(plane)
+    assert quality.count_objects(plane) == len(range(50, side - 50, 160)) ** 2
+
+
+def test_focus_falls_with_blur_and_ignores_scale():
+    plane = field(3, 12).astype(np.float32)
+    sharp = quality.focus(plane)
+    assert quality.focus(gaussian_filter(plane, 2)) < 0.3 * sharp
+    assert quality.focus(3 * plane + 50) == pytest.approx(sharp, rel=1e-3)
+    assert quality.focus(np.ones((5, 5), np.float32)) == 0
+
+
+def test_focus_of_white_noise():
+    noise = np.random.default_rng(0).poisson(100, (300, 300)).astype(np.float32)
+    assert quality.focus(noise) == pytest.approx(quality.NOISE_FOCUS, rel=0.02)
+
+
+def test_columns_of_measures():
+    frame = pd.DataFrame(
+        {
+            "Metadata_Well": ["A01"],
+            "Metadata_tiles": [4.0],
+            "Metadata_coverage": ["full"],
+            "Metadata_mean_dose": [0.1],
+            "Metadata_focus_DNA": [0.2],
+            "Metadata_mean_DNA": [110.0],
+            "Metadata_saturated_DNA": [0.0],
+            "emb_DNA_0000": [0.3],
+        }
+    )
+    assert quality.columns(frame) == [
+        "Metadata_tiles",
+        "Metadata_focus_DNA",
+        "Metadata_mean_DNA",
+        "Metadata_saturated_DNA",
+    ]
