@@ -1,5 +1,6 @@
 """Tables keep their provenance, and no half-written file gets a final name."""
 
+import errno
 import json
 
 import pandas as pd
@@ -37,6 +38,67 @@ def test_failed_write_leaves_the_earlier_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "t.json"
+    tables.write_json(path, {"a": 1})
+    monkeypatch.setattr(tables.os, "fsync", full)
+    with pytest.raises(OSError, match="t.json cannot be written: the disk is full. Free some") as e:
+        tables.write_json(path, {"a": 2})
+    assert "\n" not in str(e.value)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("stands", "written", "reason"),
+    [
+        ("file", "file/t.json", "a file stands where a folder is wanted. Move it"),
+        ("file", "file/deeper/t.json", "a file stands where a folder is wanted. Move it"),
+        ("t.json/x", "t.json", "a folder stands in its place. Move it"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(stands, written, reason, tmp_path):
+    (tmp_path / stands).parent.mkdir(exist_ok=True)
+    (tmp_path / stands).write_text("mine")
+    with pytest.raises(OSError, match=f"json cannot be written: {reason}"):
+        tables.write_json(tmp_path / written, {})
+    assert (tmp_path / stands).read_text() == "mine"
+
+
+def test_folders_that_may_not_be_written(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tables.os, "replace", refuse)
+    with pytest.raises(OSError, match="the folder may not be written. Give a folder that may"):
+        tables.write_json(tmp_path / "t.json", {})
+
+
+def test_contents_reach_the_disk_before_the_name(tmp_path, monkeypatch):
+    steps = []
+    synced, replaced = tables.os.fsync, tables.os.replace
+    monkeypatch.setattr(tables.os, "fsync", lambda d: steps.append("sync") or synced(d))
+    monkeypatch.setattr(tables.os, "replace", lambda *a: steps.append("rename") or replaced(*a))
+    tables.write_json(tmp_path / "t.json", {})
+    assert steps == ["sync", "rename", "sync"]
+
+
+def test_leftovers_of_killed_runs_are_removed(tmp_path):
+    names = set()
+    for _ in range(3):
+        with tables.atomic_path(tmp_path / "sites" / "p.parquet") as temporary:
+            names.add(temporary)
+            temporary.touch()
+        temporary.write_text("half")
+    assert len(names) == 3
+    tables.remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["p.parquet"]
 
 
 @pytest.mark.parametrize(

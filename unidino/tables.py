@@ -1,11 +1,13 @@
 """Tables in and out: Parquet files that carry their provenance, and the names of their columns."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import json
 import os
 import re
+import secrets
 from pathlib import Path
 
 import pandas as pd
@@ -19,20 +21,68 @@ _PROVENANCE_KEY = b"unidino"
 _FEATURE = re.compile(r"emb(_(.+_)?)?\d+$|Cells_|Cytoplasm_|Nuclei_")
 
 
+_TEMPORARY = ".{}.unidino.tmp"
+
+
 @contextlib.contextmanager
 def atomic_path(path):
     """Give a temporary path beside `path`; rename it into place when the block ends well.
 
-    A killed or failed run leaves no half-written file under the final name.
+    A killed or failed run leaves no half-written file under the final name, and what stands there
+    has reached the disk: the file is synced before it is renamed, the folder afterwards. Temporary
+    names are random, so that two machines or containers never share one; see `remove_leftovers`.
+
+    Raises
+    ------
+    OSError
+        A full disk, a folder that may not be written, a file in the place of a folder: names
+        `path`, the reason and the remedy.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(_TEMPORARY.format(secrets.token_hex(8)))
     try:
-        yield temporary
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            with contextlib.suppress(OSError):  # some network disks sync no folders
+                _sync(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def unwritable(path, error):
+    """The OSError that says in one line why `path` cannot be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason, remedy = "the disk is full", "Free some space, or write to another disk"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason, remedy = "the folder may not be written", "Give a folder that may"
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        reason, remedy = "a file stands where a folder is wanted", "Move it, or give another folder"
+    elif error.errno == errno.EISDIR:
+        reason, remedy = "a folder stands in its place", "Move it, or give another name"
+    else:
+        reason = str(error.strerror or error).split("\n")[0]
+        remedy = "Look at the disk, or give another folder"
+    return OSError(f"{path} cannot be written: {reason}. {remedy}; then run this again.")
+
+
+def remove_leftovers(folder):
+    """Delete what killed runs left half-written below a folder on which nobody else is at work."""
+    for path in Path(folder).rglob(_TEMPORARY.format("*")):
+        path.unlink(missing_ok=True)
 
 
 def sha256_file(path):
