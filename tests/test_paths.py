@@ -8,9 +8,10 @@ from unidino import paths
 def test_defaults_do_not_follow_the_working_directory(tmp_path, monkeypatch):
     for name in ("UNIDINO_DATA", "UNIDINO_OUTDIR", "UNIDINO_RESULTS"):
         monkeypatch.delenv(name, raising=False)
-    before = paths.data_root(), paths.outputs_root(), paths.results_folder()
+    before = paths.data_root(), paths.outputs_root()
     monkeypatch.chdir(tmp_path)
-    assert (paths.data_root(), paths.outputs_root(), paths.results_folder()) == before
+    assert (paths.data_root(), paths.outputs_root()) == before
+    assert paths.results_folder() is None
     assert paths.data_is_simulated_default()
     assert before[0] == paths.project_root() / "data" / "sample"
 
@@ -34,19 +35,56 @@ def test_real_data_may_be_absent(tmp_path, monkeypatch):
     assert paths.real_data_root() is None
 
 
+def test_fetched_weights_belong_where_clean_leaves_them(tmp_path, monkeypatch):
+    kept = paths.project_root() / "data" / "checkpoints"
+    monkeypatch.delenv("UNIDINO_DATA", raising=False)
+    assert paths.checkpoint_folders()[0] == kept
+    monkeypatch.setenv("UNIDINO_DATA", str(tmp_path))
+    assert paths.checkpoint_folders() == [tmp_path / "checkpoints", kept]
+
+
+LONG = ["P" * 240, "P" * 240 + "Q", "第二十七批次药物筛选板编号甲乙丙丁" * 2, "a/" * 150]
+
+
 def test_names_are_escaped_one_to_one(tmp_path):
-    names = ["a/b", "a_b", "a%2Fb", "..", ".", "A:b", "ä", "week 1", "a\\b"]
+    names = ["a/b", "a_b", "a%2Fb", "..", ".", "A:b", "ä", "a\u0308", "week 1", "a\\b"]
+    names += ["a.", "a", "a ", *LONG, *(paths.escape(name) for name in LONG)]
     escaped = [paths.escape(name) for name in names]
     assert len(set(escaped)) == len(names)
     for name in escaped:
+        assert len(name) <= paths.NAME_BYTES
         (tmp_path / name).touch()
     assert len(list(tmp_path.iterdir())) == len(names)
 
 
+def test_long_names_stay_readable():
+    assert paths.escape("Plate_" + "7" * 300).startswith("Plate_777")
+    longest = paths.profiles_table("", "x" * 400, "mad_robustize", l2norm=True).name
+    assert len(longest) < 255
+    assert "%~" not in paths.escape("x" * paths.NAME_BYTES)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_no_file_is_called_nothing(name, tmp_path):
+    with pytest.raises(ValueError, match="is empty, so no file can be called by it"):
+        paths.valset_folder(tmp_path, "model", name)
+
+
 def test_plates_of_other_batches_have_other_files(tmp_path):
-    files = {paths.site_table(tmp_path, key) for key in [("b1", "p"), ("b2", "p"), ("p",)]}
-    assert len(files) == 3
-    assert tmp_path / "sites" / "b1" / "p.parquet" in files
+    keys = [("b1", "p"), ("b2", "p"), ("p",)]
+    files = paths.site_tables(tmp_path, keys)
+    assert list(files) == keys
+    assert len(set(files.values())) == 3
+    assert tmp_path / "sites" / "b1" / "p.parquet" in files.values()
+
+
+def test_case_alone_tells_files_apart_where_disks_ignore_it(tmp_path):
+    keys = [("B1", "p1"), ("b1", "p1"), ("b1", "P1"), ("b1", "p2"), ("B2", "p1")]
+    files = paths.site_tables(tmp_path, keys)
+    assert len({str(path).lower() for path in files.values()}) == len(keys)
+    assert files["B2", "p1"] == tmp_path / "sites" / "B2" / "p1.parquet"
+    assert files["b1", "p2"].name == "p2.parquet"
+    assert paths.site_tables(tmp_path, reversed(keys)) == files
 
 
 def test_profiles_say_their_level(tmp_path):

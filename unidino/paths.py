@@ -4,6 +4,7 @@ Writers and readers both ask this module, so that a file is never written under 
 for under another. No path depends on the working directory.
 """
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -21,7 +22,10 @@ DATASET_FOLDERS = {
 """Folder of each published dataset under the data root."""
 
 UNIDINO_WEIGHTS = "uniDINO.pth"
-"""File name of the released weights, looked for under ``<data root>/checkpoints``."""
+"""File name of the released weights, looked for in `checkpoint_folders`."""
+
+NAME_BYTES = 200
+"""Longest file name made of a metadata value; file systems take 255 with what is appended."""
 
 DEMO_WEIGHTS = "unidino-demo.safetensors"
 """File name of the demo model's weights, which are part of the project."""
@@ -77,13 +81,17 @@ def outputs_root():
 
 
 def results_folder():
-    """Folder of the small committed tables and figures: UNIDINO_RESULTS, else ``book/results``."""
-    return _from_environment("UNIDINO_RESULTS") or project_root() / "book" / "results"
+    """Folder of a page's small tables and figures (UNIDINO_RESULTS, which `make` sets), or None."""
+    return _from_environment("UNIDINO_RESULTS")
 
 
 def checkpoint_folders():
-    """Folders in which weights are looked for by name, in order."""
-    return [data_root() / "checkpoints", project_root() / "data" / "checkpoints"]
+    """Folders in which weights are looked for by name, in order; what is fetched belongs there.
+
+    Those of simulated data come last: `make clean` removes these.
+    """
+    folders = [data_root() / "checkpoints", project_root() / "data" / "checkpoints"]
+    return folders[::-1] if data_is_simulated_default() else folders
 
 
 def dataset_folder(valset, root=None):
@@ -91,14 +99,31 @@ def dataset_folder(valset, root=None):
     return Path(root or data_root()) / DATASET_FOLDERS[valset]
 
 
+def _digest(name):
+    # Escaped text has two hexadecimal digits behind each %, so no plain name looks like this.
+    return "%~" + hashlib.sha256(str(name).encode()).hexdigest()[:16]
+
+
 def escape(name):
     """A file name for any metadata value: separators and odd characters percent-encoded.
 
-    Different names stay different (also on file systems that ignore case only where the names
-    themselves differ by more than case).
+    Different names stay different. Names that would be longer than `NAME_BYTES` are cut and end in
+    a hash of the whole.
+
+    Raises
+    ------
+    ValueError
+        A name of blanks alone.
     """
+    if not str(name).strip():
+        raise ValueError(f"the name {str(name)!r} is empty, so no file can be called by it.")
     escaped = quote(str(name), safe=" ()+,=@[]{}~-_")
-    return re.sub(r"^\.", "%2E", escaped)
+    # Some file systems hide names that begin with a point, and drop points and blanks at the end.
+    escaped = re.sub(r"^\.|[. ]$", lambda odd: f"%{ord(odd[0]):02X}", escaped)
+    if len(escaped) <= NAME_BYTES:
+        return escaped
+    digest = _digest(name)
+    return re.sub("%.?$", "", escaped[: NAME_BYTES - len(digest)]) + digest
 
 
 def valset_folder(outdir, model, valset):
@@ -106,18 +131,38 @@ def valset_folder(outdir, model, valset):
     return Path(outdir) / escape(model) / escape(valset)
 
 
-def site_table(folder, plate_key):
-    """Site embeddings of one plate.
+def site_tables(folder, plate_keys):
+    """Site embeddings, one file a plate.
 
     Parameters
     ----------
     folder : Path
         From `valset_folder`.
-    plate_key : sequence
-        The plate's key, outermost first: (source, batch, plate), (batch, plate) or (plate,).
+    plate_keys : iterable of tuple
+        The plates' keys, outermost first: (source, batch, plate), (batch, plate) or (plate,).
+
+    Returns
+    -------
+    dict
+        Key to path, in the order of the keys. Names that differ by case alone end in a hash, so
+        that they are different files on disks that ignore case, too.
     """
-    *parents, plate = (escape(part) for part in plate_key)
-    return Path(folder, "sites", *parents, f"{plate}.parquet")
+    plate_keys = list(plate_keys)
+    spellings = {}
+    for key in plate_keys:
+        for i, part in enumerate(key):
+            spellings.setdefault((key[:i], escape(part).lower()), set()).add(part)
+
+    def name(key, i):
+        escaped = escape(key[i])
+        alone = len(spellings[key[:i], escaped.lower()]) == 1
+        return escaped if alone else escaped + _digest(key[i])
+
+    files = {}
+    for key in plate_keys:
+        *parents, plate = (name(key, i) for i in range(len(key)))
+        files[key] = Path(folder, "sites", *parents, f"{plate}.parquet")
+    return files
 
 
 def profiles_table(folder, valset, norm_method, operation="mean", l2norm=False):

@@ -99,7 +99,7 @@ class Run:
 
     def files(self):
         """The site tables, one a unit."""
-        return {key: paths.site_table(self.folder, key) for key in self.units}
+        return paths.site_tables(self.folder, self.units)
 
     def embed_plates(self):
         """Embed the plates that are not finished."""
