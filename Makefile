@@ -92,9 +92,14 @@ extract: $(INSTALLED) ## profiles of VALSET (a data set or a CSV); more paramete
 lab: $(INSTALLED) ## open JupyterLab
 	$(PY) -m jupyterlab
 
-clean: ## remove the rendered book and the simulated data; embeddings and the environment stay
+# Of data/sample only what the simulator marked as its own goes, and what killed runs of it left.
+clean: ## remove the rendered book and the simulated data; what was fetched or extracted stays
 	rm -rf _build/html _build/.doctrees _build/.jupyter_cache _build/jupyter_execute _build/failed
-	rm -rf data/sample
+	@if [ -d data/sample ]; then \
+	  find data/sample -type d -exec test -f {}/SIMULATED.json \; -prune -exec rm -rf {} +; \
+	  find data/sample -type d -name '.*.????????' -prune -exec rm -rf {} +; \
+	  find data/sample -depth -type d -empty -exec rmdir {} \; ; \
+	fi
 
 install: $(INSTALLED) ## only create the environment
 

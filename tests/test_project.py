@@ -292,3 +292,17 @@ def test_a_changed_number_in_a_committed_table_is_a_difference(path):
         changed = table.astype({name: float})
         changed.loc[row, name] += np.maximum(0.01, abs(changed.loc[row, name]) * 0.01)
         assert f"column {name}" in check.difference(table, changed)
+
+
+def test_clean_deletes_nothing_that_was_fetched(tmp_path):
+    sample = tmp_path / "data" / "sample"
+    kept = [sample / "checkpoints" / "uniDINO.pth", sample / "mine" / "a.tif"]
+    gone = [sample / "HPA" / "SIMULATED.json", sample / "HPA" / "a.tif"]
+    gone += [sample / "demo" / "HPA" / "SIMULATED.json", sample / ".HPA.k2_x9ab1" / "a.tif"]
+    for file in (*kept, *gone):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    command = ["make", "-C", str(tmp_path), "-f", str(PROJECT / "Makefile"), "clean"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert sorted(p for p in sample.rglob("*") if p.is_file()) == sorted(kept)
+    assert not (sample / "demo").exists()
