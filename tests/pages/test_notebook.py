@@ -1,11 +1,16 @@
 """Notebooks stop on parameters they do not declare, and store the same bytes on every run."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from unidino import paths
 from unidino.pages import notebook
 
 DECLARED = 'valset = "HPA"  # which\nsize = None\nshare = 0.5\n'
@@ -77,3 +82,57 @@ def test_results_are_the_same_bytes_again(tmp_path, monkeypatch):
         written.append([*files, shown.data])
     assert written[0] == written[1]
     assert written[0][0] == b"moa,nsc\na,0.333333\n"
+
+
+def kernel_of(*command, folder="/data/run"):
+    return SimpleNamespace(cmdline=lambda: list(command), cwd=lambda: folder)
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("python -m papermill in.ipynb OUT.ipynb -p valset HPA", "/data/run/OUT.ipynb"),
+        ("python /usr/bin/papermill -k python3 -p a 1 in.ipynb o/x.ipynb", "/data/run/o/x.ipynb"),
+        ("papermill in.ipynb /tmp/OUT.ipynb", "/tmp/OUT.ipynb"),
+        ("papermill nb/in.ipynb -p valset HPA", "/data/run/in.ipynb"),
+        ("papermill nb/in.ipynb - -p valset HPA", "/data/run/in.ipynb"),
+        ("papermill in.ipynb s3://bucket/OUT.ipynb", None),
+        ("python -m jupyterlab notebooks", None),
+    ],
+)
+def test_where_papermill_writes(command, written):
+    found = notebook.papermill_output(kernel_of(*command.split()))
+    assert found == (None if written is None else Path(written))
+
+
+def test_kernels_without_a_parent():
+    assert notebook.papermill_output(None) is None
+
+
+def test_by_hand_everything_lies_beside_the_notebook(tmp_path):
+    kernel = "from unidino.pages import notebook; print(notebook.results_folder())"
+    # In the place of papermill, whose kernels take seconds to start.
+    (tmp_path / "papermill").write_text(
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {kernel!r}], check=True)"
+    )
+    environment = {n: v for n, v in os.environ.items() if n != "UNIDINO_RESULTS"}
+    done = subprocess.run(
+        [sys.executable, "papermill", "in.ipynb", "made/OUT.ipynb", "-p", "valset", "HPA"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(paths.project_root())},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "made" / "OUT_files")
+    assert "tables and figures of this notebook go to" in done.stderr
+
+
+def test_by_hand_without_papermill(tmp_path, monkeypatch):
+    monkeypatch.delenv("UNIDINO_RESULTS", raising=False)
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/mine.ipynb")
+    monkeypatch.setattr(notebook, "papermill_output", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    notebook._beside_the_notebook.cache_clear()
+    assert notebook.results_folder() == tmp_path / "mine_files"
+    notebook._beside_the_notebook.cache_clear()

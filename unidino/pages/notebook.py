@@ -1,11 +1,17 @@
 """What every notebook of the book does: check its parameters, store its tables and figures."""
 
 import ast
+import functools
 import inspect
 import io
+import os
 import warnings
+from pathlib import Path
+
+import psutil
 
 from .. import arguments, paths, tables
+from ..progress import say
 
 # Libraries import tqdm's notebook bars, which warn into the page where ipywidgets is absent; pages
 # hold no bars.
@@ -86,8 +92,61 @@ def check_parameters(function=None, shell=None):
     return current
 
 
+def results_folder():
+    """Folder of this notebook's tables and figures.
+
+    UNIDINO_RESULTS, which `make` sets for pages of the book. A notebook that is run by hand has
+    ``NAME_files`` beside itself: beside OUT.ipynb where papermill writes one, else in the working
+    folder.
+    """
+    return paths.results_folder() or _beside_the_notebook()
+
+
+@functools.cache
+def _beside_the_notebook():
+    written = papermill_output(psutil.Process().parent())
+    if written is None:
+        name = Path(os.environ.get("JPY_SESSION_NAME", "")).name
+        written = Path.cwd() / (name if name.endswith(".ipynb") else "notebook.ipynb")
+    folder = written.with_name(f"{written.stem}_files")
+    say(f"tables and figures of this notebook go to {folder}")
+    return folder
+
+
+def papermill_output(process):
+    """The notebook that a papermill process writes, or None.
+
+    Papermill does not tell its kernel; its command line, which papermill's own parser reads, does.
+
+    Parameters
+    ----------
+    process : psutil.Process or None
+        The parent of a kernel.
+
+    Returns
+    -------
+    Path or None
+        Absolute; named after the source notebook where the output is redirected; None for other
+        processes, and outputs that are not on this machine.
+    """
+    try:
+        command, folder = process.cmdline(), process.cwd()
+    except (AttributeError, psutil.Error):
+        return None
+    start = next((i for i, word in enumerate(command) if Path(word).stem == "papermill"), None)
+    if start is None:
+        return None
+    from papermill.cli import papermill
+
+    given = papermill.make_context("papermill", command[start + 1 :], resilient_parsing=True).params
+    written = given["output_path"] or ""
+    if written in ("", "-"):
+        written = Path(given["notebook_path"] or "notebook.ipynb").name
+    return None if "://" in written else Path(folder, written)
+
+
 def results_table(frame, name, decimals=6):
-    """Store a small table with the book's results.
+    """Store a small table in the `results_folder`.
 
     Parameters
     ----------
@@ -101,14 +160,14 @@ def results_table(frame, name, decimals=6):
     str
         The path below the results folder, to print on the page.
     """
-    path = paths.results_folder() / "tables" / f"{name}.csv"
+    path = results_folder() / "tables" / f"{name}.csv"
     with tables.atomic_path(path) as temporary:
         frame.round(decimals).to_csv(temporary, index=False, lineterminator="\n")
     return f"tables/{path.name}"
 
 
 def save_figure(figure, name):
-    """Store a figure as PDF with the book's results, the same bytes on every run, and show it.
+    """Store a figure as PDF in the `results_folder`, the same bytes on every run, and show it.
 
     Parameters
     ----------
@@ -125,7 +184,7 @@ def save_figure(figure, name):
     import matplotlib.pyplot as plt
     from IPython.display import Image
 
-    path = paths.results_folder() / "figures" / f"{name}.pdf"
+    path = results_folder() / "figures" / f"{name}.pdf"
     nothing = {"CreationDate": None, "Producer": None, "Creator": None}
     with tables.atomic_path(path) as temporary:
         figure.savefig(temporary, format="pdf", metadata=nothing)
