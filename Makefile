@@ -71,6 +71,7 @@ test: $(INSTALLED) ## lint, book without warnings, unit tests, pages against wha
 lint: $(INSTALLED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(COMMITTED) $(PY) -m pytest -n $(JOBS) --dist loadscope

@@ -7,7 +7,7 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
-from unidino import dataset, intensity, quality, tiles
+from unidino import dataset, quality, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -114,7 +114,7 @@ def test_crops_equal_the_loop(tiling, plate):
     assert item["labels"].dtype == torch.bool
     threshold = 0
     if tiling != "legacy":
-        statistics = intensity.plate_statistics(apart(plate))
+        statistics = dataset.plate_statistics(apart(plate))
         threshold = statistics["threshold"].iloc[0]
     for n, (y, x) in enumerate(grid):
         for c in range(3):
@@ -128,7 +128,7 @@ def test_crops_equal_the_loop(tiling, plate):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_raw_tiles_equal_the_loop(workers, plate):
     metadata = apart(plate)
-    statistics = intensity.plate_statistics(metadata)
+    statistics = dataset.plate_statistics(metadata)
     reader = dataset.SiteTiles(metadata, statistics, size=64, with_limits=True)
     thresholds = statistics["threshold"].to_numpy()
     items = list(DataLoader(reader, batch_size=None, num_workers=workers))
@@ -151,7 +151,7 @@ def test_raw_tiles_equal_the_loop(workers, plate):
 
 def test_small_images_are_padded(plate):
     metadata = apart(plate)
-    statistics = intensity.plate_statistics(metadata)
+    statistics = dataset.plate_statistics(metadata)
     item = dataset.SiteTiles(metadata, statistics, size=224)[0]
     assert item["tiles"].shape == (1, 3, 224, 224)
     np.testing.assert_array_equal(item["tiles"][0].numpy(), tiles.fit_to_tile(noisy_cells(0), 224))
@@ -165,7 +165,7 @@ def test_unreadable_sites_are_recorded_or_raised(plate, tmp_path):
     frame.loc[1, "ER"] = str(tmp_path / "broken.tif")
     frame.to_csv(tmp_path / "x.csv", index=False)
     metadata = CSVMetadata(tmp_path / "x.csv")
-    statistics = intensity.plate_statistics(metadata)
+    statistics = dataset.plate_statistics(metadata)
     item = dataset.SiteTiles(metadata, statistics, size=64)[1]
     assert set(item) == {"index", "error"}
     assert "broken.tif: not a readable image" in item["error"]

@@ -10,7 +10,7 @@ import tifffile
 import torch
 
 import unidino
-from unidino import inference, intensity, paths, profiles, quality, tables
+from unidino import dataset, inference, paths, profiles, quality, tables
 from unidino.models import checkpoints, vit
 
 
@@ -76,7 +76,7 @@ def twin(csv, weights, scaling, tiling="cover"):
     size = model.config.size
     frame = pd.read_csv(csv)
     channels = [c for c in frame.columns if c.startswith("stain")]
-    statistics = intensity.plate_statistics(unidino.open_valset(str(csv)))
+    statistics = dataset.plate_statistics(unidino.open_valset(str(csv)))
     made = []
     for _, row in frame.iterrows():
         planes = [tifffile.imread(csv.parent / row[c]) for c in channels]
@@ -414,7 +414,9 @@ def test_notebook_declares_the_same_parameters():
     ],
 )
 def test_stops_before_reading_images(options, message, plate, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference.sites.Run, "embed_plates", lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(
+        inference.sites.SiteEmbeddings, "embed_plates", lambda *_: pytest.fail("read")
+    )
     with pytest.raises(ValueError, match=message):
         run(plate, weights, tmp_path, **options)
 

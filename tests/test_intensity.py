@@ -6,7 +6,7 @@ import pytest
 import tifffile
 import torch
 
-from unidino import intensity
+from unidino import dataset, intensity
 from unidino.valsets.csv import CSVMetadata
 
 
@@ -94,12 +94,12 @@ def test_statistics_do_not_follow_the_order_of_the_table(tmp_path):
     rng = np.random.default_rng(1)
     images = {plate: [as16(field(rng)) for _ in range(6)] for plate in ("p1", "p2")}
     metadata = write_plates(tmp_path, images)
-    once = intensity.plate_statistics(metadata, wells=3)
+    once = dataset.plate_statistics(metadata, wells=3)
     assert once[["plate", "channel"]].to_numpy().tolist() == [["p1", "DNA"], ["p2", "DNA"]]
     metadata.metadata = metadata.metadata.sample(frac=1, random_state=0).reset_index(drop=True)
-    again = intensity.plate_statistics(metadata, wells=3).sort_values("plate", ignore_index=True)
+    again = dataset.plate_statistics(metadata, wells=3).sort_values("plate", ignore_index=True)
     pd.testing.assert_frame_equal(once, again)
-    other = intensity.plate_statistics(metadata, wells=3, seed=1)
+    other = dataset.plate_statistics(metadata, wells=3, seed=1)
     assert not other.sort_values("plate", ignore_index=True).equals(once)
 
 
@@ -108,12 +108,12 @@ def test_statistics_do_not_depend_on_where_a_dataset_lies(tmp_path):
     images = [as16(field(rng, shape=(32, 32))) for _ in range(20)]
     here, there = (write_plates(tmp_path / place, {"p": images}) for place in ("a", "b/c"))
     pd.testing.assert_frame_equal(
-        intensity.plate_statistics(here, wells=3), intensity.plate_statistics(there, wells=3)
+        dataset.plate_statistics(here, wells=3), dataset.plate_statistics(there, wells=3)
     )
     # Nor does it matter whether the files lie below the table's folder.
     here.root = None
     pd.testing.assert_frame_equal(
-        intensity.plate_statistics(here, wells=3), intensity.plate_statistics(there, wells=3)
+        dataset.plate_statistics(here, wells=3), dataset.plate_statistics(there, wells=3)
     )
 
 
@@ -121,7 +121,7 @@ def test_one_site_a_well_is_sampled_first(tmp_path):
     rng = np.random.default_rng(1)
     metadata = write_plates(tmp_path, {"p": [as16(field(rng, shape=(32, 32))) for _ in range(9)]})
     metadata.metadata = metadata.metadata.assign(well=["A01"] * 7 + ["A02", "A03"])
-    first = intensity.sample_rows(metadata, seed=0, wells=3)[:3]
+    first = dataset.sample_rows(metadata, seed=0, wells=3)[:3]
     assert sorted(metadata.metadata["well"].iloc[first]) == ["A01", "A02", "A03"]
 
 
@@ -132,7 +132,7 @@ def share_above(statistics, image):
 def test_noise_alone_is_background_and_sparse_cells_are_not(tmp_path):
     rng = np.random.default_rng(2)
     images = [field(rng, cells) for cells in (12, 0, 1, 15, 0, 8)]
-    statistics = intensity.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
     assert statistics["background"].iloc[0] == pytest.approx(200, abs=8)
     for i, (least, most) in enumerate([(0.1, 1), (0, 0.01), (0.01, 0.3)]):
         assert least <= share_above(statistics, images[i]) <= most
@@ -141,14 +141,14 @@ def test_noise_alone_is_background_and_sparse_cells_are_not(tmp_path):
 def test_empty_plate_has_no_foreground(tmp_path):
     rng = np.random.default_rng(3)
     images = [field(rng, 0) for _ in range(5)]
-    statistics = intensity.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
     assert max(share_above(statistics, image) for image in images) < 0.01
 
 
 def test_confluent_fields_are_foreground(tmp_path):
     rng = np.random.default_rng(4)
     images = [field(rng, 400, height=500) for _ in range(4)]
-    statistics = intensity.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
     assert min(share_above(statistics, image) for image in images) > 0.5
 
 
@@ -158,7 +158,7 @@ def test_masked_images_keep_their_cells(tmp_path):
     for _ in range(4):
         cells = field(rng, 10, background=0, noise=0)
         images.append(np.where(cells > 100, cells + rng.normal(0, 5, cells.shape), 0))
-    statistics = intensity.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path, {"p": list(map(as16, images))}))
     assert statistics["background"].iloc[0] == 0
     for image in images:
         assert share_above(statistics, image) == pytest.approx((image > 0).mean(), rel=0.02)
@@ -167,11 +167,11 @@ def test_masked_images_keep_their_cells(tmp_path):
 def test_saturation_of_a_12_bit_camera(tmp_path):
     rng = np.random.default_rng(6)
     images = [np.minimum(as16(field(rng, height=6000)), 4095) for _ in range(3)]
-    statistics = intensity.plate_statistics(write_plates(tmp_path, {"p": images}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path, {"p": images}))
     assert statistics["saturation"].iloc[0] == 4095
     full = [as16(field(rng)) for _ in range(3)]
     (tmp_path / "full").mkdir()
-    statistics = intensity.plate_statistics(write_plates(tmp_path / "full", {"p": full}))
+    statistics = dataset.plate_statistics(write_plates(tmp_path / "full", {"p": full}))
     assert statistics["saturation"].iloc[0] == 65535
 
 
@@ -180,14 +180,14 @@ def test_mixed_types_on_a_plate(tmp_path):
         tmp_path, {"p": [np.ones((8, 8), np.uint8), np.ones((8, 8), np.uint16)]}
     )
     with pytest.raises(ValueError, match="images of a plate must be of one type"):
-        intensity.plate_statistics(metadata)
+        dataset.plate_statistics(metadata)
 
 
 def test_unreadable_images_are_passed_over(tmp_path):
     rng = np.random.default_rng(7)
     metadata = write_plates(tmp_path, {"p": [as16(field(rng)) for _ in range(3)]})
     (tmp_path / "p_1.tif").write_text("broken")
-    assert np.isfinite(intensity.plate_statistics(metadata)["low"]).all()
+    assert np.isfinite(dataset.plate_statistics(metadata)["low"]).all()
     for i in (0, 2):
         (tmp_path / f"p_{i}.tif").write_text("broken")
-    assert intensity.plate_statistics(metadata)["low"].isna().all()
+    assert dataset.plate_statistics(metadata)["low"].isna().all()

@@ -1,22 +1,19 @@
 """Torch datasets: sites for callers, raw tiles for extraction, single channels for training."""
 
 import copy
+import hashlib
+import os
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from . import images, intensity, quality, tiles
+from . import images, intensity, quality, tables, tiles, valsets
 
-TRAINING_SETS = {
-    "jumpcp": ("JUMPCPMetadata", {"training_set": True}),
-    "bbbc021": ("BBBC021Metadata", {"downsample_controls": True}),
-    "bbbc037": ("BBBC037Metadata", {"downsample_controls": True}),
-    "hpa": ("HPAMetadata", {}),
-    "insect": ("InsectMetadata", {"downsample_controls": True}),
-}
-"""The published training mix: class and options of each set (controls down-sampled per plate)."""
+SAMPLE_WELLS = 24
+"""Wells of a plate, one site each, from which its statistics are taken."""
 
 
 def published_repeats(sizes):
@@ -110,16 +107,113 @@ def _foreground_index(metadata, foreground_channel):
     return metadata.channels.index(foreground_channel)
 
 
-def _thresholds(metadata, statistics):
-    """{plate key: thresholds (C,)}; the key () where there are no plates."""
-    keys = [name for name in ("source", "batch", "plate") if name in statistics.columns]
-    if not keys:
-        return {(): statistics["threshold"].to_numpy()}
-    groups = statistics.groupby(keys, sort=False, dropna=False)
-    return {
-        key: part.set_index("channel").loc[metadata.channels, "threshold"].to_numpy()
-        for key, part in groups
-    }
+def statistics_by_plate(metadata, statistics):
+    """The statistics of every plate.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    statistics : pd.DataFrame
+        From `plate_statistics`.
+
+    Returns
+    -------
+    dict
+        {plate key: frame with one row a channel, in the order of ``metadata.channels``}; the key
+        is () where there are no plates.
+    """
+    parts = tables.groups(statistics, tables.plate_columns(statistics))
+    by_channel = statistics.set_index("channel")
+    return {key: by_channel.iloc[rows].loc[metadata.channels] for key, rows in parts.items()}
+
+
+def _rank(seed, text):
+    return hashlib.sha256(f"{seed}|{text}".encode()).digest()
+
+
+def _site_names(metadata):
+    """A name of every row that is the same wherever the dataset lies: its keys and its files."""
+    root = f"{metadata.root}/" if metadata.root else None
+    keys = metadata.metadata[metadata.key_columns].astype(str)
+    for i, key in enumerate(keys.itertuples(index=False, name=None)):
+        files = [
+            path.removeprefix(root) if root and path.startswith(root) else os.path.basename(path)
+            for path in metadata.paths(i)
+        ]
+        yield "|".join((*key, *files))
+
+
+def sample_rows(metadata, seed, wells):
+    """Rows of a seeded sample, one site a well, whatever the order of the table.
+
+    Returns
+    -------
+    list of int
+        All rows in the order in which to try them: sampled wells first.
+    """
+    frame = metadata.metadata
+    ranks = [_rank(seed, name) for name in _site_names(metadata)]
+    order = sorted(range(len(frame)), key=ranks.__getitem__)
+    if "well" not in metadata.key_columns:
+        return order
+    names = frame["well"].astype(str).tolist()
+    seen, first, later = set(), [], []
+    for i in order:
+        (later if names[i] in seen else first).append(i)
+        seen.add(names[i])
+    return first + later
+
+
+def plate_statistics(metadata, *, seed=0, wells=SAMPLE_WELLS):
+    """Intensity statistics of every plate and channel, from a seeded sample of its wells.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    seed : int
+    wells : int
+        Wells read a plate, one site each; sites, where there are no wells.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a plate and channel: the plate's key columns, ``channel``, and what
+        `intensity.channel_statistics` measures. One set where there are no plates.
+
+    Raises
+    ------
+    ValueError
+        Files of a plate and channel that differ in type; names two of them.
+    """
+    rows = []
+    for key, members in metadata.plates().items():
+        part = subset(metadata, members)
+        sampled = _sampled_images(part, seed, wells)
+        for i, channel in enumerate(metadata.channels):
+            values = intensity.channel_statistics([image[i] for image in sampled])
+            named = dict(zip(metadata.plate_columns, key, strict=True))
+            rows.append(named | {"channel": channel} | values)
+    return pd.DataFrame(rows)
+
+
+def _sampled_images(metadata, seed, wells):
+    """Up to `wells` readable sites of one plate."""
+    sampled, first = [], None
+    for i in sample_rows(metadata, seed, wells):
+        try:
+            image = load_site(metadata, i)
+        except (ValueError, OSError):
+            continue  # recorded with its site when the plate is read
+        if first is not None and image.dtype != sampled[0].dtype:
+            raise ValueError(
+                f"{metadata.paths(i)[0]} holds {image.dtype} and {first} {sampled[0].dtype}: the "
+                "images of a plate must be of one type. Convert them, or list them as two plates."
+            )
+        first = first or metadata.paths(i)[0]
+        sampled.append(image)
+        if len(sampled) == wells:
+            break
+    return sampled
 
 
 class SiteTiles(TorchDataset):
@@ -130,7 +224,7 @@ class SiteTiles(TorchDataset):
     metadata : Metadata
         Sites of one plate, or of a dataset without plates.
     statistics : pd.DataFrame
-        From `intensity.plate_statistics`, the rows of that plate.
+        From `plate_statistics`, the rows of that plate.
     size, stride, tiling, min_foreground, small_images
         See `unidino.tiles`.
     foreground_channel : str or None
@@ -313,10 +407,11 @@ class Dataset(TorchDataset):
         if self.tiling == "legacy":
             return np.zeros(len(metadata.channels))
         if self._plate_thresholds is None:
-            statistics = intensity.plate_statistics(metadata)
-            self._plate_thresholds = _thresholds(metadata, statistics)
-        keys = [name for name in ("source", "batch", "plate") if name in metadata.key_columns]
-        key = tuple(row[name] for name in keys) if "plate" in keys else ()
+            by_plate = statistics_by_plate(metadata, plate_statistics(metadata))
+            self._plate_thresholds = {
+                key: part["threshold"].to_numpy() for key, part in by_plate.items()
+            }
+        key = tuple(row[name] for name in metadata.plate_columns)
         low, high = intensity.dtype_limits(dtype, self.intensity_range)
         return (self._plate_thresholds[key] - low) / (high - low)
 
@@ -352,8 +447,6 @@ def get_concatenated_datasets(
     ValueError
         Nothing is included.
     """
-    from . import valsets
-
     if use_example_data:
         parts = [valsets.ExampleJUMPCPMetadata(True)]
     else:
@@ -364,11 +457,8 @@ def get_concatenated_datasets(
             "hpa": include_hpa,
             "insect": include_insect,
         }
-        parts = [
-            getattr(valsets, TRAINING_SETS[name][0])(True, **TRAINING_SETS[name][1])
-            for name, include in wanted.items()
-            if include
-        ]
+        chosen = [valsets.TRAINING_SETS[name] for name, include in wanted.items() if include]
+        parts = [cls(True, **options) for cls, options in chosen]
     if not parts:
         raise ValueError("no dataset is included: set one of the include_… flags.")
     joined = ConcatDataset([Dataset(part, transform) for part in parts])

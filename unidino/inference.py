@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from . import arguments, intensity, paths, profiles, queries, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder, check_size, find_device
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
-from .profiles import normalisation
 from .progress import logging_to, say
 
-OPERATIONS = ("mean", "median", "none")
+OPERATIONS = (*profiles.OPERATIONS, "none")
 
 
 @dataclass
@@ -177,24 +175,34 @@ def extract(
     """
     given = dict(locals())
     _check(given)
-    where = find_device(device)
+    metadata, embedder, settings = _open(given)
+    folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
+    sites.claim(folder, settings, overwrite)
+    embeddings = sites.SiteEmbeddings(metadata, embedder, settings, folder, num_workers, on_error)
+    with logging_to(paths.log_file(folder)):
+        embeddings.embed_plates()
+        unnormalised, counts = _aggregate(embeddings, operation)
+        made = _write(embeddings, unnormalised, counts, given)
+        _report(made)
+        return made
+
+
+def _open(given):
+    """The dataset, the model that embeds it, and the settings that every plate shares."""
+    device = find_device(given["device"])
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "seed")
-    network = load_model(model, **{name: given[name] for name in weights})
-    metadata = valsets.open_valset(
-        valset,
-        root=root,
-        platemap=platemap,
-        channels=channels,
-        controls=controls,
-        channel_axis=channel_axis,
-    )
-    if resize_shorter_side is not None:
-        metadata.resize_shorter_side = resize_shorter_side
-    _check_reference(metadata, operation, norm_method, reference)
-    size = check_size(network, size or network.config.size)
-    tiles.check_stride(size, stride or size, tiling)
-    scaling = intensity_scaling or network.config.intensity
-    if intensity_range is not None and scaling != "dtype":
+    network = load_model(given["model"], **{name: given[name] for name in weights})
+    of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
+    metadata = valsets.open_valset(given["valset"], **{name: given[name] for name in of_dataset})
+    if given["resize_shorter_side"] is not None:
+        metadata.resize_shorter_side = given["resize_shorter_side"]
+    _check_reference(metadata, given["operation"], given["norm_method"], given["reference"])
+    size = check_size(network, given["size"] or network.config.size)
+    stride = given["stride"] or size
+    tiles.check_stride(size, stride, given["tiling"])
+    scaling = given["intensity_scaling"] or network.config.intensity
+    limits = given["intensity_range"]
+    if limits is not None and scaling != "dtype":
         raise ValueError(
             f"intensity_range goes with the intensity scaling 'dtype', not {scaling!r}; set "
             "intensity_scaling='dtype' or leave intensity_range out."
@@ -205,35 +213,17 @@ def extract(
         "model_config": asdict(network.config),
         "channels": metadata.channels,
         "size": size,
-        "stride": stride or size,
+        "stride": stride,
         "resize_shorter_side": metadata.resize_shorter_side,
-        "tiling": tiling,
-        "min_foreground": min_foreground,
-        "foreground_channel": foreground_channel or metadata.channels[0],
-        "small_images": small_images,
+        "foreground_channel": given["foreground_channel"] or metadata.channels[0],
         "intensity_scaling": scaling,
-        "intensity_range": None if intensity_range is None else list(intensity_range),
-        "precision": precision,
-        "seed": seed,
+        "intensity_range": None if limits is None else list(limits),
         "site_table_sha256": sites.site_table_digest(metadata),
     }
-    folder = paths.valset_folder(outdir or paths.outputs_root(), network.name, metadata.valset)
-    sites.claim(folder, settings, overwrite)
-    reading = {
-        "batch_size": None,
-        "num_workers": num_workers if num_workers is not None else _workers(where),
-    }
-    run = sites.Run(
-        metadata=metadata,
-        embedder=Embedder(network.to(where), batch_size, where, precision),
-        settings=settings,
-        folder=folder,
-        reading=reading,
-        on_error=on_error,
-    )
-    with logging_to(paths.log_file(folder)):
-        run.embed_plates()
-        return _finish(run, operation, norm_method, reference, l2norm, csv)
+    as_given = ("tiling", "min_foreground", "small_images", "precision", "seed")
+    settings |= {name: given[name] for name in as_given}
+    network = network.to(device)
+    return metadata, Embedder(network, given["batch_size"], device, given["precision"]), settings
 
 
 def _check(given):
@@ -243,7 +233,7 @@ def _check(given):
         "tiling": tiles.TILINGS,
         "small_images": tiles.SMALL_IMAGES,
         "operation": OPERATIONS,
-        "norm_method": normalisation.NORM_METHODS,
+        "norm_method": profiles.NORM_METHODS,
         "precision": tuple(PRECISIONS),
         "on_error": ("record", "raise"),
     }.items():
@@ -260,12 +250,6 @@ def _check(given):
         raise ValueError(f"min_foreground is {given['min_foreground']}; it is a share, 0 to 1.")
 
 
-def _plate_columns(metadata):
-    """Columns of the tables that name a plate."""
-    names = ("source", "batch", "plate")
-    return [tables.metadata_name(name) for name in names if name in metadata.key_columns]
-
-
 def _check_reference(metadata, operation, norm_method, reference):
     """Stop before computing when a plate has too few reference wells, or a query matches none.
 
@@ -274,31 +258,24 @@ def _check_reference(metadata, operation, norm_method, reference):
     wells = tables.prefixed(metadata.metadata.drop(columns="path"))
     if reference not in ("negcon", "all") and norm_method != "no_post_proc":
         with contextlib.suppress(queries.UnknownColumn):
-            normalisation.reference_rows(wells, reference)
+            profiles.reference_rows(wells, reference)
         return
     if operation != "none" and metadata.well_columns:
         wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
-    normalisation.check_reference(wells, norm_method, reference, by=_plate_columns(metadata))
+    profiles.check_reference(wells, norm_method, reference, by=metadata.plate_columns)
 
 
-def _workers(device):
-    """Reading processes: beside a GPU they keep it fed; on the CPU they would take its cores."""
-    if device.type == "cpu":
-        return 0
-    return min(8, torch.multiprocessing.cpu_count())
-
-
-def _finish(run, operation, norm_method, reference, l2norm, csv):
-    """Profiles from the finished site tables."""
-    metadata, folder = run.metadata, run.folder
+def _aggregate(embeddings, operation):
+    """Unnormalised profiles from the finished site tables, and counts of sites and tiles."""
+    metadata = embeddings.metadata
     parts, counts = [], dict.fromkeys(("sites", "ok", "empty", "failed", "tiles", "tiles_kept"), 0)
     by_well = operation != "none" and metadata.well_columns
     wells = [tables.metadata_name(name) for name in metadata.well_columns]
-    for file in run.files().values():
+    for file in embeddings.files().values():
         table = tables.read_table(file)
         statuses = table["Metadata_status"].value_counts()
         counts["sites"] += len(table)
-        for status in ("ok", "empty", "failed"):
+        for status in profiles.STATUSES:
             counts[status] += int(statuses.get(status, 0))
         for name in ("tiles", "tiles_kept"):
             counts[name] += int(table[f"Metadata_{name}"].sum())
@@ -309,30 +286,35 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
         raise ValueError(f"none of the {counts['sites']} sites could be read. The first: {first}")
     # What varies within the wells of one plate reaches no profile, so that plates stay alike.
     shared = [name for name in parts[0] if all(name in part for part in parts)]
-    raw = pd.concat([part[shared] for part in parts], ignore_index=True)
-    features = tables.feature_columns(raw)
-    counts |= {"profiles": len(raw), "features": len(features)}
-    provenance = run.provenance() | {
+    made = pd.concat([part[shared] for part in parts], ignore_index=True)
+    return made, counts | {"profiles": len(made), "features": len(tables.feature_columns(made))}
+
+
+def _write(embeddings, unnormalised, counts, given):
+    """Profiles before and after normalisation, written with how they were made."""
+    metadata, folder = embeddings.metadata, embeddings.folder
+    norm_method, l2norm = given["norm_method"], given["l2norm"]
+
+    def store(frame, method, l2norm, made):
+        path = paths.profiles_table(folder, metadata.valset, method, given["operation"], l2norm)
+        tables.write_table(frame, path, made)
+        if given["csv"]:
+            with tables.atomic_path(path.with_suffix(".csv")) as temporary:
+                frame.to_csv(temporary, index=False)
+        return path
+
+    provenance = embeddings.provenance() | {
         "counts": counts,
-        "operation": operation,
+        "operation": given["operation"],
         "norm_method": "no_post_proc",
         "l2norm": False,
     }
-    unnormalised = paths.profiles_table(folder, metadata.valset, "no_post_proc", operation)
-    tables.write_table(raw, unnormalised, provenance)
-    _as_csv(raw, unnormalised, csv)
-    scaled = raw
-    if l2norm:
-        values = raw[features].to_numpy()
-        lengths = np.linalg.norm(values, axis=1, keepdims=True)
-        scaled = raw.assign(**dict.fromkeys(features, 0.0))
-        scaled[features] = values / np.maximum(lengths, np.finfo(np.float32).tiny)
-    normalised = normalisation.normalise(
-        scaled, norm_method, reference, by=_plate_columns(metadata)
+    before = path = store(unnormalised, "no_post_proc", False, provenance)
+    scaled = _unit_length(unnormalised) if l2norm else unnormalised
+    normalised = profiles.normalise(
+        scaled, norm_method, given["reference"], by=metadata.plate_columns
     )
-    path = unnormalised
     if norm_method != "no_post_proc" or l2norm:
-        path = paths.profiles_table(folder, metadata.valset, norm_method, operation, l2norm)
         provenance |= {
             "norm_method": norm_method,
             "l2norm": l2norm,
@@ -340,17 +322,11 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
             "dropped_features": normalised.dropped_features,
             "warnings": normalised.warnings,
         }
-        tables.write_table(normalised.profiles, path, provenance)
-        _as_csv(normalised.profiles, path, csv)
-    for warning in normalised.warnings:
-        say(f"warning: {warning}")
-    if counts["failed"]:
-        say(f"warning: {counts['failed']} of {counts['sites']} sites could not be read")
-    say(f"{metadata.valset}: {len(raw)} profiles of {len(features)} features in {path}")
+        path = store(normalised.profiles, norm_method, l2norm, provenance)
     return Extraction(
         profiles=normalised.profiles,
         profiles_path=path,
-        unnormalised_path=unnormalised,
+        unnormalised_path=before,
         sites_path=folder / "sites",
         counts=counts,
         provenance=provenance,
@@ -359,10 +335,27 @@ def _finish(run, operation, norm_method, reference, l2norm, csv):
     )
 
 
-def _as_csv(frame, path, wanted):
-    if wanted:
-        with tables.atomic_path(path.with_suffix(".csv")) as temporary:
-            frame.to_csv(temporary, index=False)
+def _unit_length(frame):
+    """The profiles, each scaled to length 1."""
+    features = tables.feature_columns(frame)
+    values = frame[features].to_numpy()
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    scaled = frame.assign(**dict.fromkeys(features, 0.0))
+    scaled[features] = values / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return scaled
+
+
+def _report(made):
+    """Say what was made, and what was odd on the way."""
+    counts = made.counts
+    for warning in made.warnings:
+        say(f"warning: {warning}")
+    if counts["failed"]:
+        say(f"warning: {counts['failed']} of {counts['sites']} sites could not be read")
+    say(
+        f"{made.metadata.valset}: {counts['profiles']} profiles of {counts['features']} features "
+        f"in {made.profiles_path}"
+    )
 
 
 def main(argv=None):

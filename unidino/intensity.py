@@ -1,10 +1,6 @@
 """Raw intensities: how they scale to [0, 1], and where the background of a plate lies."""
 
-import hashlib
-import os
-
 import numpy as np
-import pandas as pd
 import torch
 
 METHODS = ("dtype", "plate", "image")
@@ -13,9 +9,6 @@ percentiles of the image, which erases intensity phenotypes and is never a defau
 
 PERCENTILES = (0.5, 99.9)
 """Raw intensities that become 0 and 1 with the scalings "plate" and "image"."""
-
-SAMPLE_WELLS = 24
-"""Wells of a plate, one site each, from which its statistics are taken."""
 
 _PIXELS_A_SITE = 60_000
 _BLOCK = 16
@@ -116,7 +109,7 @@ def site_limits(item, statistics, method, intensity_range=None):
     item : dict
         From `dataset.SiteTiles`.
     statistics : pd.DataFrame
-        From `plate_statistics`: the plate's rows, in the order of the channels.
+        From `dataset.plate_statistics`: the plate's rows, in the order of the channels.
     method : {"dtype", "plate", "image"}
     intensity_range : (low, high), optional
         With "dtype".
@@ -132,43 +125,6 @@ def _above(low, high, dtype):
     """`high`, kept above `low` where an image is constant."""
     step = 1e-6 if np.issubdtype(dtype, np.floating) else 1
     return np.maximum(high, low + step)
-
-
-def _rank(seed, text):
-    return hashlib.sha256(f"{seed}|{text}".encode()).digest()
-
-
-def _site_names(metadata):
-    """A name of every row that is the same wherever the dataset lies: its keys and its files."""
-    root = f"{metadata.root}/" if metadata.root else None
-    keys = metadata.metadata[metadata.key_columns].astype(str)
-    for i, key in enumerate(keys.itertuples(index=False, name=None)):
-        files = [
-            path.removeprefix(root) if root and path.startswith(root) else os.path.basename(path)
-            for path in metadata.paths(i)
-        ]
-        yield "|".join((*key, *files))
-
-
-def sample_rows(metadata, seed, wells):
-    """Rows of a seeded sample, one site a well, whatever the order of the table.
-
-    Returns
-    -------
-    list of int
-        All rows in the order in which to try them: sampled wells first.
-    """
-    frame = metadata.metadata
-    ranks = [_rank(seed, name) for name in _site_names(metadata)]
-    order = sorted(range(len(frame)), key=ranks.__getitem__)
-    if "well" not in metadata.key_columns:
-        return order
-    names = frame["well"].astype(str).tolist()
-    seen, first, later = set(), [], []
-    for i in order:
-        (later if names[i] in seen else first).append(i)
-        seen.add(names[i])
-    return first + later
 
 
 def _blocks(plane):
@@ -212,70 +168,21 @@ def background(planes, high):
     return level, level + max(_NOISE_SIGMAS * noise, _RANGE_SHARE * max(high - level, 0))
 
 
-def plate_statistics(metadata, *, seed=0, wells=SAMPLE_WELLS):
-    """Intensity statistics of every plate and channel, from a seeded sample of its wells.
+def channel_statistics(planes):
+    """Range, background and saturation of one channel of a plate.
 
     Parameters
     ----------
-    metadata : Metadata
-    seed : int
-    wells : int
-        Wells read a plate, one site each; sites, where there are no wells.
+    planes : list of numpy.ndarray
+        (H, W) raw images of one type.
 
     Returns
     -------
-    pd.DataFrame
-        One row a plate and channel: the plate's key columns, ``channel``, ``low`` and ``high``
-        (percentiles 0.5 and 99.9 of the pooled pixels), ``background`` and ``threshold`` (see
-        `background`) and ``saturation``, in raw units. One set where there are no plates.
-
-    Raises
-    ------
-    ValueError
-        Files of a plate and channel that differ in type; names two of them.
+    dict
+        ``low`` and ``high`` (percentiles 0.5 and 99.9 of the pooled pixels), ``background`` and
+        ``threshold`` (see `background`) and ``saturation``, in raw units; not a number where there
+        are no images.
     """
-    from . import dataset
-
-    keys = [name for name in ("source", "batch", "plate") if name in metadata.key_columns]
-    if "plate" not in keys:
-        groups = [((), np.arange(len(metadata.metadata)))]
-    else:
-        frame = metadata.metadata.reset_index(drop=True)
-        indices = frame.groupby(keys, sort=False, dropna=False).indices
-        groups = [(key if isinstance(key, tuple) else (key,), i) for key, i in indices.items()]
-    rows = []
-    for key, members in groups:
-        part = dataset.subset(metadata, members)
-        images = _sampled_images(part, seed, wells)
-        for i, channel in enumerate(metadata.channels):
-            values = _channel_statistics([image[i] for image in images])
-            rows.append(dict(zip(keys, key, strict=False)) | {"channel": channel} | values)
-    return pd.DataFrame(rows)
-
-
-def _sampled_images(metadata, seed, wells):
-    """Up to `wells` readable sites of one plate."""
-    from . import dataset
-
-    images, first = [], None
-    for i in sample_rows(metadata, seed, wells):
-        try:
-            image = dataset.load_site(metadata, i)
-        except (ValueError, OSError):
-            continue  # recorded with its site when the plate is read
-        if first is not None and image.dtype != images[0].dtype:
-            raise ValueError(
-                f"{metadata.paths(i)[0]} holds {image.dtype} and {first} {images[0].dtype}: the "
-                "images of a plate must be of one type. Convert them, or list them as two plates."
-            )
-        first = first or metadata.paths(i)[0]
-        images.append(image)
-        if len(images) == wells:
-            break
-    return images
-
-
-def _channel_statistics(planes):
     if not planes:
         return dict.fromkeys(("low", "high", "background", "threshold", "saturation"), np.nan)
     dtype = planes[0].dtype

@@ -60,6 +60,23 @@ class Metadata:
         return [name for name in tables.KEYS if name in self.metadata.columns]
 
     @property
+    def plate_columns(self):
+        """The key columns of a plate; none where the dataset has no plates."""
+        keys = [name for name in self.key_columns if name in tables.PLATE_KEY]
+        return keys if "plate" in keys else []
+
+    def plates(self):
+        """The rows of every plate.
+
+        Returns
+        -------
+        dict
+            {plate key, a tuple of source, batch and plate as far as the table has them: row
+            numbers (n,)}, in the order of the table; {(): all rows} where there are no plates.
+        """
+        return tables.groups(self.metadata, self.plate_columns)
+
+    @property
     def well_columns(self):
         """The key columns of a well; none where the dataset has no wells."""
         keys = [name for name in self.key_columns if name != "site"]

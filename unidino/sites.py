@@ -67,15 +67,32 @@ def claim(folder, settings, overwrite):
     tables.write_json(file, settings)
 
 
-class Run:
-    """One extraction: the plates of a dataset through one embedder."""
+class SiteEmbeddings:
+    """The plates of a dataset through one embedder, into one table a plate.
 
-    def __init__(self, metadata, embedder, settings, folder, reading, on_error):
+    Parameters
+    ----------
+    metadata : Metadata
+    embedder : Embedder
+    settings : dict
+        What every plate shares, as claimed by `claim`.
+    folder : Path
+        From `paths.valset_folder`.
+    num_workers : int or None
+        Processes that read; by default none on the CPU, whose cores they would take, and up to 8
+        beside a GPU, which they keep fed.
+    on_error : {"record", "raise"}
+    """
+
+    def __init__(self, metadata, embedder, settings, folder, num_workers, on_error):
         self.metadata = metadata
         self.embedder = embedder
         self.settings = settings
         self.folder = folder
-        self.reading = reading
+        if num_workers is None:
+            on_cpu = embedder.device.type == "cpu"
+            num_workers = 0 if on_cpu else min(8, torch.multiprocessing.cpu_count())
+        self.reading = {"batch_size": None, "num_workers": num_workers}
         self.on_error = on_error
         self.groups = channel_groups(embedder.model, metadata.channels)
         self.units = self._units()
@@ -83,18 +100,12 @@ class Run:
 
     def _units(self):
         """{plate key: rows} in the order of the table; parts where there are no plates."""
-        plate = [c for c in ("source", "batch", "plate") if c in self.metadata.key_columns]
-        frame = self.metadata.metadata
-        if "plate" not in plate:
-            starts = range(0, len(frame), PART_SITES)
-            return {
-                (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, len(frame)))
-                for i, start in enumerate(starts)
-            }
-        groups = frame.reset_index(drop=True).groupby(plate, sort=False, dropna=False)
+        if self.metadata.plate_columns:
+            return self.metadata.plates()
+        count = len(self.metadata.metadata)
         return {
-            key if isinstance(key, tuple) else (key,): np.asarray(rows)
-            for key, rows in groups.indices.items()
+            (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, count))
+            for i, start in enumerate(range(0, count, PART_SITES))
         }
 
     def files(self):
@@ -110,7 +121,7 @@ class Run:
             say(f"{self.metadata.valset}: {finished} of {len(self.units)} plates are finished")
         if not todo:
             return
-        if "plate" not in self.metadata.key_columns:
+        if not self.metadata.plate_columns:
             self.shared_statistics = self._statistics(self.metadata)
         self._announce(sites, self.units[next(iter(todo))][:1])
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
@@ -118,7 +129,7 @@ class Run:
                 self._embed_plate(self.units[key], file, bar)
 
     def _statistics(self, metadata):
-        return intensity.plate_statistics(metadata, seed=self.settings["seed"])
+        return dataset.plate_statistics(metadata, seed=self.settings["seed"])
 
     def _reader(self, metadata, statistics):
         names = ("size", "stride", "tiling", "min_foreground", "foreground_channel", "small_images")

@@ -10,12 +10,19 @@ import re
 import secrets
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 KEYS = ("source", "batch", "plate", "well", "site")
 """Key columns, outermost first; in tables they are Metadata_Source … Metadata_Site."""
+
+PLATE_KEY = KEYS[:3]
+"""What names a plate: plate names repeat across batches, and batches across sources."""
+
+WELL_KEY = KEYS[:4]
+"""What names a well."""
 
 _PROVENANCE_KEY = b"unidino"
 _FEATURE = re.compile(r"emb(_(.+_)?)?\d+$|Cells_|Cytoplasm_|Nuclei_")
@@ -207,6 +214,43 @@ def find_column(frame, name):
         raise ValueError(f"column {name!r} is ambiguous: {', '.join(found)}. Give one in full.")
     have = ", ".join(map(str, metadata_columns(frame)))
     raise ValueError(f"no column {name!r} in the table. Its metadata columns are: {have}.")
+
+
+def key_columns(frame, names=KEYS):
+    """Those of the columns that the table has, bare or with ``Metadata_``, in this order."""
+    have = {str(column).lower() for column in frame.columns}
+    there = [name for name in names if {name, f"metadata_{name}"} & have]
+    return [find_column(frame, name) for name in there]
+
+
+def plate_columns(frame):
+    """The columns that name a plate; none where the table has no plates."""
+    return key_columns(frame, PLATE_KEY) if key_columns(frame, ["plate"]) else []
+
+
+def groups(frame, columns):
+    """Rows of each group, such as the plates of a table.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+    columns : list of str
+        What names a group, for example `plate_columns`; without columns all rows are one group.
+
+    Returns
+    -------
+    dict
+        {key, a tuple with one value a column: row numbers (n,)}, in the order in which the groups
+        first appear. Rows of one group keep their order; a missing value is a value like others.
+    """
+    if not columns:
+        return {(): np.arange(len(frame))}
+    codes = frame.groupby(list(columns), sort=False, dropna=False).ngroup().to_numpy()
+    first = np.unique(codes, return_index=True)[1]
+    keys = zip(*(frame[column].to_numpy()[first] for column in columns), strict=True)
+    order = np.argsort(codes, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return dict(zip(keys, members, strict=True))
 
 
 def read_csv(path):

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unidino import dataset, intensity, paths, simulate, valsets
+from unidino import dataset, paths, simulate, valsets
 from unidino.demo import data, real_sets
 
 
@@ -56,7 +56,7 @@ def test_mix_is_a_dataset_of_single_channels(real, tmp_path):
     assert metadata.channels == ["ch1"]
     types = [dataset.load_site(metadata, i).dtype for i in range(len(frame))]
     assert types == [np.uint8] * 3 + [np.uint16] * 2
-    assert len(intensity.plate_statistics(metadata)) == 3
+    assert len(dataset.plate_statistics(metadata)) == 3
 
 
 def test_translocation_assay_is_left_out(real):

@@ -196,11 +196,11 @@ def test_single_precision_stays_and_sums_in_double():
 
 
 def test_columns_beyond_one_step(monkeypatch):
-    from unidino.profiles import aggregation as module
+    from unidino.profiles import aggregation
 
     sites = plates(sites=3)
     whole = profiles.aggregate(sites)
-    monkeypatch.setattr(module, "_STEP", 2)
+    monkeypatch.setattr(aggregation, "_STEP", 2)
     pd.testing.assert_frame_equal(profiles.aggregate(sites), whole)
 
 

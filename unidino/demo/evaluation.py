@@ -20,7 +20,6 @@ from ..evaluate import baselines, bbbc021, dose_response
 from ..models import load_model
 from ..models.vit import POOLINGS
 from ..profiles.aggregation import consensus
-from ..profiles.normalisation import PLATE_KEY, key_columns
 from . import real_sets
 from .data import development_sets
 
@@ -81,7 +80,7 @@ def compared(profiles, name):
     """
     if name == "real crops":
         return profiles
-    profiles = profiles.sort_values(key_columns(profiles, (*PLATE_KEY, "well")), kind="stable")
+    profiles = profiles.sort_values(tables.key_columns(profiles, tables.WELL_KEY), kind="stable")
     if name == "BBBC021":
         return consensus(bbbc021.treated(profiles), list(bbbc021.TREATMENT), "mean")
     kept = profiles[tables.find_column(profiles, "control_type")].isna()
@@ -164,7 +163,7 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
 
 def _keys(profiles, question):
     names = dict.fromkeys((question.label, *question.exclude, question.by, "concentration"))
-    columns = key_columns(profiles, names)
+    columns = tables.key_columns(profiles, names)
     return profiles[columns].astype(str).apply(tuple, axis=1).tolist()
 
 
@@ -212,7 +211,7 @@ def dose_scores(feature_sets, name="SBS plate", *, draws=2000, seed=0):
 
 def _dose(profiles, draws, seed):
     """(values, resampled values (draws, metrics), (metric, n) of each) of one set of features."""
-    profiles = profiles.sort_values(key_columns(profiles, ["well"]), kind="stable")
+    profiles = profiles.sort_values(tables.key_columns(profiles, ["well"]), kind="stable")
     summary, scores = dose_response.cross_fitted(profiles, "half", "dose")
     rng = np.random.default_rng(seed)
     values, resampled, described = [], [], []

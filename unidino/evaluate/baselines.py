@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from .. import dataset, intensity, quality, tables
+from .. import dataset, quality, tables
 
 
 def count_and_intensity(metadata, sites, nuclei=0):
@@ -137,18 +137,14 @@ def handmade(metadata):
     pd.DataFrame
         One row a site: the metadata columns with their prefix, then the features.
     """
-    statistics = intensity.plate_statistics(metadata)
-    keys = [name for name in ("source", "batch", "plate") if name in statistics.columns]
-    limits = {
-        key: part.set_index("channel").loc[metadata.channels, ["low", "high"]].to_numpy()
-        for key, part in (statistics.groupby(keys) if keys else [((), statistics)])
-    }
-    rows = []
-    for i in range(len(metadata.metadata)):
-        low, high = limits[tuple(metadata.metadata[name].iat[i] for name in keys)].T[
-            :, :, None, None
-        ]
-        image = dataset.load_site(metadata, i).astype(np.float32)
-        rows.append(site_features(np.clip((image - low) / (high - low), 0, 1), metadata.channels))
+    statistics = dataset.plate_statistics(metadata)
+    by_plate = dataset.statistics_by_plate(metadata, statistics)
+    rows = [None] * len(metadata.metadata)
+    for key, members in metadata.plates().items():
+        low, high = by_plate[key][["low", "high"]].to_numpy().T[:, :, None, None]
+        for i in members:
+            image = dataset.load_site(metadata, i).astype(np.float32)
+            scaled = np.clip((image - low) / (high - low), 0, 1)
+            rows[i] = site_features(scaled, metadata.channels)
     described = tables.prefixed(metadata.metadata.drop(columns="path"))
     return pd.concat([described, pd.DataFrame(rows)], axis=1)

@@ -8,7 +8,6 @@ import pandas as pd
 
 from .. import tables
 from ..profiles.aggregation import consensus
-from ..profiles.normalisation import key_columns
 from . import baselines, bootstrap, neighbours
 
 TREATMENT = ("compound", "concentration")
@@ -76,7 +75,7 @@ def treated(profiles):
         profiles[tables.find_column(profiles, name)]
         for name in ("compound", "moa", "plate", "well")
     )
-    control = key_columns(profiles, ["control_type"])
+    control = tables.key_columns(profiles, ["control_type"])
     negative = (compound == "DMSO") | (moa == "DMSO")
     if control:
         negative |= profiles[control[0]] == "negcon"
@@ -251,7 +250,9 @@ def differences(feature_sets, first, metric="cosine", *, draws=2000, seed=0):
     """
     wells = {name: treated(profiles) for name, profiles in feature_sets.items()}
     keys = {
-        name: list(zip(*(made[c] for c in key_columns(made, ["plate", "well"])), strict=True))
+        name: list(
+            zip(*(made[c] for c in tables.key_columns(made, ["plate", "well"])), strict=True)
+        )
         for name, made in wells.items()
     }
     for name in wells:
@@ -331,7 +332,7 @@ def by_strength(feature_sets, truth, metric="cosine", parts=3):
     for name, profiles in feature_sets.items():
         made, wells = accuracy(treated(profiles), rule, metric)
         scored = wells.iloc[made.neighbours["profile"]]
-        plate, well = key_columns(wells, ["plate", "well"])
+        plate, well = tables.key_columns(wells, ["plate", "well"])
         own = planted.loc[list(zip(scored[plate].astype(str), scored[well], strict=True))]
         ranges = pd.qcut(own.to_numpy(), parts, duplicates="drop")
         names = [f"{own[ranges == r].min():.2f} to {own[ranges == r].max():.2f}"

@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from .. import dataset, images, intensity, tables
+from .. import dataset, images, tables
 from . import plots
 
 LABELS = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
@@ -144,7 +144,7 @@ def dataset_montage(metadata, most=5):
     rows = np.arange(len(frame))
     if "plate" in frame:
         rows = rows[frame["plate"] == frame["plate"].iloc[0]]
-    statistics = intensity.plate_statistics(dataset.subset(metadata, rows))
+    statistics = dataset.plate_statistics(dataset.subset(metadata, rows))
     threshold = statistics["threshold"].iloc[0]
     values, _ = labels(metadata)
     values = values.reset_index(drop=True)

@@ -1,7 +1,7 @@
 """From site embeddings to profiles: aggregation, normalisation, correction of batches."""
 
 from .aggregation import OPERATIONS, STATUSES, aggregate, consensus
-from .normalisation import NORM_METHODS, Normalised, check_reference, normalise
+from .normalisation import NORM_METHODS, Normalised, check_reference, normalise, reference_rows
 from .tvn import tvn
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "check_reference",
     "consensus",
     "normalise",
+    "reference_rows",
     "tvn",
 ]

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from .. import quality, tables
-from .normalisation import PLATE_KEY, key_columns
 
 OPERATIONS = ("mean", "median")
 
@@ -47,8 +46,8 @@ def aggregate(sites, by=None, operation="mean"):
         Another operation or status, a column that does not exist, a table without rows or features.
     """
     if by is None:
-        by = key_columns(sites, (*PLATE_KEY, "well"))
-        if not key_columns(sites, ["well"]):
+        by = tables.key_columns(sites, tables.WELL_KEY)
+        if not tables.key_columns(sites, ["well"]):
             raise ValueError("the table has no column well: name the columns of a group with `by`.")
     return _aggregate(sites, by, operation, "Metadata_sites")
 

@@ -25,17 +25,6 @@ _SPREAD_FLOOR = 1e-5
 _SHARE_FLOOR = 1e-3
 
 
-PLATE_KEY = ("source", "batch", "plate")
-"""What names a plate: plate names repeat across batches, and batches across sources."""
-
-
-def key_columns(frame, names):
-    """Those of the columns that the table has, bare or with ``Metadata_``, in this order."""
-    have = {str(column).lower() for column in frame.columns}
-    there = [name for name in names if {name, f"metadata_{name}"} & have]
-    return [tables.find_column(frame, name) for name in there]
-
-
 _UNNAMED = "all profiles (the dataset names no controls)"
 _UNNAMED_NOTE = (
     "the dataset names no controls, so the reference of a plate is all of its profiles, treatments "
@@ -204,7 +193,7 @@ def reference_rows(profiles, reference):
     if reference == "all":
         return np.ones(len(profiles), bool), "all profiles"
     if reference == "negcon":
-        named = key_columns(profiles, ["control_type"])
+        named = tables.key_columns(profiles, ["control_type"])
         rows = (
             (profiles[named[0]] == "negcon").to_numpy(bool, copy=True)
             if named
@@ -243,18 +232,11 @@ def _numbers(profiles, features):
 
 def _plates(profiles, by, norm_method):
     """{key of a plate: its rows}; one group where there are none, and for spherize."""
+    if norm_method == "spherize":
+        return tables.groups(profiles, [])
     if by is None:
-        keys = key_columns(profiles, PLATE_KEY) if key_columns(profiles, ["plate"]) else []
-    else:
-        keys = [tables.find_column(profiles, name) for name in by]
-    if norm_method == "spherize" or not keys:
-        return {(): np.arange(len(profiles))}
-    codes = profiles.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
-    first = np.unique(codes, return_index=True)[1]
-    keyed = zip(*(profiles[key].to_numpy()[first] for key in keys), strict=True)
-    order = np.argsort(codes, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return dict(zip(keyed, members, strict=True))
+        by = tables.plate_columns(profiles)
+    return tables.groups(profiles, [tables.find_column(profiles, name) for name in by])
 
 
 def _name(plate):

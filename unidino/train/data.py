@@ -20,7 +20,6 @@ from . import augment
 from .processes import barrier
 from .windows import PlaneReader
 
-_PLATE = ("source", "batch", "plate")
 _REMEMBERED = "planes.pt"
 
 
@@ -90,7 +89,7 @@ def open_training_set(text):
         down-sampled in BBBC021, BBBC037 and the insect set.
     """
     name, root = valsets.name_and_root(text)
-    options = {getattr(valsets, cls): given for cls, given in dataset.TRAINING_SETS.values()}
+    options = dict(valsets.TRAINING_SETS.values())
     for valset, cls in valsets.VALSETS.items():
         if valset.lower() == name.lower():
             return cls(False, root, **options.get(cls, {}))
@@ -140,14 +139,13 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
     low = np.full((sites, len(channels)), np.nan)
     high = low.copy()
     if scaling == "plate":
-        low, high = _plate_limits(metadata, frame, seed)
+        low, high = _plate_limits(metadata, seed)
     elif scaling == "dtype" and intensity_range is not None:
         low[:], high[:] = intensity.dtype_limits(np.uint16, intensity_range)
     weights = _sample_weights(frame, metadata.valset)
-    keys = [name for name in _PLATE if name in frame.columns]
-    groups = np.zeros(sites, np.int64)
-    if keys:
-        groups = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(np.int64)
+    groups = np.empty(sites, np.int64)
+    for number, rows in enumerate(metadata.plates().values()):
+        groups[rows] = number
     if in_chans == 1:
         groups = (groups[:, None] * len(channels) + np.arange(len(channels))).reshape(-1)
         numbers, low, high = (values.reshape(-1, 1) for values in (numbers, low, high))
@@ -156,18 +154,14 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
     return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis)
 
 
-def _plate_limits(metadata, frame, seed):
+def _plate_limits(metadata, seed):
     """(low, high) of every site and channel from its plate's percentiles."""
-    statistics = intensity.plate_statistics(metadata, seed=seed)
-    keys = [name for name in _PLATE if name in statistics.columns]
-    low = np.full((len(frame), len(metadata.channels)), np.nan)
+    statistics = dataset.plate_statistics(metadata, seed=seed)
+    by_plate = dataset.statistics_by_plate(metadata, statistics)
+    low = np.full((len(metadata.metadata), len(metadata.channels)), np.nan)
     high = low.copy()
-    groups = frame.groupby(keys, sort=False, dropna=False).indices if keys else None
-    parts = statistics.groupby(keys, sort=False, dropna=False) if keys else [((), statistics)]
-    for key, part in parts:
-        rows = slice(None) if groups is None else groups[key if len(keys) > 1 else key[0]]
-        by_channel = part.set_index("channel").loc[metadata.channels]
-        low[rows], high[rows] = by_channel["low"], by_channel["high"]
+    for key, rows in metadata.plates().items():
+        low[rows], high[rows] = by_plate[key]["low"], by_plate[key]["high"]
     return low, high
 
 

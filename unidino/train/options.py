@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .. import arguments, dataset, intensity, valsets
+from .. import arguments, intensity, valsets
 from ..embedding import PRECISIONS
 from ..models import vit
 from . import data, dino
@@ -86,7 +86,7 @@ def _chosen_sets(given):
     """Names of the sets to train on, from datasets, the include_… flags or the example data."""
     listed = given["datasets"] or []
     listed = listed.split(",") if isinstance(listed, str) else list(listed)
-    flags = {name: given[f"include_{name}"] for name in dataset.TRAINING_SETS}
+    flags = {name: given[f"include_{name}"] for name in valsets.TRAINING_SETS}
     if given["use_example_data"]:
         if listed or any(flags.values()):
             raise ValueError(
@@ -97,7 +97,7 @@ def _chosen_sets(given):
     else:
         default = not listed
         chosen = [
-            getattr(valsets, dataset.TRAINING_SETS[name][0]).valset
+            valsets.TRAINING_SETS[name][0].valset
             for name, include in flags.items()
             if (default if include is None else include)
         ] + listed

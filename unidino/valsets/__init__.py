@@ -3,9 +3,10 @@
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
-from .registry import VALSETS, name_and_root, open_valset
+from .registry import TRAINING_SETS, VALSETS, name_and_root, open_valset
 
 __all__ = [
+    "TRAINING_SETS",
     "VALSETS",
     "BBBC021Metadata",
     "BBBC037Metadata",

@@ -21,6 +21,15 @@ VALSETS = {
 }
 """Name of each published dataset and its class."""
 
+TRAINING_SETS = {
+    "jumpcp": (JUMPCPMetadata, {"training_set": True}),
+    "bbbc021": (BBBC021Metadata, {"downsample_controls": True}),
+    "bbbc037": (BBBC037Metadata, {"downsample_controls": True}),
+    "hpa": (HPAMetadata, {}),
+    "insect": (InsectMetadata, {"downsample_controls": True}),
+}
+"""The published training mix: class and options of each set (controls down-sampled per plate)."""
+
 _TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
 
 
