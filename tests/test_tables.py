@@ -30,6 +30,30 @@ def test_tables_of_other_software(tmp_path):
     pd.testing.assert_frame_equal(tables.read_table(tmp_path / "t.csv"), FRAME)
 
 
+def test_names_survive_a_csv(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "Metadata_Plate": ["007", "7", "1E05"],
+            "Metadata_compound": ["None", "NA", None],
+            "Metadata_dose": [0.1, float("nan"), 3.0],
+            "emb_DNA_0000": [1.5, float("nan"), 2.5],
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / "t.csv"), frame)
+    (tmp_path / "t.csv").write_text("Metadata_Plate,emb0\n7,1,2\n")
+    with pytest.raises(ValueError, match="t.csv cannot be read as a table"):
+        tables.read_table(tmp_path / "t.csv")
+
+
+def test_keys_of_other_software_become_text(tmp_path):
+    frame = pd.DataFrame({"Metadata_Plate": [7.0, None], "Site": [1, 2], "emb0": [0.0, 1.0]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    read = tables.read_table(tmp_path / "t.parquet")
+    assert read["Metadata_Plate"].tolist() == ["7", None]
+    assert read["Site"].tolist() == ["1", "2"]
+
+
 def test_failed_write_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("earlier")

@@ -2,18 +2,20 @@
 
 import contextlib
 import errno
-import gzip
 import hashlib
 import json
 import os
 import re
 import secrets
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from . import delimited
 
 KEYS = ("source", "batch", "plate", "well", "site")
 """Key columns, outermost first; in tables they are Metadata_Source … Metadata_Site."""
@@ -24,8 +26,12 @@ PLATE_KEY = KEYS[:3]
 WELL_KEY = KEYS[:4]
 """What names a well."""
 
+LABELS = ("compound", "gene", "treatment", "perturbation", "perturbation_id", "moa", "control_type")
+"""Columns that hold names, as the keys do, even where every name is a number."""
+
 _PROVENANCE_KEY = b"unidino"
 _FEATURE = re.compile(r"emb(_(.+_)?)?\d+$|Cells_|Cytoplasm_|Nuclei_")
+_MISSING = ("", "NA", "NaN", "nan", "null")
 
 
 _TEMPORARY = ".{}.unidino.tmp"
@@ -166,11 +172,37 @@ def read_table(path):
         )
     if path.suffix == ".parquet":
         frame = pq.read_table(path).to_pandas()
+        frame = keys_as_text(frame)
         frame.attrs["provenance"] = read_provenance(path)
         return frame
     if path.name.endswith((".csv", ".csv.gz")):
-        return pd.read_csv(path)
+        try:
+            return _read_profiles(path)
+        except (ValueError, OSError, pd.errors.ParserWarning) as error:
+            raise ValueError(f"{path.name} cannot be read as a table: {error}") from None
     raise ValueError(f"{path.name} is neither .parquet nor .csv; these are the tables read here.")
+
+
+def _read_profiles(path):
+    """Profiles as CSV: features, of which there may be thousands, as numbers, the rest by type."""
+    dialect = delimited.find_dialect(path)
+    features = [name for name in dialect.names if _FEATURE.match(name)]
+    others = [name for name in dialect.names if name not in set(features)]
+    with warnings.catch_warnings():
+        # What pandas would cut off the end of a row without a word else.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        frame = pd.read_csv(
+            path,
+            sep=dialect.separator,
+            encoding=dialect.encoding,
+            skiprows=dialect.skipped,
+            index_col=False,
+            dtype=dict.fromkeys(others, object),
+            keep_default_na=False,
+            na_values=dict.fromkeys(features, _MISSING),
+        )
+    frame[others] = frame[others].map(_stripped)
+    return _typed(frame, others, dialect)
 
 
 def metadata_name(name):
@@ -254,31 +286,86 @@ def groups(frame, columns):
 
 
 def read_csv(path):
-    """A CSV, TSV or Parquet table; separators and byte-order marks are recognised.
+    """A table of text (CSV, TSV, in any dialect that `delimited` finds) or Parquet, column by type.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns that are plainly numbers are numeric; the key columns and those of `LABELS` are
+        text, and so is all that could be a name (see `delimited.typed`). None, NA and null are
+        text in a column of text.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        No such file; one that cannot be parsed or has no rows.
+        No such file; one that cannot be parsed or has no rows, named with the line.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}. Give the path of a CSV with one row a site.")
     try:
-        if path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
+        if _is_parquet(path):
+            frame = keys_as_text(_parquet(path))
         else:
-            header = _first_line(path)
-            separator = max(",;\t", key=header.count)
-            frame = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a table ({error}).") from None
-    if frame.empty:
-        raise ValueError(f"{path} has no rows; expected one a site.")
+            frame, dialect = delimited.read(path)
+            frame = _typed(frame, frame.columns, dialect)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from None
+    if not len(frame):
+        raise ValueError(f"{path} has no rows.")
     return frame
 
 
-def _first_line(path):
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as file:
-        return file.readline()
+def _is_parquet(path):
+    with open(path, "rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet(path):
+    width = len(pq.read_schema(path).names)
+    if width > delimited.MOST_COLUMNS:
+        raise ValueError(f"it has {width} columns; at most {delimited.MOST_COLUMNS} are read.")
+    frame = pq.read_table(path).to_pandas()
+    for name in frame.columns:
+        if pd.api.types.is_string_dtype(frame[name]):
+            frame[name] = frame[name].map(_stripped)
+    return frame
+
+
+def _stripped(value):
+    """Text without blanks around it, None where nothing is left; other values as they are."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def _typed(frame, columns, dialect):
+    """Those columns of a frame of text by type, in place."""
+    made = {}
+    for name in columns:
+        if _is_name(name):
+            made[name] = pd.Series(frame[name].tolist())
+        else:
+            made[name] = delimited.typed(frame[name], decimal_comma=dialect.separator == ";")
+    return frame.assign(**made)
+
+
+def _is_name(column):
+    """Whether a column holds names, whatever they look like."""
+    return str(column).rpartition("Metadata_")[2].lower() in (*KEYS, *LABELS)
+
+
+def keys_as_text(frame):
+    """A frame whose key columns, bare or with ``Metadata_``, are text: plate 7.0 is "7"."""
+    keys = [
+        name
+        for name in frame.columns
+        if str(name).removeprefix("Metadata_").lower() in KEYS
+        and not pd.api.types.is_string_dtype(frame[name])
+    ]
+    return frame.assign(**{name: _as_text(frame[name]) for name in keys})
+
+
+def _as_text(values):
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    text = values.map(lambda v: str(v).strip(), na_action="ignore").astype(object)
+    return text.where(values.notna(), None)

@@ -1,0 +1,288 @@
+"""Delimited text as spreadsheets and instruments write it: the dialect found, cells kept as text.
+
+A table of text says nothing about types, and guessing them loses names: plate 007, batch 1E05, the
+gene NA. So cells are read as text, and a column becomes numbers only where nothing is lost by it.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MOST_COLUMNS = 10_000
+"""Columns of a table of text that is read cell by cell; tables of features may have more."""
+
+SEPARATORS = (",", ";", "\t", "|")
+
+_SAMPLE_ROWS = 200
+_LONGEST_LINE = 4_000_000
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PLAIN = re.compile(_NUMBER)
+_COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
+# Numbers by their letters, names by their use: 007, 1E05, and digits beyond what a float holds.
+_NAME = re.compile(r"[+-]?0\d.*|\d+[eE]\d+|[+-]?\d{16,}")
+_NO_NUMBER = ("na", "nan", "null")
+_TRUTH = {"true": True, "false": False}
+_EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
+
+@dataclass
+class Dialect:
+    """How a file of text holds its table.
+
+    Attributes
+    ----------
+    encoding : str
+    separator : str
+    skipped : int
+        Lines before the header: blank ones, and a ``sep=`` of Excel.
+    names : list of str
+        The header, stripped, without the empty names at its end.
+    """
+
+    encoding: str
+    separator: str
+    skipped: int
+    names: list
+
+
+def find_dialect(path):
+    """The encoding, separator and header of a file.
+
+    The separator is the one that cuts the first rows into as many cells as the header.
+
+    Raises
+    ------
+    ValueError
+        A workbook, bytes that are no text, no header, a column named twice.
+    """
+    path = Path(path)
+    encoding = _encoding(path)
+    with _opened(path, encoding) as file:
+        lines = list(islice(_lines(file), _SAMPLE_ROWS))
+    skipped = next((i for i, line in enumerate(lines) if line.strip(" \t,;|\r\n")), None)
+    if skipped is None:
+        raise ValueError("it is empty; expected a header and rows.")
+    candidates = SEPARATORS
+    told = re.fullmatch(r'"?sep=(.|\\t)"?[,;\s]*', lines[skipped].rstrip("\r\n"), re.IGNORECASE)
+    if told:
+        candidates = (told[1].replace("\\t", "\t"),)
+        skipped += 1
+        if skipped == len(lines):
+            raise ValueError("it is empty; expected a header and rows.")
+    fits = {separator: _fit(lines[skipped:], separator) for separator in candidates}
+    several = {separator: fit for separator, fit in fits.items() if fit[-1] > 1}
+    # A header of one cell over rows of several is no header: left to be refused with its line.
+    separator = max(several, key=several.get) if several else min(fits, key=fits.get)
+    header = next(csv.reader(lines[skipped:], delimiter=separator))
+    names = _without_end([_clean(name) for name in header])
+    repeated = pd.Series([name for name in names if name]).loc[lambda name: name.duplicated()]
+    if len(repeated):
+        raise ValueError(
+            f"its header has the column {repeated.iat[0]} twice. Rename or remove one."
+        )
+    return Dialect(encoding, separator, skipped, names)
+
+
+def _fit(lines, separator):
+    """(share of rows with at most, and with just, as many cells as the header, their number)."""
+    try:
+        cells = [len(_without_end(row)) for row in csv.reader(lines, delimiter=separator)]
+    except csv.Error:
+        return 0.0, 0.0, 0
+    header, *body = cells
+    body = [count for count in body if count] or [header]
+    return (
+        sum(count <= header for count in body) / len(body),
+        sum(count == header for count in body) / len(body),
+        header,
+    )
+
+
+def read(path):
+    """A file of delimited text as a frame of text.
+
+    Parameters
+    ----------
+    path : str or Path
+        May be compressed (gzip).
+
+    Returns
+    -------
+    (pd.DataFrame, Dialect)
+        Cells are stripped, empty ones None. Blank rows, surplus separators at the end of rows, and
+        a first column without a name that numbers the rows are left out.
+
+    Raises
+    ------
+    ValueError
+        Names the line: more cells than the header has, a header that is repeated, a quotation mark
+        that is not closed; too many columns, cells without a column's name.
+    """
+    path = Path(path)
+    dialect = find_dialect(path)
+    names = dialect.names
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"it has {len(names)} columns; at most {MOST_COLUMNS} are read.")
+    rows = []
+    with _opened(path, dialect.encoding) as file:
+        lines = _lines(file)
+        for _ in range(dialect.skipped):
+            next(lines)
+        reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
+        try:
+            next(reader)
+            for row in reader:
+                cells = _without_end([cell.strip() or None for cell in row])
+                if not cells:
+                    continue
+                line = reader.line_num + dialect.skipped
+                if len(cells) > len(names):
+                    raise ValueError(
+                        f"line {line} has {len(cells)} cells, the header {len(names)}: "
+                        f"{cells[len(names)]!r} has no column. Put a value that contains "
+                        f"{dialect.separator!r} in quotation marks, or complete the header."
+                    )
+                if cells == names:
+                    raise ValueError(
+                        f"line {line} repeats the header: join tables without their headers."
+                    )
+                rows.append(cells + [None] * (len(names) - len(cells)))
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num + dialect.skipped}: {error}.") from None
+    if not rows:
+        raise ValueError("it has no rows below its header.")
+    columns = dict(enumerate(zip(*rows, strict=True)))
+    for position, name in enumerate(names):
+        if not name:
+            _check_nameless(position, columns.pop(position))
+    return pd.DataFrame(
+        {names[position]: pd.Series(values, dtype=object) for position, values in columns.items()}
+    ), dialect
+
+
+def _check_nameless(position, values):
+    """A column without a name may be empty, or number the rows at their beginning."""
+    present = [value for value in values if value is not None]
+    numbers = position == 0 and len(set(present)) == len(values)
+    if present and not (numbers and all(value.isdecimal() for value in present)):
+        raise ValueError(
+            f"column {position + 1} has values ({present[0]!r} …) but no name. Name or remove it."
+        )
+
+
+def typed(values, decimal_comma=False):
+    """A column of text as numbers or truth values, where every entry is one; else as it is.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Text; None where a cell is empty.
+    decimal_comma : bool
+        A comma in a number is a decimal comma. Otherwise it is one only where it cannot separate
+        thousands.
+
+    Returns
+    -------
+    pd.Series
+        int64, float64 (NA, nan and null are missing), bool, or text. Names written in digits, 007
+        or 1E05, stay text.
+
+    Raises
+    ------
+    ValueError
+        Numbers with decimal commas and with decimal points in one column.
+    """
+    distinct = [value for value in values.unique() if value is not None and value == value]
+    entries = [value for value in distinct if value.lower() not in _NO_NUMBER]
+    if entries and all(value.lower() in _TRUTH for value in distinct):
+        return values.map(lambda v: None if v is None else _TRUTH[v.lower()]).astype(
+            object if values.isna().any() else bool
+        )
+    commas = [value for value in entries if "," in value]
+    plain = all(_PLAIN.fullmatch(value) or _COMMA.fullmatch(value) for value in entries)
+    if not entries or not plain or any(_NAME.fullmatch(value) for value in entries):
+        return pd.Series(values.tolist(), index=values.index, name=values.name)
+    if commas:
+        points = [value for value in entries if "." in value]
+        if points:
+            raise ValueError(
+                f"the column {values.name} has numbers with a decimal comma ({commas[0]}) and with "
+                f"a point ({points[0]}). Write one of them."
+            )
+        if not decimal_comma and all(_THOUSANDS.fullmatch(value) for value in commas):
+            return pd.Series(values.tolist(), index=values.index, name=values.name)
+    whole = not commas and all(value.lstrip("+-").isdecimal() for value in entries)
+    if whole and len(entries) == len(distinct) and not values.isna().any():
+        return values.map({value: int(value) for value in entries}).astype(np.int64)
+    numbers = {value: float(value.replace(",", ".")) for value in entries}
+    return values.map(numbers).astype(float)
+
+
+def _without_end(cells):
+    """Cells without the empty ones at the end."""
+    while cells and not (cells[-1] and cells[-1].strip()):
+        cells.pop()
+    return cells
+
+
+def _clean(name):
+    return name.strip().strip("\ufeff\u200b").strip()
+
+
+def _encoding(path):
+    """UTF-8 or UTF-16, by the first bytes."""
+    try:
+        with _bytes(path) as file:
+            start = file.read(4)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"it cannot be read ({error}).") from None
+    if start in _EXCEL:
+        raise ValueError("it is a workbook, not text. Save it as CSV (UTF-8).")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) > 1 and not (start[0] and start[1]):
+        return "utf-16-be" if start[1] else "utf-16-le"
+    return "utf-8-sig"
+
+
+def _bytes(path):
+    with open(path, "rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if compressed else open(path, "rb")
+
+
+def _opened(path, encoding):
+    return io.TextIOWrapper(_bytes(path), encoding=encoding)
+
+
+def _lines(file):
+    """The lines of an open file; errors of its bytes name the line."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = file.readline(_LONGEST_LINE)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"byte 0x{error.object[error.start]:02x} near line {number} is no {error.encoding} "
+                "text. Save the table as CSV UTF-8."
+            ) from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"it cannot be read ({error}).") from None
+        if not line:
+            return
+        if "\0" in line:
+            raise ValueError(f"line {number} holds a zero byte: it is no text.")
+        if len(line) == _LONGEST_LINE:
+            raise ValueError(f"line {number} is longer than {_LONGEST_LINE} characters.")
+        yield line
