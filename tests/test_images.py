@@ -1,5 +1,10 @@
 """Every kind of file reads to the same array, and what cannot be read says why."""
 
+import os
+import struct
+import zlib
+
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +14,8 @@ from unidino import images
 
 RAW = np.random.default_rng(0).integers(0, 65535, (3, 20, 31), dtype=np.uint16)
 RGB8 = (RAW >> 8).astype(np.uint8)
+LAST = np.ascontiguousarray(np.moveaxis(RAW, 0, 2))
+GREY = np.full((20, 31), 90, np.uint8)
 
 
 def tiff(data, **options):
@@ -19,6 +26,12 @@ def tiff(data, **options):
         tifffile.imwrite(path, data, **options)
 
     return write
+
+
+def thumbnail(path):
+    with tifffile.TiffWriter(path) as file:
+        file.write(RAW, photometric="minisblack")
+        file.write(RAW[0, ::4, ::4], subfiletype=1)
 
 
 def pages(path):
@@ -42,20 +55,26 @@ FILES = {
     "imagej.tif": (tiff(RAW, imagej=True, metadata={"axes": "CYX"}), RAW),
     "flat.ome.tif": (tiff(RAW[None, :, None], metadata={"axes": "TCZYX"}), RAW),
     "float.tif": (tiff((RAW / 65535).astype(np.float32)), (RAW / 65535).astype(np.float32)),
-    "bool.tif": (tiff(RAW[0] > 9999), RAW[:1] > 9999),
     "grey.png": (lambda p: Image.fromarray(RGB8[0]).save(p), RGB8[:1]),
     "grey16.png": (lambda p: Image.fromarray(RAW[0]).save(p), RAW[:1]),
     "colour.png": (lambda p: Image.fromarray(np.moveaxis(RGB8, 0, 2).copy()).save(p), RGB8),
+    "deep.png": (lambda p: p.write_bytes(imagecodecs.png_encode(LAST)), RAW),
     "plane.npy": (lambda p: np.save(p, RAW[0]), RAW[:1]),
+    "other_bytes.npy": (lambda p: np.save(p, RAW[0].astype(">u2")), RAW[:1]),
+    "other_bytes.tif": (tiff(RAW, byteorder=">"), RAW),
+    "long.npy": (lambda p: np.save(p, RAW[0].astype(">i8")), RAW[:1].astype(np.int64)),
+    "thumbnail.tif": (thumbnail, RAW),
+    "jpeg.png": (lambda p: Image.fromarray(GREY).save(p, format="JPEG", quality=100), None),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_read_to_the_same_array(name, tmp_path):
     write, expected = FILES[name]
+    expected = GREY[None] if expected is None else expected
     write(tmp_path / name)
     image = images.read_image(tmp_path / name)
-    assert image.dtype == expected.dtype
+    assert image.dtype == expected.dtype and image.dtype.isnative
     assert image.flags.c_contiguous
     np.testing.assert_array_equal(image, expected)
     header = images.image_header(tmp_path / name)
@@ -93,7 +112,90 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:900])
 
 
+def imagej_without_black(path):
+    tifffile.imwrite(path, RAW[0], photometric="miniswhite")
+
+
+def series(*arrays, **options):
+    """Several images in one file."""
+
+    def write(path):
+        with tifffile.TiffWriter(path, **options) as file:
+            for array in arrays:
+                file.write(array, photometric="minisblack", contiguous=False)
+
+    return write
+
+
+def film(path):
+    frames = [Image.fromarray(plane) for plane in RGB8]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def grey_of(bits):
+    """A PNG of so many bits a pixel."""
+
+    def write(path):
+        row = bytes([0]) + bytes(4)
+        start = struct.pack(">IIBBBBB", 32 // bits, 1, bits, 0, 0, 0, 0)
+        parts = [(b"IHDR", start), (b"IDAT", zlib.compress(row)), (b"IEND", b"")]
+        made = b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in parts
+        )
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + made)
+
+    return write
+
+
+def postscript(path):
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+
+
+def cut_array(path):
+    np.save(path, RAW[0])
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def cut_plane(path):
+    tifffile.imwrite(path, RAW[0])
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def no_number(value):
+    plane = np.ones((4, 5), np.float32)
+    plane[1, 2] = value
+    return plane
+
+
 BAD = {
+    "fields.ome.tif": (series(*RAW, ome=True), r"holds 3 images \(fields\)\. List one image a row"),
+    "stained.ome.tif": (series(RAW, RAW, ome=True), r"holds 2 images \(fields\)"),
+    "sizes.tif": (series(RAW[0], RAW[0, 1:]), "holds 2 images, not one .20 x 31, 19 x 31"),
+    "twice.tif": (series(RAW, RAW), "holds 2 images, not one .3 x 20 x 31"),
+    "white.tif": (imagej_without_black, "stores white as 0 .MinIsWhite"),
+    "mask.tif": (tiff(RAW[0] > 9), "holds a mask .booleans.; expected integers or real"),
+    "mask.npy": (lambda p: np.save(p, RAW[0] > 9), "holds a mask"),
+    "mask.png": (grey_of(1), "holds a mask"),
+    "four.png": (grey_of(4), "holds 4 bits a pixel; expected 8 or 16"),
+    "complex.npy": (lambda p: np.save(p, np.ones((4, 4), complex)), "values of type complex128"),
+    "words.npy": (lambda p: np.save(p, np.array([["a", "b"]])), "holds values of type <U1"),
+    "objects.npy": (lambda p: np.save(p, np.array([[None]]), allow_pickle=True), "type object"),
+    "record.npy": (lambda p: np.save(p, np.ones((4, 4), "u1,u2")), "holds values of type"),
+    "empty.npy": (lambda p: np.save(p, np.ones((0, 4))), "is empty: 1 channels of 0 x 4 pixels"),
+    "none.npy": (lambda p: np.save(p, np.ones(())), r"array of shape \(\); expected two or three"),
+    "nan.npy": (lambda p: np.save(p, no_number(np.nan)), "holds 1 pixels that are not finite"),
+    "inf.tif": (tiff(no_number(-np.inf)), "holds 1 pixels that are not finite"),
+    "film.png": (film, "holds 3 frames; expected one image"),
+    "eps.png": (postscript, "not a readable image"),
+    "eps.jpg": (postscript, "not a readable image"),
+    "short.npy": (cut_array, "not a readable image .it ends early"),
+    "short.tif": (cut_plane, "not a readable image .it ends early"),
+    "folder.tif": (lambda p: p.mkdir(), "is no file, but a folder or a device"),
+    "pipe.png": (lambda p: os.mkfifo(p), "is no file, but a folder or a device"),
+    "nothing.tif": (lambda p: p.touch(), "not a readable image"),
+    "nothing.npy": (lambda p: p.touch(), "not a readable image"),
+    "nothing.png": (lambda p: p.touch(), "not a readable image"),
     "bare.npy": (lambda p: np.save(p, RAW), "does not say which axis holds the channels"),
     "four.npy": (lambda p: np.save(p, RAW[None]), "array of shape .*expected two or three axes"),
     "deep.ome.tif": (tiff(RAW, metadata={"axes": "ZYX"}), "3 planes of depth .*Save one plane"),
@@ -121,14 +223,215 @@ BAD = {
 def test_unreadable_files_are_named(name, tmp_path):
     write, message = BAD[name]
     write(tmp_path / name)
-    with pytest.raises(ValueError, match=f"{name}: .*{message}|{name}: {message}"):
+    with pytest.raises(images.ImageError, match=f"{name}: .*{message}|{name}: {message}"):
         images.read_image(tmp_path / name)
 
 
 def test_absent_file(tmp_path):
+    (tmp_path / "dangling.tif").symlink_to(tmp_path / "gone.tif")
     for read in (images.read_image, images.image_header):
-        with pytest.raises(FileNotFoundError, match="gone.tif: no such image"):
-            read(tmp_path / "gone.tif")
+        for name in ("gone", "dangling"):
+            with pytest.raises(FileNotFoundError, match=f"{name}.tif: no such image"):
+                read(tmp_path / f"{name}.tif")
+
+
+def test_a_file_that_stands_for_a_channel_holds_one(tmp_path):
+    tiff(RAW)(tmp_path / "x.tif")
+    with pytest.raises(images.ImageError, match="x.tif: has 3 channels, expected one"):
+        images.read_image(tmp_path / "x.tif", alone=True)
+
+
+def test_headers_of_many_files(tmp_path):
+    tiff(RAW)(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_text("no image")
+    found = images.image_headers([tmp_path / f"{name}.tif" for name in "abc"])
+    assert found[0] == images.ImageHeader(3, 20, 31, np.dtype(np.uint16))
+    assert str(found[0]) == "3 channels of 20 x 31 uint16"
+    assert isinstance(found[1], images.ImageError)
+    assert isinstance(found[2], FileNotFoundError)
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.png", "x.jpg", "x.npy"])
+def test_the_limit_on_pixels(name, tmp_path, monkeypatch):
+    path = tmp_path / name
+    np.save(path, GREY) if name == "x.npy" else Image.fromarray(GREY).save(path)
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "620")
+    assert images.read_image(path).shape == (1, 20, 31)
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "619")
+    for read in (images.read_image, images.image_header):
+        with pytest.raises(images.ImageError, match=f"{name}: says that it holds 620 pixels.*619"):
+            read(path)
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "many")
+    with pytest.raises(images.ImageError, match="UNIDINO_MAX_PIXELS is 'many'; expected a number"):
+        images.read_image(path)
+
+
+def test_pictures_above_the_decoders_own_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.fromarray(GREY).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), GREY[None])
+
+
+def test_pieces_larger_than_the_image_count(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "x.tif", GREY, tile=(256, 256))
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "65535")
+    with pytest.raises(
+        images.ImageError, match="x.tif: says that it holds 65,536 pixels in a tile"
+    ):
+        images.read_image(tmp_path / "x.tif")
+
+
+def test_a_strip_that_swells_is_not_decoded_further(tmp_path):
+    import tracemalloc
+
+    bomb = zlib.compress(bytes(2**27), 9)
+    tifffile.imwrite(
+        tmp_path / "x.tif",
+        iter([bomb]),
+        shape=GREY.shape,
+        dtype=np.uint8,
+        compression="zlib",
+        rowsperstrip=20,
+    )
+    tracemalloc.start()
+    try:
+        images.read_image(tmp_path / "x.tif")
+    except images.ImageError:
+        pass
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**24
+
+
+def ome(uuid, parts, images=1, channels=2, size=(20, 31)):
+    """OME-XML of images whose channels lie in files: parts maps a UUID to a file's name."""
+    files = list(parts.items())
+    text = '<?xml version="1.0" encoding="UTF-8"?>'
+    text += '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+    text += f' UUID="{uuid}">' if uuid else ">"
+    for i in range(images):
+        text += f'<Image ID="Image:{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYCZT" '
+        text += f'Type="uint16" SizeX="{size[1]}" SizeY="{size[0]}" SizeC="{channels}" SizeZ="1" '
+        text += 'SizeT="1">'
+        for c in range(channels):
+            text += f'<Channel ID="Channel:{i}:{c}" SamplesPerPixel="1"/>'
+        for c in range(channels):
+            text += f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1">'
+            if files:
+                part = files[(i * channels + c) % len(files)]
+                text += f'<UUID FileName="{part[1]}">{part[0]}</UUID>'
+            text += "</TiffData>"
+        text += "</Pixels></Image>"
+    return text + "</OME>"
+
+
+SET = {"urn:uuid:1": "DNA.ome.tif", "urn:uuid:2": "Actin.ome.tif"}
+
+
+def write_set(folder, described=ome, parts=SET, **options):
+    """One OME-TIFF a channel, each of which describes them all."""
+    for i, (uuid, name) in enumerate(parts.items()):
+        text = described(uuid, parts, **options)
+        tifffile.imwrite(folder / name, RAW[i], description=text, metadata=None)
+
+
+def test_a_set_of_files_is_read_from_any_of_them(tmp_path):
+    write_set(tmp_path)
+    for i, name in enumerate(SET.values()):
+        np.testing.assert_array_equal(images.read_image(tmp_path / name), RAW[:2])
+        alone = images.read_image(tmp_path / name, alone=True)
+        np.testing.assert_array_equal(alone, RAW[i : i + 1])
+
+
+def test_files_know_themselves_by_name_where_they_have_no_uuid(tmp_path):
+    write_set(tmp_path, lambda uuid, parts: ome(None, parts))
+    np.testing.assert_array_equal(images.read_image(tmp_path / "DNA.ome.tif"), RAW[:2])
+
+
+def test_a_plate_in_one_description_is_read_one_plane_a_file_or_refused(tmp_path):
+    write_set(tmp_path, images=2, channels=1)
+    for i, name in enumerate(SET.values()):
+        alone = images.read_image(tmp_path / name, alone=True)
+        np.testing.assert_array_equal(alone, RAW[i : i + 1])
+        with pytest.raises(images.ImageError, match=r"holds 2 images \(fields\), in 2 files"):
+            images.read_image(tmp_path / name)
+
+
+def binary_only(uuid, parts):
+    return ome(uuid, parts).split("<Image")[0] + '<BinaryOnly MetadataFile="x.ome" UUID="u"/></OME>'
+
+
+def test_a_file_described_elsewhere(tmp_path):
+    write_set(tmp_path, binary_only)
+    alone = images.read_image(tmp_path / "DNA.ome.tif", alone=True)
+    np.testing.assert_array_equal(alone, RAW[:1])
+    with pytest.raises(images.ImageError, match="a part of an OME-TIFF set that x.ome describes"):
+        images.read_image(tmp_path / "DNA.ome.tif")
+
+
+def remove_companion(folder):
+    (folder / "Actin.ome.tif").unlink()
+
+
+def other_companion(folder):
+    text = ome("urn:uuid:9", {"urn:uuid:9": "Actin.ome.tif"})
+    tifffile.imwrite(folder / "Actin.ome.tif", RAW[1], description=text, metadata=None)
+
+
+def broken_companion(folder):
+    (folder / "Actin.ome.tif").write_text("no image")
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (remove_companion, "DNA.ome.tif: Actin.ome.tif, which it names, is missing"),
+        (other_companion, "DNA.ome.tif: Actin.ome.tif, which it names, is another file"),
+        (broken_companion, "Actin.ome.tif: not a readable image"),
+    ],
+)
+def test_a_set_that_is_not_whole(harm, message, tmp_path):
+    write_set(tmp_path)
+    harm(tmp_path)
+    for read in (images.read_image, images.image_header):
+        with pytest.raises(images.ImageError, match=message):
+            read(tmp_path / "DNA.ome.tif")
+
+
+@pytest.mark.parametrize("name", ["/etc/hosts.tif", "../x.tif", "a/x.tif", "a\\x.tif", ""])
+def test_files_elsewhere_are_not_followed(name, tmp_path):
+    parts = {"urn:uuid:1": "DNA.ome.tif", "urn:uuid:2": name}
+    text = ome("urn:uuid:1", parts)
+    tifffile.imwrite(tmp_path / "DNA.ome.tif", RAW[0], description=text, metadata=None)
+    with pytest.raises(images.ImageError, match="DNA.ome.tif: names a file that is not beside it"):
+        images.read_image(tmp_path / "DNA.ome.tif")
+
+
+@pytest.mark.parametrize("cut", ["</Pixels>", "</OME>"])
+def test_damaged_descriptions(cut, tmp_path):
+    text = ome("u", {}, channels=1).replace(cut, "")
+    tifffile.imwrite(tmp_path / "x.ome.tif", RAW[0], description=text, metadata=None)
+    with pytest.raises(images.ImageError, match="x.ome.tif: has damaged OME-XML"):
+        images.read_image(tmp_path / "x.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("found", "put", "message"),
+    [
+        ('IFD="0"', 'IFD="1"', "does not hold the planes that its OME-XML describes"),
+        ('<TiffData FirstC="1" IFD="0" PlaneCount="1"></TiffData>', "", "lacks planes"),
+        ('SizeX="31"', 'SizeX="32"', "does not hold the planes that its OME-XML describes"),
+    ],
+)
+def test_planes_that_are_described_but_not_there(found, put, message, tmp_path):
+    text = ome("u", {})
+    assert found in text
+    tifffile.imwrite(
+        tmp_path / "x.ome.tif", RAW[0], description=text.replace(found, put), metadata=None
+    )
+    for read in (images.read_image, images.image_header):
+        with pytest.raises(images.ImageError, match=f"x.ome.tif: {message}"):
+            read(tmp_path / "x.ome.tif")
 
 
 def test_header_decodes_no_pixels(tmp_path, monkeypatch):

@@ -1,33 +1,111 @@
 """Image files in: (channels, height, width) in the file's own type, nothing guessed silently."""
 
+import contextlib
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
 
+import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg", ".npy")
 CHANNEL_AXES = ("first", "last")
+
+MAX_PIXELS = 2**29
+"""Values (channels x height x width) that a file may hold, so that a few megabytes of damaged or
+hostile data cannot fill the memory. The environment variable UNIDINO_MAX_PIXELS replaces it."""
 
 # Axis letters of tifffile that can hold channels: named channels, samples, pages of unknown
 # meaning. Depth and time cannot.
 _CHANNEL_LETTERS = "CSQI"
+_HEADER_THREADS = 8
+
+
+class ImageError(ValueError):
+    """A file that is no image of channels as read here; the message begins with its path."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its image without decoding it."""
+    """What a file says about its image without decoding it; the type in native byte order."""
 
     channels: int
     height: int
     width: int
     dtype: np.dtype
 
+    def __str__(self):
+        channels = f"{self.channels} channels of " if self.channels > 1 else ""
+        return f"{channels}{self.height} x {self.width} {self.dtype}"
+
 
 def _refuse(path, reason):
-    raise ValueError(f"{path}: {reason}")
+    raise ImageError(f"{path}: {reason}")
+
+
+@contextlib.contextmanager
+def _naming(path):
+    """Errors of the decoders, which are of any kind, as one that names the file."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{path}: not a readable image ({reason}).") from None
+
+
+def _max_pixels():
+    given = os.environ.get("UNIDINO_MAX_PIXELS")
+    if not given:
+        return MAX_PIXELS
+    if not given.isdecimal() or not int(given):
+        raise ImageError(f"UNIDINO_MAX_PIXELS is {given!r}; expected a number of pixels above 0.")
+    return int(given)
+
+
+def _check_size(path, values, what="pixels"):
+    limit = _max_pixels()
+    if values > limit:
+        _refuse(
+            path,
+            f"says that it holds {values:,} {what}, more than the limit of {limit:,}. If that is "
+            "right, set the environment variable UNIDINO_MAX_PIXELS to that number or above.",
+        )
+
+
+def _header(path, sizes, position, dtype):
+    """The header of an image, once its type and size are found to be such as are read here."""
+    channels = 1 if position is None else sizes[position]
+    height, width = (n for i, n in enumerate(sizes) if i != position)
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        what = "a mask (booleans)" if dtype.kind == "b" else f"values of type {dtype}"
+        _refuse(path, f"holds {what}; expected integers or real numbers of at most 64 bits.")
+    if not channels * height * width:
+        _refuse(path, f"is empty: {channels} channels of {height} x {width} pixels.")
+    _check_size(path, channels * height * width)
+    return ImageHeader(int(channels), int(height), int(width), dtype)
+
+
+def check_finite(path, array):
+    """Stop on values that are not finite, of which every mean and percentile would be spoilt.
+
+    Raises
+    ------
+    ImageError
+        Says how many.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        _refuse(path, f"holds {count} pixels that are not finite (NaN or infinite).")
 
 
 def _layout(path, shape, axes, channel_axis):
@@ -40,14 +118,14 @@ def _layout(path, shape, axes, channel_axis):
     channel_axis : {"first", "last", None}
         Decides where the file does not; a file that names its channels is believed.
     """
-    kept = [i for i, n in enumerate(shape) if n > 1 or axes[i] in "YX"]
+    kept = [i for i, n in enumerate(shape) if n != 1 or axes[i] in "YX"]
     dropped = tuple(i for i in range(len(shape)) if i not in kept)
     letters = "".join(axes[i] for i in kept)
     sizes = [shape[i] for i in kept]
     others = [letter for letter in letters if letter not in "YX"]
     if not others and len(letters) == 2:
         return dropped, None
-    if len(letters) != 3:
+    if len(letters) != 3 or len(others) != 1:
         _refuse(
             path,
             f"has axes {axes} of sizes {tuple(shape)}; expected height, width and at most one axis "
@@ -67,147 +145,350 @@ def _layout(path, shape, axes, channel_axis):
     return dropped, position
 
 
-def _tiff_axes(path, file, channel_axis):
-    """(axes to drop, position of the channels, sizes, series to stack) of an open TIFF."""
-    series = file.series
-    planes = {(one.shape, one.axes, one.dtype) for one in series}
-    if len(series) > 1 and len(planes) == 1 and series[0].axes == "YX":
-        # Pages that were written one by one: equal planes are the channels.
-        return (), 0, [len(series), *series[0].shape], series
-    dropped, position = _layout(path, series[0].shape, series[0].axes, channel_axis)
-    sizes = [n for i, n in enumerate(series[0].shape) if i not in dropped]
-    return dropped, position, sizes, None
+class TiffImage(NamedTuple):
+    """An open TIFF, understood as one image."""
+
+    header: ImageHeader
+    position: int | None  # of the channels among the axes that are kept
+    file: tifffile.TiffFile
+    series: list  # several: each is the plane of a channel
+    dropped: tuple  # axes of length 1 of the only series
+    sizes: list  # along the axes that are kept
+
+    def read(self):
+        """The array (sizes) as it is stored."""
+        if len(self.series) > 1:
+            return np.stack([plane.asarray() for plane in self.series])
+        return self.series[0].asarray().squeeze(self.dropped)
 
 
-def _header(sizes, position, dtype):
-    channels = 1 if position is None else sizes[position]
-    height, width = (n for i, n in enumerate(sizes) if i != position)
-    return ImageHeader(channels, height, width, np.dtype(dtype))
+@contextlib.contextmanager
+def _open_tiff(path, channel_axis, alone):
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(tifffile.TiffFile(path))
+        if _is_ome(path, file) and _is_part(path, file, alone):
+            file = stack.enter_context(tifffile.TiffFile(path, is_ome=False))
+        series = file.series
+        if len(series) > 1:
+            # Thumbnails and the like stand beside an image.
+            series = [series[0], *(one for one in series[1:] if not one.keyframe.is_reduced)]
+        first = series[0]
+        if file.is_ome and first.kind != "ome":
+            _refuse(path, "does not hold the planes that its OME-XML describes. Save it again.")
+        if len(series) > 1:
+            planes = {(one.shape, one.axes, one.dtype) for one in series}
+            if file.is_ome or len(planes) > 1 or first.axes != "YX":
+                _refuse(
+                    path,
+                    f"holds {len(series)} images, not one ({_shapes(series)}). List one image a "
+                    "row: save each as a file of its own.",
+                )
+            # Pages that were written one by one: equal planes are the channels.
+            dropped, position, sizes = (), 0, [len(series), *first.shape]
+        else:
+            dropped, position = _layout(path, first.shape, first.axes, channel_axis)
+            sizes = [n for i, n in enumerate(first.shape) if i not in dropped]
+        header = _header(path, sizes, position, first.dtype)
+        for one in series:
+            _check_whole(path, one)
+        yield TiffImage(header, position, file, series, dropped, sizes)
 
 
-def _open(path):
-    """(kind, opener) by the file's ending; stops on others and on absent files."""
+def _shapes(series):
+    shown = ", ".join(" x ".join(map(str, one.shape)) for one in series[:3])
+    return shown + (" …" if len(series) > 3 else "")
+
+
+def _check_whole(path, series):
+    """Stop on a series of which planes or bytes are missing, or whose pieces are huge."""
+    page = series.keyframe
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        _refuse(path, "stores white as 0 (MinIsWhite). Save it with black as 0.")
+    if page.is_tiled:
+        _check_size(path, math.prod((*page.tile, page.samplesperpixel)), "pixels in a tile")
+    if series.dataoffset is not None:
+        if series.dataoffset + series.nbytes > series.parent.filehandle.size:
+            raise ValueError("it ends early")
+    elif any(one is None for one in series[:]):
+        _refuse(path, "lacks planes that it says it has. Copy or save it again.")
+
+
+def _is_ome(path, file):
+    described = file.pages.first.description
+    if not file.is_ome and "openmicroscopy.org/Schemas/OME" in described:
+        _refuse(path, "has damaged OME-XML. Save it again.")
+    return file.is_ome
+
+
+def _local(element):
+    return element.tag.rpartition("}")[2]
+
+
+def _is_part(path, file, alone):
+    """Whether an OME-TIFF is to be read as its own planes, without the set that it names.
+
+    Raises
+    ------
+    ImageError
+        OME-XML that cannot be read, of several images, or that names files which are missing, of
+        another set, or elsewhere.
+    """
+    try:
+        root = ElementTree.fromstring(file.ome_metadata)
+    except ElementTree.ParseError as error:
+        _refuse(path, f"has damaged OME-XML ({error}). Save it again.")
+    binary = next((one for one in root if _local(one) == "BinaryOnly"), None)
+    # A file without a UUID of its own knows itself by its name.
+    own = {root.get("UUID")} - {None}
+    named = {}
+    for one in root.iter():
+        if _local(one) == "UUID":
+            name = one.get("FileName", "")
+            if one.text in own or (not own and name.lower() == Path(path).name.lower()):
+                own.add(one.text)
+            else:
+                named[one.text] = name
+    if alone and (binary is not None or named) and len(file.pages) == 1:
+        return True
+    if binary is not None:
+        _refuse(
+            path,
+            f"is a part of an OME-TIFF set that {binary.get('MetadataFile')} describes, which is "
+            "not read here. Save each site as one OME-TIFF, or one plane a file.",
+        )
+    images = [one for one in root if _local(one) == "Image"]
+    if len(images) > 1:
+        where = f", in {len(named) + 1} files" if named else ""
+        _refuse(
+            path,
+            f"holds {len(images)} images (fields){where}. List one image a row: save each as a "
+            "file of its own.",
+        )
+    for uuid, name in named.items():
+        _check_companion(path, uuid, name)
+    return False
+
+
+def _check_companion(path, uuid, name):
+    if not name or name != os.path.basename(name) or "\\" in name:
+        _refuse(path, f"names a file that is not beside it ({name!r}). Save it again.")
+    beside = Path(path).with_name(name)
+    if not beside.is_file():
+        _refuse(path, f"{name}, which it names, is missing. Copy it beside this file.")
+    with _naming(beside), tifffile.TiffFile(beside) as other:
+        text = other.ome_metadata or ""
+        found = ElementTree.fromstring(text).get("UUID") if text else None
+    if found not in (None, uuid):
+        _refuse(
+            path,
+            f"{name}, which it names, is another file than it names (its UUID differs): files "
+            "were renamed or mixed. Export the set again.",
+        )
+
+
+class NpyImage(NamedTuple):
+    """A NumPy file, understood as one image."""
+
+    header: ImageHeader
+    position: int | None  # of the channels among the axes
+    path: Path
+    shape: tuple
+    stored: np.dtype  # of either byte order
+    fortran: bool
+    offset: int  # bytes before the first value
+
+    def read(self):
+        """The array (shape) as it is stored."""
+        # Copied, not mapped: a file that is cut short meanwhile would kill the process.
+        return np.load(self.path, allow_pickle=False)
+
+
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@contextlib.contextmanager
+def _open_npy(path, channel_axis, alone):
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _NPY_HEADERS:
+            raise ValueError(f"version {version} of the format")
+        shape, fortran, stored = _NPY_HEADERS[version](file)
+        offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    if len(shape) not in (2, 3):
+        _refuse(path, f"is an array of shape {shape}; expected two or three axes.")
+    if len(shape) == 3 and channel_axis is None:
+        _refuse(
+            path,
+            f"is an array of shape {shape} that does not say which axis holds the channels: "
+            "set channel_axis to 'first' or 'last'.",
+        )
+    position = None if len(shape) == 2 else CHANNEL_AXES.index(channel_axis) * 2
+    header = _header(path, shape, position, stored)
+    if offset + math.prod(shape) * stored.itemsize > size:
+        raise ValueError("it ends early")
+    yield NpyImage(header, position, path, shape, stored, fortran, offset)
+
+
+class Picture(NamedTuple):
+    """An open PNG or JPEG, understood as one image."""
+
+    header: ImageHeader
+    position: int | None  # of the channels among the axes
+    read: Callable
+
+
+_PIL_TYPES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "F": np.float32}
+
+
+@contextlib.contextmanager
+def _open_picture(path, channel_axis, alone):
+    with open(path, "rb") as file:
+        start = file.read(26)
+    # No other decoder, whatever the file holds; and not Pillow's own limit on pixels, which comes
+    # with `Image.open` and is lower than that of stitched wells.
+    kind = PngImageFile if start.startswith(b"\x89PNG") else JpegImageFile
+    with kind(path) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            _refuse(path, f"holds {image.n_frames} frames; expected one image.")
+        depth = start[24] if kind is PngImageFile else 8
+        if depth == 1:
+            _header(path, image.size, None, np.bool_)
+        if image.mode not in _PIL_TYPES:
+            _refuse(
+                path,
+                f"has colour mode {image.mode}, which is neither grey nor RGB. Save it as grey "
+                "values, or each channel as a file.",
+            )
+        if depth not in (8, 16):
+            _refuse(path, f"holds {depth} bits a pixel; expected 8 or 16.")
+        # Pillow cuts 16 bits a colour to 8.
+        deep = depth == 16 and image.mode == "RGB"
+        dtype = np.uint16 if deep else _PIL_TYPES[image.mode]
+        colours = len(image.getbands())
+        position = 2 if colours > 1 else None
+        sizes = (image.height, image.width, colours)[: 3 if colours > 1 else 2]
+
+        def read():
+            if deep:
+                return imagecodecs.png_decode(Path(path).read_bytes())
+            return np.asarray(image).astype(dtype, copy=False)
+
+        yield Picture(_header(path, sizes, position, dtype), position, read)
+
+
+_OPENERS = dict.fromkeys((".tif", ".tiff"), _open_tiff)
+_OPENERS |= dict.fromkeys((".png", ".jpg", ".jpeg"), _open_picture) | {".npy": _open_npy}
+SUFFIXES = tuple(_OPENERS)
+
+
+@contextlib.contextmanager
+def open_image(path, channel_axis=None, alone=False):
+    """An image file that was found to be one, before its pixels are read.
+
+    Parameters and errors are those of `read_image`.
+
+    Yields
+    ------
+    TiffImage, NpyImage or Picture
+    """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         _refuse(path, f"is of no kind read here; expected {', '.join(SUFFIXES)}.")
-    if not path.is_file():
+    with _naming(path):
+        exists, is_file = path.exists(), path.is_file()
+    if not exists:
         raise FileNotFoundError(f"{path}: no such image.")
-    return path, suffix
+    if not is_file:
+        _refuse(path, "is no file, but a folder or a device.")
+    with _naming(path), _OPENERS[suffix](path, channel_axis, alone) as image:
+        if alone and image.header.channels > 1:
+            _refuse(
+                path,
+                f"has {image.header.channels} channels, expected one. Give merged images in a "
+                "column named path.",
+            )
+        yield image
 
 
-def _npy(path, channel_axis):
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if array.ndim == 2:
-        return array, None
-    if array.ndim != 3:
-        _refuse(path, f"is an array of shape {array.shape}; expected two or three axes.")
-    if channel_axis is None:
-        _refuse(
-            path,
-            f"is an array of shape {array.shape} that does not say which axis holds the channels: "
-            "set channel_axis to 'first' or 'last'.",
-        )
-    return array, 0 if channel_axis == "first" else 2
-
-
-_PIL_TYPES = {"1": np.bool_, "L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "F": np.float32}
-
-
-def _pil_type(path, image):
-    if image.mode not in _PIL_TYPES:
-        _refuse(
-            path,
-            f"has colour mode {image.mode}, which is neither grey nor RGB. Save it as grey "
-            "values, or each channel as a file.",
-        )
-    return np.dtype(_PIL_TYPES[image.mode])
-
-
-def image_header(path, channel_axis=None):
+def image_header(path, channel_axis=None, alone=False):
     """Channels, size and type of an image, without decoding its pixels.
 
-    Parameters
-    ----------
-    path : str or Path
-    channel_axis : {"first", "last"}, optional
-        For files that do not say where their channels are.
+    Parameters and errors are those of `read_image`.
 
     Returns
     -------
     ImageHeader
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Absent, unreadable or of a layout that is not one image of channels; names the file.
     """
-    path, suffix = _open(path)
-    try:
-        if suffix in TIFF_SUFFIXES:
-            with tifffile.TiffFile(path) as file:
-                _, position, sizes, _ = _tiff_axes(path, file, channel_axis)
-                return _header(sizes, position, file.series[0].dtype)
-        if suffix == ".npy":
-            array, position = _npy(path, channel_axis)
-            return _header(list(array.shape), position, array.dtype)
-        with Image.open(path) as image:
-            dtype = _pil_type(path, image)
-            return ImageHeader(len(image.getbands()), image.height, image.width, dtype)
-    except (ValueError, FileNotFoundError) as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        raise ValueError(f"{path}: not a readable image ({error}).") from None
-    except Exception as error:  # damaged files fail in any way in the decoders
-        raise ValueError(f"{path}: not a readable image ({error}).") from None
+    with open_image(path, channel_axis, alone) as image:
+        return image.header
 
 
-def read_image(path, channel_axis=None):
+def image_headers(paths, channel_axis=None, alone=False):
+    """The headers of many images, read side by side.
+
+    Parameters
+    ----------
+    paths : list of str or Path
+    channel_axis, alone
+        As `read_image`.
+
+    Returns
+    -------
+    list of ImageHeader or Exception
+        The error instead, where an image has none.
+    """
+
+    def header(path):
+        try:
+            return image_header(path, channel_axis, alone)
+        except (ValueError, OSError) as error:
+            return error
+
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        return list(pool.map(header, paths))
+
+
+def read_image(path, channel_axis=None, alone=False):
     """An image as channels, height, width.
 
     TIFF (OME, ImageJ, BigTIFF; paged, planar or interleaved; tiled; compressed), PNG, JPEG, NPY.
-    A TIFF's named channels, pages and samples are its channels; RGB files have three.
+    A TIFF's named channels, pages and samples are its channels; RGB files have three. An OME-TIFF
+    is read with the other files that it names.
 
     Parameters
     ----------
     path : str or Path
     channel_axis : {"first", "last"}, optional
         For files that do not say where their channels are.
+    alone : bool
+        The file stands for one channel: of an OME-TIFF that is part of a set, its own plane alone.
 
     Returns
     -------
     numpy.ndarray
-        (C, H, W), C-contiguous, in the file's own type.
+        (C, H, W), C-contiguous, in the file's own type and native byte order; finite.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As `image_header`.
+    FileNotFoundError
+        No such file.
+    ImageError
+        Unreadable, damaged, larger than `MAX_PIXELS`, with planes or files missing, of booleans
+        or other types that are no intensities, or of a layout that is not one image of channels.
+        Names the file. So do files of several channels, where `alone`.
     """
-    path, suffix = _open(path)
-    try:
-        if suffix in TIFF_SUFFIXES:
-            with tifffile.TiffFile(path) as file:
-                dropped, position, _, planes = _tiff_axes(path, file, channel_axis)
-                if planes is None:
-                    array = file.series[0].asarray().squeeze(dropped)
-                else:
-                    array = np.stack([plane.asarray() for plane in planes])
-        elif suffix == ".npy":
-            array, position = _npy(path, channel_axis)
-        else:
-            with Image.open(path) as image:
-                dtype = _pil_type(path, image)
-                array = np.asarray(image).astype(dtype, copy=False)
-            position = 2 if array.ndim == 3 else None
-    except (ValueError, FileNotFoundError) as error:
-        if str(error).startswith(f"{path}:"):
-            raise
-        raise ValueError(f"{path}: not a readable image ({error}).") from None
-    except Exception as error:  # damaged files fail in any way in the decoders
-        raise ValueError(f"{path}: not a readable image ({error}).") from None
-    array = array[None] if position is None else np.moveaxis(array, position, 0)
-    return np.ascontiguousarray(array)
+    with open_image(path, channel_axis, alone) as image:
+        header, array = image.header, image.read()
+        array = array[None] if image.position is None else np.moveaxis(array, image.position, 0)
+        if array.shape != (header.channels, header.height, header.width):
+            raise ValueError(f"its pixels are of shape {array.shape}, its header says {header}")
+        array = np.ascontiguousarray(array, header.dtype)
+    check_finite(path, array)
+    return array
 
 
 def shrink_shorter_side(image, shorter_side):

@@ -7,6 +7,7 @@ The layout of a file, found once and remembered, decides how its planes are read
 - whole: other files, and those not clearly understood, are left to `images.read_image`.
 """
 
+import contextlib
 import math
 import os
 from collections import OrderedDict
@@ -16,6 +17,9 @@ import numpy as np
 import tifffile
 
 from .. import images
+
+ONLY = -1
+"""In the place of a channel's number: the file stands for one channel and must hold no other."""
 
 _MOST_ALIKE = 64
 _MOST_BESIDE = 2**16  # bytes
@@ -38,6 +42,11 @@ class Layout(NamedTuple):
         return (height - 1) * row + (width - 1) * column + self.stored.itemsize
 
 
+def _strides(shape, stored):
+    """Bytes between neighbours along the axes of an array in C order."""
+    return [stored.itemsize * math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+
+
 def _one_array(header, offset, strides, position, stored):
     """Layout of one uncompressed array, given the bytes between neighbours along its axes."""
     step = stored.itemsize if position is None else strides[position]
@@ -46,19 +55,17 @@ def _one_array(header, offset, strides, position, stored):
     return Layout("mapped", header, offsets, rows, stored)
 
 
-def _tiff_layout(path, file, channel_axis):
-    """Layout of an open TIFF, or None where it is none of those understood here."""
-    _, position, sizes, planes = images._tiff_axes(path, file, channel_axis)
-    first = file.series[0]
-    header = images._header(sizes, position, first.dtype)
+def _tiff_layout(tiff):
+    """Layout of an `images.TiffImage`, or None where it is none of those understood here."""
+    file, header, position = tiff.file, tiff.header, tiff.position
     stored = header.dtype.newbyteorder(file.byteorder)
-    series = planes or [first]
-    if any(one.is_multifile or one.transform is not None for one in series):
+    if any(one.is_multifile or one.transform is not None for one in tiff.series):
         return None
-    if planes is None and first.dataoffset is not None:
-        strides = [stored.itemsize * math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    first = tiff.series[0]
+    if len(tiff.series) == 1 and first.dataoffset is not None:
+        strides = _strides(tiff.sizes, stored)
         return _one_array(header, first.dataoffset, strides, position, stored)
-    pages = [page for one in series for page in one[:]]
+    pages = [page for one in tiff.series for page in one[:]]
     if any(page is None or page.parent is not file or page.offset <= 0 for page in pages):
         return None
     kinds = {(page.keyframe.shaped, page.keyframe.dtype) for page in pages}
@@ -91,23 +98,26 @@ def _segment_grid(page):
     return math.ceil(height / tall), math.ceil(width / wide), tall, wide
 
 
-def _find_layout(path, channel_axis):
-    suffix = os.path.splitext(path)[1].lower()
-    layout = None
-    try:
-        if suffix in images.TIFF_SUFFIXES:
-            with tifffile.TiffFile(path) as file:
-                layout = _tiff_layout(path, file, channel_axis)
-        elif suffix == ".npy":
-            array, position = images._npy(path, channel_axis)
-            header = images._header(array.shape, position, array.dtype)
-            layout = _one_array(header, array.offset, array.strides, position, array.dtype)
-    except Exception:  # damaged files fail in any way; image_header says what is wrong
-        pass
-    if layout and layout.kind == "mapped":
-        end = max(layout.offsets) + layout.span(layout.header.height, layout.header.width)
-        layout = layout if end <= os.path.getsize(path) else None  # cut short
-    return layout or Layout("whole", images.image_header(path, channel_axis))
+def _npy_layout(npy):
+    """Layout of an `images.NpyImage`."""
+    shape = npy.shape[::-1] if npy.fortran else npy.shape
+    strides = _strides(shape, npy.stored)
+    strides = strides[::-1] if npy.fortran else strides
+    return _one_array(npy.header, npy.offset, strides, npy.position, npy.stored)
+
+
+def _find_layout(path, channel_axis, alone):
+    with images.open_image(path, channel_axis, alone) as image:
+        layout = None
+        with contextlib.suppress(Exception):  # what is not understood here is read as a whole
+            if isinstance(image, images.TiffImage):
+                layout = _tiff_layout(image)
+            elif isinstance(image, images.NpyImage):
+                layout = _npy_layout(image)
+        if layout and layout.kind == "mapped":
+            end = max(layout.offsets) + layout.span(image.header.height, image.header.width)
+            layout = layout if end <= os.path.getsize(path) else None  # cut short
+        return layout or Layout("whole", image.header)
 
 
 def _beside_pixels(path, layout):
@@ -123,7 +133,7 @@ def _beside_pixels(path, layout):
 
 
 # The readers yield an array a box (top, left, bottom, right); the next may overwrite it.
-def _read_mapped(path, layout, channel, boxes, channel_axis):
+def _read_mapped(path, layout, channel, boxes, options):
     row, column = layout.strides
     spans = [layout.span(y1 - y0, x1 - x0) for y0, x0, y1, x1 in boxes]
     # One buffer for all, as fresh memory costs as much as reading. Mapping the file into memory is
@@ -137,7 +147,7 @@ def _read_mapped(path, layout, channel, boxes, channel_axis):
             yield np.ndarray((bottom - top, right - left), layout.stored, buffer, 0, layout.strides)
 
 
-def _read_segments(path, layout, channel, boxes, channel_axis):
+def _read_segments(path, layout, channel, boxes, options):
     # Values are decoded into the least box around the others.
     y0, x0 = np.min(boxes, axis=0)[:2].tolist()
     y1, x1 = np.max(boxes, axis=0)[2:].tolist()
@@ -173,8 +183,8 @@ def _read_segments(path, layout, channel, boxes, channel_axis):
         yield canvas[top - y0 : bottom - y0, left - x0 : right - x0]
 
 
-def _read_whole(path, layout, channel, boxes, channel_axis):
-    image = images.read_image(path, channel_axis)[channel]
+def _read_whole(path, layout, channel, boxes, options):
+    image = images.read_image(path, *options)[channel]
     for top, left, bottom, right in boxes:
         yield image[top:bottom, left:right]
 
@@ -214,23 +224,24 @@ class PlaneReader:
         self._alike = OrderedDict()
 
     def _layout(self, path, channel):
-        key = os.fspath(path)
-        layout = self._known.pop(key, None) or self._find(key)
+        key = os.fspath(path), channel == ONLY
+        layout = self._known.pop(key, None) or self._find(*key)
         self._known[key] = layout  # the last used comes last
         if len(self._known) > self.layouts:
             self._known.popitem(last=False)
-        if not 0 <= channel < layout.header.channels:
+        if channel != ONLY and not 0 <= channel < layout.header.channels:
             have = f"{path}: has {layout.header.channels} channels; channel {channel}, counted from"
             hint = "If they are its last axis, set channel_axis='last'."
             raise ValueError(f"{have} 0, is not one of them. {hint}")
         return layout
 
-    def _find(self, path):
+    def _find(self, path, alone):
         """Layout of a file, known at once where it differs from another in its pixels alone."""
-        kind = os.path.splitext(path)[1].lower(), os.path.isfile(path) and os.path.getsize(path)
+        size = os.path.isfile(path) and os.path.getsize(path)
+        kind = os.path.splitext(path)[1].lower(), size, alone
         layout, beside = self._alike.get(kind, (None, None))
         if layout is None or _beside_pixels(path, layout) != beside:
-            layout = _find_layout(path, self.channel_axis)
+            layout = _find_layout(path, self.channel_axis, alone)
             beside = _beside_pixels(path, layout) if layout.kind == "mapped" else []
             if beside and max(map(len, beside)) < _MOST_BESIDE:
                 self._alike[kind] = layout, beside
@@ -255,7 +266,7 @@ class PlaneReader:
         ----------
         path : str or Path
         channel : int
-            Counted from 0 among the channels of `images.read_image`.
+            Counted from 0 among the channels of `images.read_image`; or `ONLY`.
         corners : (n, 2) ints
             Top and left of each window in pixels; they may lie outside the image.
         sizes : (n,) or (n, 2) ints
@@ -284,14 +295,17 @@ class PlaneReader:
             x0, x1, columns = _source(left, width, layout.header.width)
             boxes.append((y0, x0, y1, x1))
             mirrored.append((rows, columns))
+        options = self.channel_axis, channel == ONLY
+        number = max(channel, 0)
         for kind in (layout.kind, "whole"):
             made = []
             try:
-                parts = _READERS[kind](path, layout, channel, boxes, self.channel_axis)
+                parts = _READERS[kind](path, layout, number, boxes, options)
                 for part, (rows, columns) in zip(parts, mirrored, strict=True):
                     part = part if rows is None else part[rows]
                     part = part if columns is None else part[:, columns]
                     made.append(np.array(part, dtype=layout.header.dtype, order="C"))
+                    images.check_finite(path, made[-1])
                 return made
             except Exception:
                 # Absent or damaged: read_image says so in its own words, or can read it after all.
