@@ -187,14 +187,31 @@ def rewritten(plate, tmp_path, image):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((10, 10), np.uint16), r"other.tif: is \(10, 10\) uint16, its site's first"),
-        (np.zeros(SHAPE, np.uint8), "other.tif: is .* uint8, its site's first channel"),
+        (np.zeros((10, 10), np.uint16), "other.tif: is 10 x 10 uint16, its site's first channel"),
+        (np.zeros(SHAPE, np.uint8), "other.tif: is 150 x 190 uint8, its site's first channel"),
         (np.zeros((2, *SHAPE), np.uint16), "other.tif: has 2 channels, expected one"),
     ],
 )
 def test_channels_of_a_site_must_agree(image, message, plate, tmp_path):
     with pytest.raises(ValueError, match=message):
         dataset.load_site(rewritten(plate, tmp_path, image), 0)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_merged_files_hold_as_many_channels_as_are_named(channels, plate, tmp_path):
+    frame = pd.read_csv(plate / "merged.csv")
+    frame["path"] = [str(plate / name) for name in frame["path"]]
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    metadata = CSVMetadata(tmp_path / "x.csv")
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, noisy_cells(0, channels), photometric="minisblack")
+    metadata.metadata.loc[1, "path"] = str(other)
+    message = f"other.tif: is {channels} channels of 150 x 190 uint16, expected 3 channels"
+    with pytest.raises(ValueError, match=message):
+        dataset.load_site(metadata, 1)
+    metadata.as_single_channel()
+    with pytest.raises(ValueError, match=message):
+        dataset.load_site(metadata, 3)
 
 
 def test_float_images_must_say_their_range(plate, tmp_path):

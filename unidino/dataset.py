@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,18 @@ def subset(metadata, rows):
     return part
 
 
+def _joined(files, headers):
+    """The header of a site, from those of its files."""
+    first = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if header != first:
+            raise images.ImageError(
+                f"{file}: is {header}, its site's first channel {first}; the channels of a site "
+                "must agree."
+            )
+    return replace(first, channels=first.channels * len(files))
+
+
 def load_site(metadata, i):
     """The raw image of row `i`.
 
@@ -59,31 +72,21 @@ def load_site(metadata, i):
     ValueError, FileNotFoundError
         A file that is absent, unreadable, or does not have the channels or size of its site.
     """
-    files = metadata.paths(i)
-    planes = [images.read_image(file, metadata.channel_axis) for file in files]
-    wanted = metadata.channel_indices(i)
+    files, wanted = metadata.paths(i), metadata.channel_indices(i)
+    planes = [
+        images.read_image(file, metadata.channel_axis, alone=wanted is None) for file in files
+    ]
+    header = _joined(files, [images.ImageHeader(*plane.shape, plane.dtype) for plane in planes])
+    image = planes[0] if len(planes) == 1 else np.concatenate(planes)
     if wanted is not None:
-        image = planes[0]
-        if max(wanted) >= len(image):
+        needed = metadata.file_channels or max(wanted) + 1
+        if len(image) < needed or (metadata.file_channels and len(image) > needed):
             raise ValueError(
-                f"{files[0]}: has {len(image)} channels, expected at least {max(wanted) + 1}. If "
-                "its channels are its last axis, set channel_axis='last'."
+                f"{files[0]}: is {header}, expected {needed} channels. If its channels are its "
+                "last axis, set channel_axis='last'."
             )
         if list(wanted) != list(range(len(image))):
             image = image[list(wanted)]
-    else:
-        for file, plane in zip(files, planes, strict=True):
-            if len(plane) != 1:
-                raise ValueError(
-                    f"{file}: has {len(plane)} channels, expected one. Give merged images in a "
-                    "column named path."
-                )
-            if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
-                raise ValueError(
-                    f"{file}: is {plane.shape[1:]} {plane.dtype}, its site's first channel "
-                    f"{planes[0].shape[1:]} {planes[0].dtype}; the channels of a site must agree."
-                )
-        image = planes[0] if len(planes) == 1 else np.concatenate(planes)
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
 
 

@@ -53,6 +53,7 @@ class Metadata:
     simulated = False
     root = None
     _plane_numbers = None
+    _named_channels = None
 
     @property
     def key_columns(self):
@@ -100,8 +101,16 @@ class Metadata:
         position = list(self._all_channels()).index(channel)
         return [position if self._plane_numbers is None else self._plane_numbers[position]]
 
+    @property
+    def file_channels(self):
+        """Channels that every merged file must hold; None where it may hold others, too."""
+        if not self.is_merged or self._plane_numbers is not None:
+            return None
+        named = self._named_channels if self.single_channel_metadata else self.channels
+        return len(named) if named else None
+
     def _all_channels(self):
-        return getattr(self, "_named_channels", None) or self.channels
+        return self._named_channels or self.channels
 
     def select_channels(self, selection):
         """Keep, order and rename channels.

@@ -354,3 +354,34 @@ def test_a_reader_can_be_sent_to_workers(tmp_path):
     reader.plane(tmp_path / "x.tif", 0)
     copied = pickle.loads(pickle.dumps(reader))
     np.testing.assert_array_equal(copied.plane(tmp_path / "x.tif", 2), RAW[2])
+
+
+def test_files_that_stand_for_one_channel(tmp_path):
+    tiff(RAW[0])(tmp_path / "one.tif")
+    tiff(RAW)(tmp_path / "three.tif")
+    reader = windows.PlaneReader()
+    np.testing.assert_array_equal(reader.plane(tmp_path / "one.tif", windows.ONLY), RAW[0])
+    np.testing.assert_array_equal(reader.plane(tmp_path / "three.tif", 0), RAW[0])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="three.tif: has 3 channels, expected one"):
+            reader.plane(tmp_path / "three.tif", windows.ONLY)
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.npy"])
+def test_windows_with_a_pixel_that_is_no_number_are_refused(name, tmp_path):
+    plane = FLOAT[0].copy()
+    plane[30, 40] = np.nan
+    (save if name == "x.npy" else tiff)(plane)(tmp_path / name)
+    reader = windows.PlaneReader()
+    np.testing.assert_array_equal(
+        reader.windows(tmp_path / name, 0, [(0, 0)], [30])[0], FLOAT[0, :30, :30]
+    )
+    with pytest.raises(ValueError, match=f"{name}: holds 1 pixels that are not finite"):
+        reader.windows(tmp_path / name, 0, [(20, 20)], [30])
+
+
+def test_large_files_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    tiff(RAW)(tmp_path / "x.tif")
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "10499")
+    with pytest.raises(ValueError, match="x.tif: says that it holds 10,500 pixels"):
+        windows.PlaneReader().header(tmp_path / "x.tif", 0)

@@ -18,7 +18,7 @@ from .. import dataset, intensity, tables, valsets
 from ..progress import say
 from . import augment
 from .processes import barrier
-from .windows import PlaneReader
+from .windows import ONLY, PlaneReader
 
 _REMEMBERED = "planes.pt"
 
@@ -33,7 +33,7 @@ class Planes:
     files : list of str
         (N x C), item by item.
     numbers : numpy.ndarray
-        (N, C), the plane of each file.
+        (N, C), the plane of each file, or `windows.ONLY`.
     low, high : numpy.ndarray
         (N, C), raw intensities that become 0 and 1; not a number where each image decides.
     weights : numpy.ndarray
@@ -129,7 +129,7 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         )
     frame = metadata.metadata.reset_index(drop=True)
     sites = len(frame)
-    files, numbers = [], np.zeros((sites, len(channels)), np.int64)
+    files, numbers = [], np.full((sites, len(channels)), ONLY, np.int64)
     for i in range(sites):
         paths = metadata.paths(i)
         wanted = metadata.channel_indices(i)
@@ -309,7 +309,7 @@ class TrainingImages(TorchDataset):
         """The files of an image and the planes taken from them, in words."""
         first = image * self.channels
         return [
-            f"{self._files[first + c].as_py()} (plane {self._numbers[image, c] + 1})"
+            f"{self._files[first + c].as_py()} (plane {max(self._numbers[image, c], 0) + 1})"
             for c in range(self.channels)
         ]
 
