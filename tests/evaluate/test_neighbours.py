@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from unidino import evaluate
+from unidino.evaluate import neighbours
 
 
 def table(seed, rows=60, features=6):
@@ -70,7 +71,7 @@ def test_accuracy_equals_the_loop(metric, seed, exclude, same_label):
 def test_blocks_do_not_change_the_result(monkeypatch):
     frame = table(3)
     whole = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    monkeypatch.setattr(evaluate, "_BLOCK_VALUES", 7 * 54)
+    monkeypatch.setattr(neighbours, "_BLOCK_VALUES", 7 * 54)
     parts = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     pd.testing.assert_frame_equal(whole.neighbours, parts.neighbours)
 
@@ -146,7 +147,7 @@ def test_copies_tie_wherever_they_stand(monkeypatch):
     values = np.repeat(rng.normal(size=(20, 301)), 15, axis=0)
     frame = pd.DataFrame(values).add_prefix("emb").assign(moa=[f"m{i}" for i in range(300)])
     for block in (2**24, 300 * 37, 300):
-        monkeypatch.setattr(evaluate, "_BLOCK_VALUES", block)
+        monkeypatch.setattr(neighbours, "_BLOCK_VALUES", block)
         for metric in ("cosine", "correlation"):
             nearest = evaluate.nearest_neighbour_accuracy(frame, "moa", metric=metric).neighbours
             first = np.arange(300) // 15 * 15
