@@ -25,24 +25,38 @@ def table(seed, rows=60, features=6):
     return pd.concat([frame, pd.DataFrame(values).add_prefix("emb")], axis=1)
 
 
+def pairwise(values, metric):
+    """Distances of all pairs by scipy."""
+    if metric == "abs_cosine":
+        return 1 - np.abs(1 - cdist(values, values, "cosine"))
+    return cdist(values, values, "cityblock" if metric == "manhattan" else metric)
+
+
 def loop(frame, label, exclude, metric, same_label=()):
-    """The definition, profile by profile."""
-    frame = frame[frame[label].notna()].reset_index(drop=True)
-    distances = cdist(frame.filter(like="emb"), frame.filter(like="emb"), metric)
-    correct = without = 0
+    """The definition, profile by profile; of equal distances each counts by its share."""
+    frame = frame[frame[label].notna()]
+    distances = pairwise(frame.filter(like="emb").to_numpy(), metric)
+    labels, barred, paired = (
+        frame[names].to_numpy(object) for names in ([label], list(exclude), list(same_label))
+    )
+    correct = without = tied = 0
     for i in range(len(frame)):
-        best = None
+        allowed = []
         for j in range(len(frame)):
-            same = frame.loc[i, label] == frame.loc[j, label]
-            if i == j or any(frame.loc[i, c] == frame.loc[j, c] for c in exclude):
-                continue
-            if same and any(frame.loc[i, c] == frame.loc[j, c] for c in same_label):
-                continue
-            if best is None or distances[i, j] < distances[i, best]:
-                best = j
-        without += best is None
-        correct += best is not None and frame.loc[i, label] == frame.loc[best, label]
-    return correct, len(frame) - without, without
+            same = labels[i, 0] == labels[j, 0]
+            shared = any(a == b for a, b in zip(barred[i], barred[j], strict=True))
+            both = same and any(a == b for a, b in zip(paired[i], paired[j], strict=True))
+            if i != j and not shared and not both:
+                allowed.append(j)
+        if not allowed:
+            without += 1
+            continue
+        least = distances[i, allowed].min()
+        nearest = [j for j in allowed if distances[i, j] <= least + 1e-9]
+        share = np.mean([labels[i, 0] == labels[j, 0] for j in nearest])
+        correct += share
+        tied += 0 < share < 1
+    return correct, len(frame) - without, without, tied
 
 
 @pytest.mark.parametrize("metric", evaluate.METRICS)
@@ -63,7 +77,8 @@ def test_accuracy_equals_the_loop(metric, seed, exclude, same_label):
         frame, "moa", exclude, metric, exclude_if_same_label=same_label
     )
     expected = loop(frame, "Metadata_moa", exclude, metric, same_label)
-    assert (made.correct, made.n, made.without_neighbour) == expected
+    tied = made.neighbours["tied"].sum()
+    assert (made.correct, made.n, made.without_neighbour, tied) == expected
     assert float(made) == made.accuracy == pytest.approx(made.correct / made.n)
     assert made.neighbours["correct"].sum() == made.correct
 
@@ -94,10 +109,39 @@ def test_profiles_without_neighbours_are_counted():
     assert made.without_neighbour == frame["Metadata_moa"].notna().sum()
 
 
-def test_ties_go_to_the_first_row():
-    frame = pd.DataFrame({"moa": ["a", "b", "a", "b"], "emb0": [1.0, 1, 1, 1], "emb1": [0.5] * 4})
-    made = evaluate.nearest_neighbour_accuracy(frame, "moa", [])
-    assert made.neighbours["neighbour"].tolist() == [1, 0, 0, 0]
+def answerable(frame, exclude, same_label):
+    """Whether any profile has an allowed neighbour of its label."""
+    frame = frame[frame["Metadata_moa"].notna()].reset_index(drop=True)
+    columns = ["Metadata_moa", *exclude, *same_label]
+    rows = frame[columns].astype(object).to_numpy()
+    return any(
+        one[0] == other[0] and not any(a == b for a, b in zip(one[1:], other[1:], strict=True))
+        for i, one in enumerate(rows)
+        for other in rows[:i]
+    )
+
+
+@pytest.mark.parametrize("metric", evaluate.METRICS)
+def test_equal_neighbours_count_by_their_share(metric):
+    """Wells that nothing tells apart: a third of the others has the label, not the first row's."""
+    frame = pd.DataFrame({"moa": ["a", "b", "a", "b"], "emb0": [1.0] * 4, "emb1": [0.5] * 4})
+    for order in ([0, 1, 2, 3], [0, 2, 1, 3]):
+        made = evaluate.nearest_neighbour_accuracy(frame.iloc[order], "moa", [], metric)
+        assert made == pytest.approx(1 / 3)
+        assert (made.n, made.tied_share) == (4, 1)
+        assert made.correct == pytest.approx(4 / 3)
+        assert made.neighbours["neighbour"].tolist() == [1, 0, 0, 0]
+
+
+def test_similarities_closer_than_the_tolerance_tie():
+    """A well of another label is the nearest by less than rounding, then by more."""
+    for step, correct in ((5e-6, 2 / 3), (5e-5, 0)):
+        # Similarities with the first differ by step * sin(0.1).
+        angles = np.array([0, 0.1, 0.1 + step, 0.1 + step])
+        frame = pd.DataFrame({"emb0": np.cos(angles), "emb1": np.sin(angles), "moa": list("abaa")})
+        made = evaluate.nearest_neighbour_accuracy(frame, "moa").neighbours
+        assert made["correct"][0] == pytest.approx(correct)
+        assert made["tied"][0] == (correct > 0)
 
 
 @pytest.mark.parametrize("metric", evaluate.METRICS)
@@ -120,11 +164,16 @@ def test_odd_tables_equal_the_loop(metric, seed):
     for _ in range(5):
         exclude = list(rng.choice(columns, rng.integers(0, 3), replace=False))
         same_label = list(rng.choice(columns, rng.integers(0, 3), replace=False))
-        made = evaluate.nearest_neighbour_accuracy(
-            frame, "moa", exclude, metric, exclude_if_same_label=same_label
-        )
         expected = loop(frame, "Metadata_moa", exclude, metric, same_label)
-        assert (made.correct, made.n, made.without_neighbour) == expected
+        options = ("moa", exclude, metric, same_label)
+        if expected[0] == 0 < expected[1] and not answerable(frame, exclude, same_label):
+            with pytest.raises(ValueError, match="no profile can have a right answer"):
+                evaluate.nearest_neighbour_accuracy(frame, *options)
+            continue
+        made = evaluate.nearest_neighbour_accuracy(frame, *options)
+        tied = made.neighbours["tied"].sum()
+        found = (made.correct, made.n, made.without_neighbour, tied)
+        assert found == pytest.approx(expected)
 
 
 def test_neighbours_say_who_is_nearest():
@@ -145,7 +194,7 @@ def test_copies_tie_wherever_they_stand(monkeypatch):
     """A matrix product gives copies of a row distances that differ in their last bits."""
     rng = np.random.default_rng(0)
     values = np.repeat(rng.normal(size=(20, 301)), 15, axis=0)
-    frame = pd.DataFrame(values).add_prefix("emb").assign(moa=[f"m{i}" for i in range(300)])
+    frame = pd.DataFrame(values).add_prefix("emb").assign(moa=[f"m{i % 150}" for i in range(300)])
     for block in (2**24, 300 * 37, 300):
         monkeypatch.setattr(neighbours, "_BLOCK_VALUES", block)
         for metric in ("cosine", "correlation"):
@@ -162,7 +211,7 @@ def test_copies_tie_wherever_they_stand(monkeypatch):
         (
             "cosine",
             [0.0, 0.0, 0.0],
-            "1 profiles are zero in every feature, row 1: they have no cos",
+            "1 profiles are zero in every feature, row 1: they have no direction that cosine",
         ),
         ("correlation", [0.1, 0.1, 0.1], "1 profiles are constant in every feature, row 1: they"),
     ],
@@ -176,7 +225,7 @@ def test_profiles_without_direction(metric, row, message):
 
 def test_a_missing_value_is_shared_with_nobody():
     frame = pd.DataFrame(
-        {"moa": list("aab"), "compound": [None, None, None], "emb0": [1.0, 1, 2], "emb1": 1.0}
+        {"moa": list("aab"), "compound": [None, None, None], "emb0": [1.0, 1, 2], "emb1": 3.0}
     )
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     assert made.neighbours["neighbour"].tolist() == [1, 0, 0]
@@ -313,7 +362,7 @@ def test_controls_are_no_part_of_the_resamples():
 def test_intervals_name_what_is_wrong():
     frame = table(8)
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    with pytest.raises(ValueError, match="scores row 5., but there are 9 profiles"):
+    with pytest.raises(ValueError, match="the columns moa, compound, batch, plate differ"):
         evaluate.bootstrap_interval(made, frame.iloc[:9], "compound")
     with pytest.raises(ValueError, match="scored profiles have no Plate, the first is row"):
         evaluate.bootstrap_interval(made, frame, "Plate")
@@ -415,7 +464,7 @@ def test_replicates_name_what_is_wrong():
         evaluate.replicate_correlation(frame.drop_duplicates("Metadata_compound"), "compound")
     with pytest.raises(ValueError, match="there is one compound only"):
         evaluate.replicate_correlation(frame.assign(Metadata_compound="c1"), "compound")
-    with pytest.raises(ValueError, match="60 profiles have the same value in every feature"):
+    with pytest.raises(ValueError, match="60 profiles are constant in every feature"):
         names = [name for name in frame if name.startswith("emb")]
         evaluate.replicate_correlation(frame.assign(**dict.fromkeys(names, 1.0)), "compound")
     with pytest.raises(ValueError, match="the profiles have no features"):

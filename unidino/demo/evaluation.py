@@ -103,7 +103,7 @@ def mean_accuracy(accuracies):
     first = accuracies[0]
     hits = np.mean([one.neighbours["correct"].to_numpy(float) for one in accuracies], axis=0)
     neighbours = first.neighbours.assign(correct=hits)
-    return evaluate.Accuracy(neighbours, first.without_neighbour)
+    return evaluate.Accuracy(neighbours, first.without_neighbour, first.identity)
 
 
 def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):

@@ -1,8 +1,9 @@
 """What profiles know: metrics, their intervals, baselines, and one module a benchmark."""
 
 from .bootstrap import bootstrap_interval, paired_difference
-from .neighbours import METRICS, Accuracy, in_several, nearest_neighbour_accuracy
+from .neighbours import Accuracy, in_several, nearest_neighbour_accuracy
 from .retrieval import average_precision, mean_average_precision, replicate_correlation
+from .similarity import METRICS
 
 __all__ = [
     "METRICS",

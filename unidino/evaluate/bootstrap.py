@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .. import tables
+from .neighbours import table_identity
 
 
 def bootstrap_interval(accuracy, profiles, by, *, level=0.95, draws=2000, seed=0):
@@ -72,12 +73,8 @@ def _per_group(accuracy, profiles, by):
     """(correct, scored) profiles of each group of `profiles`."""
     if not accuracy.n:
         raise ValueError("no profile was scored: there is nothing to resample.")
+    _check_table(accuracy, profiles)
     rows = accuracy.neighbours["profile"].to_numpy()
-    if rows.max() >= len(profiles):
-        raise ValueError(
-            f"the accuracy scores row {rows.max()}, but there are {len(profiles)} profiles: give "
-            "the profiles that it was computed on."
-        )
     codes, groups = pd.factorize(profiles[tables.find_column(profiles, by)])
     lost = rows[codes[rows] < 0]
     if len(lost):
@@ -88,6 +85,19 @@ def _per_group(accuracy, profiles, by):
     own = codes[rows]
     correct = np.bincount(own, accuracy.neighbours["correct"], len(groups))
     return correct, np.bincount(own, minlength=len(groups))
+
+
+def _check_table(accuracy, profiles):
+    """Raise where the profiles are others than the accuracy's, or in another order."""
+    have = table_identity(profiles, accuracy.identity)
+    label = next(iter(accuracy.identity))
+    names = dict.fromkeys([label, *have])
+    differ = [name for name in names if have.get(name) != accuracy.identity[name]]
+    if differ:
+        raise ValueError(
+            "these are not the profiles that the accuracy was computed on: the columns "
+            f"{', '.join(differ)} differ. Give that table, its rows in the same order."
+        )
 
 
 def _shares(groups, draws, seed):

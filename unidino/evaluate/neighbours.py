@@ -1,19 +1,16 @@
 """How often a profile's nearest neighbour is of its kind, and how sure that number is."""
 
-import re
+import contextlib
+import hashlib
 
 import numpy as np
 import pandas as pd
 
 from .. import tables
-
-METRICS = ("cosine", "correlation", "euclidean", "cityblock")
+from . import similarity
 
 # Distances held at a time; 128 MB, however many profiles there are.
 _BLOCK_VALUES = 2**24
-
-# Equal distances come out of a matrix product unequal in their last bits.
-_TIE = 1e-12
 
 
 class Accuracy(float):
@@ -22,22 +19,33 @@ class Accuracy(float):
     Attributes
     ----------
     accuracy : float
-    correct, n : int
-        Correct and scored profiles.
+    correct : int or float
+        Correct profiles; whole unless ties make it an expectation.
+    n : int
+        Scored profiles.
     without_neighbour : int
         Profiles that had no allowed neighbour; not scored.
+    tied_share : float
+        Share of the scored profiles to which neighbours with and without their label are equally
+        near.
     neighbours : pd.DataFrame
-        One row a scored profile: ``profile`` and ``neighbour`` (row numbers), ``label``,
-        ``neighbour_label``, ``distance``, ``correct``.
+        One row a scored profile: ``profile`` and ``neighbour`` (row numbers; the first of several
+        that are equally near), ``label``, ``neighbour_label``, ``distance``, ``correct`` (0 or 1;
+        of several, the share that has the label), ``tied`` (bool).
+    identity : dict of str to str
+        Columns of the table that was scored -> digests of their values.
     """
 
-    def __new__(cls, neighbours, without_neighbour):
+    def __new__(cls, neighbours, without_neighbour, identity):
         n = len(neighbours)
         made = super().__new__(cls, neighbours["correct"].mean() if n else float("nan"))
         made.neighbours = neighbours
         made.n = n
-        made.correct = int(neighbours["correct"].sum())
+        correct = round(float(neighbours["correct"].sum()), 9)
+        made.correct = int(correct) if correct.is_integer() else correct
         made.without_neighbour = int(without_neighbour)
+        made.tied_share = float(neighbours["tied"].mean()) if n else float("nan")
+        made.identity = identity
         return made
 
     @property
@@ -45,7 +53,7 @@ class Accuracy(float):
         return float(self)
 
     def __reduce__(self):
-        return Accuracy, (self.neighbours, self.without_neighbour)
+        return Accuracy, (self.neighbours, self.without_neighbour, self.identity)
 
 
 def nearest_neighbour_accuracy(
@@ -72,7 +80,7 @@ def nearest_neighbour_accuracy(
     exclude : list of str
         A neighbour that shares any of these columns is not allowed; a missing value is shared with
         nobody.
-    metric : {"cosine", "correlation", "euclidean", "cityblock"}
+    metric : {"cosine", "abs_cosine", "correlation", "euclidean", "cityblock", "chebyshev"}
     exclude_if_same_label : list of str
         A neighbour that shares any of these columns *and* the label is not allowed.
     features : list of str, optional
@@ -82,25 +90,26 @@ def nearest_neighbour_accuracy(
     Returns
     -------
     Accuracy
-        A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.neighbours``.
-        Profiles left without a neighbour are counted, not scored; where that is all of them, the
-        value is NaN. Of neighbours at the same distance (within 1e-12) the first row is taken.
+        A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.tied_share``,
+        ``.neighbours``. Profiles left without a neighbour are counted, not scored; where that is
+        all of them, the value is NaN. Of neighbours that are equally near (similarities within
+        1e-6) the share that has the label counts: what a random choice is expected to give.
 
     Raises
     ------
     ValueError
-        A column that does not exist, no labelled profile, missing or infinite features, an unknown
-        metric; for cosine and correlation a profile without direction (zero, or constant).
+        A column that does not exist, no labelled profile, rules under which no neighbour can have
+        the label, missing or infinite features, an unknown metric; for cosines and correlation a
+        profile without direction (zero, or constant).
 
     Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
     (doi 10.1101/161422, NSCB).
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.")
+    similarity.check_metric(metric)
     exclude = column_names(exclude, "exclude")
     same_label = column_names(exclude_if_same_label, "exclude_if_same_label")
     label_column = tables.find_column(profiles, label)
-    features = _features(profiles, features, [label, *exclude, *same_label])
+    features = similarity.find_features(profiles, features, [label, *exclude, *same_label])
     labels = _codes(profiles, label)
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
@@ -112,22 +121,30 @@ def nearest_neighbour_accuracy(
         _own_if_missing(np.where(codes < 0, -1, codes * (labels.max() + 1) + labels[rows]))
         for codes in both
     ]
-    values = _directions(_values(profiles, features, rows), metric, rows)
-    nearest, distance = _nearest(values, metric, barred)
-    found = nearest >= 0
+    values = similarity.comparable(profiles, features, metric, rows)
+    scored = _nearest(values, metric, barred, labels[rows])
+    if len(scored) and not scored["answered"].any():
+        rule = ", ".join(dict.fromkeys([*exclude, *same_label])) or "nothing"
+        raise ValueError(
+            f"no profile can have a right answer: excluding neighbours by {rule} leaves none of "
+            f"the same {label}, so that the accuracy would be 0 whatever the features. Exclude "
+            f"less, or give profiles of which some share a {label}."
+        )
     names = profiles[label_column].to_numpy()
-    own, other = rows[found], rows[nearest[found]]
+    own, other = rows[scored.index], rows[scored["neighbour"]]
     neighbours = pd.DataFrame(
         {
             "profile": own,
             "neighbour": other,
             "label": names[own],
             "neighbour_label": names[other],
-            "distance": distance[found],
-            "correct": labels[own] == labels[other],
+            "distance": scored["distance"].to_numpy(),
+            "correct": scored["correct"].to_numpy(),
+            "tied": scored["correct"].between(0, 1, inclusive="neither").to_numpy(),
         }
     )
-    return Accuracy(neighbours, (~found).sum())
+    identity = table_identity(profiles, [label, *exclude, *same_label, *tables.KEYS])
+    return Accuracy(neighbours, len(rows) - len(scored), identity)
 
 
 def column_names(value, option):
@@ -146,37 +163,26 @@ def column_names(value, option):
     return names
 
 
-def _features(profiles, features, others):
-    """The feature columns, given or found by their names."""
-    if features is not None:
-        features = [features] if isinstance(features, str) else list(features)
-        lacking = [name for name in features if name not in profiles.columns]
-        if lacking:
-            raise ValueError(f"the profiles lack the features {', '.join(map(str, lacking[:5]))}.")
-    else:
-        features = tables.feature_columns(profiles) or _numbered(profiles, others)
-    if not features:
-        raise ValueError(
-            "the profiles have no features: no column is named emb…, Cells_, Nuclei_ …; name them "
-            "as `features`."
-        )
-    return features
+def table_identity(profiles, names):
+    """Digests of columns, by which `bootstrap_interval` knows the table that was scored.
 
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    names : iterable of str
+        Bare or with ``Metadata_``; those that the table lacks are left out.
 
-def _numbered(profiles, others):
-    """Columns of numbers whose names are one stem and a number: f0, f1, … or 0, 1, …"""
-    stems = {}
-    for column in profiles.columns:
-        match = re.fullmatch(r"(?!Metadata_)(.*?)\d+", str(column))
-        if match and column not in others and pd.api.types.is_numeric_dtype(profiles[column]):
-            stems.setdefault(match[1], []).append(column)
-    stems = {stem: columns for stem, columns in stems.items() if len(columns) > 1}
-    if len(stems) > 1:
-        raise ValueError(
-            f"columns numbered after {' and after '.join(map(repr, stems))} could all be features; "
-            "name them as `features`."
-        )
-    return next(iter(stems.values()), [])
+    Returns
+    -------
+    dict of str to str
+    """
+    made = {}
+    for name in dict.fromkeys(names):
+        with contextlib.suppress(ValueError):
+            values = profiles[tables.find_column(profiles, name)]
+            text = "\n".join(values.astype(str).where(values.notna(), ""))
+            made[name] = hashlib.sha256(text.encode()).hexdigest()
+    return made
 
 
 def _codes(profiles, column):
@@ -192,79 +198,43 @@ def _own_if_missing(codes):
     return codes
 
 
-def _values(profiles, features, rows):
-    """Features of some rows as numbers, all finite."""
-    text = [name for name in features if not pd.api.types.is_numeric_dtype(profiles[name])]
-    if text:
-        raise ValueError(f"feature {text[0]} holds text; convert it to numbers or leave it out.")
-    values = profiles[features].to_numpy(float, na_value=np.nan)[rows]
-    lost = rows[~np.isfinite(values).all(1)]
-    if len(lost):
-        raise ValueError(
-            f"{len(lost)} profiles have missing or infinite features, {_in_words(lost)}. Remove "
-            "these profiles (dropna) or the features."
-        )
-    return values
+def _nearest(values, metric, barred, labels):
+    """The nearest allowed neighbour of each row that has one.
 
-
-def _in_words(rows):
-    """Row numbers, the first few."""
-    more = " …" if len(rows) > 5 else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{more}"
-
-
-def _directions(values, metric, rows):
-    """Features scaled so that the metric is a plain product; changes them in place."""
-    if metric not in ("cosine", "correlation"):
-        return values
-    size = np.abs(values).max(1)
-    if metric == "correlation":
-        values -= values.mean(1, keepdims=True)
-    norms = np.linalg.norm(values, axis=1)
-    # What is left of a constant profile without its mean is rounding.
-    lost = rows[norms <= 1e-12 * size]
-    if len(lost):
-        kind = "zero" if metric == "cosine" else "constant"
-        raise ValueError(
-            f"{len(lost)} profiles are {kind} in every feature, {_in_words(lost)}: they have no "
-            f"{metric} with anything. Remove them, or use metric='euclidean'."
-        )
-    values /= norms[:, None]
-    return values
-
-
-def _distances(block, values, metric):
-    """Distances between rows, (len(block), len(values))."""
-    if metric in ("cosine", "correlation"):
-        made = block @ values.T
-        return np.subtract(1, made, out=made)
-    from scipy.spatial.distance import cdist
-
-    return cdist(block, values, metric)
-
-
-def _nearest(values, metric, barred):
-    """Row of the nearest allowed neighbour, -1 where there is none, and its distance."""
+    Returns
+    -------
+    pd.DataFrame
+        Indexed by row: ``neighbour`` (row, the first of several that are equally near),
+        ``distance``, ``correct`` (share of these that have the label), ``answered`` (whether any
+        allowed neighbour has the label).
+    """
     count = len(values)
-    nearest = np.full(count, -1)
-    distance = np.full(count, np.nan)
+    tie = similarity.tie_width(values, metric)
     # Who shares a value is looked up rather than compared: groups are small beside the table.
     sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
     step = max(1, _BLOCK_VALUES // count)
+    parts = []
     for start in range(0, count, step):
         here = slice(start, min(start + step, count))
-        block = _distances(values[here], values, metric)
+        block = similarity.distances(values[here], values, metric)
         block[np.arange(len(block)), np.arange(start, here.stop)] = np.inf
         for codes, members in zip(barred, sharing, strict=True):
             for code in np.unique(codes[here]):
                 block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
         smallest = block.min(1)
-        margin = _TIE if metric in ("cosine", "correlation") else _TIE * smallest
-        first = (block <= (smallest + margin)[:, None]).argmax(1)
-        allowed = np.isfinite(smallest)
-        nearest[here] = np.where(allowed, first, -1)
-        distance[here] = np.where(allowed, np.maximum(smallest, 0), np.nan)
-    return nearest, distance
+        near = block <= (smallest + tie)[:, None]
+        alike = labels[here, None] == labels
+        found = pd.DataFrame(
+            {
+                "neighbour": near.argmax(1),
+                "distance": np.maximum(smallest, 0),
+                "correct": (near & alike).sum(1) / near.sum(1),
+                "answered": (np.isfinite(block) & alike).any(1),
+            },
+            index=np.arange(here.start, here.stop),
+        )
+        parts.append(found[np.isfinite(smallest)])
+    return pd.concat(parts)
 
 
 def in_several(profiles, label, group):

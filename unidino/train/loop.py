@@ -384,8 +384,9 @@ def _finish_epoch(run, folder, log, epoch, watched):
     log.epoch(values)
 
 
-def main(argv=None, program="python -m unidino.train"):
+def main(argv=None):
     """The command line: one option for every parameter of `train`."""
+    program = "python -m unidino.train"
     options = vars(arguments.parser(train, program).parse_args(argv))
     try:
         weights = train(**options)

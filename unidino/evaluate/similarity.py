@@ -1,0 +1,190 @@
+"""What profiles can be compared, how alike two of them are, and which similarities are equal."""
+
+import re
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from .. import tables
+
+TOLERANCE = 1e-6
+"""Below this, differences are rounding: of similarities (ties), and of what a profile holds beside
+zeros or one constant, as a share of its size."""
+
+_DIRECTIONS = ("cosine", "abs_cosine", "correlation")
+_CITYBLOCK = ("cityblock", "manhattan")
+METRICS = (*_DIRECTIONS, "euclidean", *_CITYBLOCK, "chebyshev")
+"""Ways to compare two profiles; cityblock and manhattan are two names of one."""
+
+# Pairs compared at a time.
+_BATCH = 20_000
+
+
+def check_metric(metric):
+    """Raise where `metric` is none of `METRICS`."""
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.")
+
+
+def find_features(profiles, features=None, others=()):
+    """The feature columns, given or found by their names.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    features : str or list of str, optional
+    others : iterable of str
+        Columns that are no features whatever their names.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        A feature that does not exist, none, or names that leave open which they are.
+    """
+    if features is not None:
+        features = [features] if isinstance(features, str) else list(features)
+        lacking = [name for name in features if name not in profiles.columns]
+        if lacking:
+            raise ValueError(f"the profiles lack the features {', '.join(map(str, lacking[:5]))}.")
+    else:
+        features = tables.feature_columns(profiles) or _numbered(profiles, others)
+    if not features:
+        raise ValueError(
+            "the profiles have no features: no column is named emb…, Cells_, Nuclei_ …; name them "
+            "as `features`."
+        )
+    return features
+
+
+def _numbered(profiles, others):
+    """Columns of numbers whose names are one stem and a number: f0, f1, … or 0, 1, …"""
+    stems = {}
+    for column in profiles.columns:
+        match = re.fullmatch(r"(?!Metadata_)(.*?)\d+", str(column))
+        if match and column not in others and pd.api.types.is_numeric_dtype(profiles[column]):
+            stems.setdefault(match[1], []).append(column)
+    stems = {stem: columns for stem, columns in stems.items() if len(columns) > 1}
+    if len(stems) > 1:
+        raise ValueError(
+            f"columns numbered after {' and after '.join(map(repr, stems))} could all be features; "
+            "name them as `features`."
+        )
+    return next(iter(stems.values()), [])
+
+
+def comparable(profiles, features, metric, rows=None):
+    """Features of profiles that all have a similarity with others, ready for `distances`.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    features : list of str
+    metric : str
+        Of `METRICS`.
+    rows : numpy.ndarray of int, optional
+        Positions of the profiles to take; all by default.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, features), float64; of length 1 for cosines and correlations.
+
+    Raises
+    ------
+    ValueError
+        Text, missing or infinite features; for cosines and correlations a profile that is zero or
+        constant in every feature: its direction would be rounding. Names the rows.
+    """
+    rows = np.arange(len(profiles)) if rows is None else rows
+    if not len(rows):
+        raise ValueError("there are no profiles to compare: the table has no rows.")
+    text = [name for name in features if not pd.api.types.is_numeric_dtype(profiles[name])]
+    if text:
+        raise ValueError(f"feature {text[0]} holds text; convert it to numbers or leave it out.")
+    values = profiles[features].to_numpy(float, na_value=np.nan)[rows]
+    refuse(
+        rows[~np.isfinite(values).all(1)],
+        "have missing or infinite features",
+        ". Remove these profiles (dropna) or the features.",
+    )
+    if metric not in _DIRECTIONS:
+        return values
+    why = (
+        f": they have no direction that {metric} could compare. Remove them (wells without light?)."
+    )
+    norms = np.linalg.norm(values, axis=1)
+    refuse(rows[norms <= TOLERANCE * np.median(norms)], "are zero in every feature", why)
+    spread = np.ptp(values, axis=1) <= TOLERANCE * np.abs(values).max(1)
+    refuse(rows[spread], "are constant in every feature", why)
+    if metric == "correlation":
+        values -= values.mean(1, keepdims=True)
+        norms = np.linalg.norm(values, axis=1)
+    values /= norms[:, None]
+    return values
+
+
+def refuse(rows, fault, rest):
+    """Raise where there are rows with a fault, naming the first of them and then the `rest`."""
+    if len(rows):
+        more = " …" if len(rows) > 5 else ""
+        named = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{more}"
+        raise ValueError(f"{len(rows)} profiles {fault}, {named}{rest}")
+
+
+def distances(block, values, metric):
+    """Distances between rows of `comparable` values: 1 - similarity for cosines, correlations.
+
+    Returns
+    -------
+    numpy.ndarray
+        (len(block), len(values)).
+    """
+    if metric not in _DIRECTIONS:
+        return cdist(block, values, "cityblock" if metric in _CITYBLOCK else metric)
+    made = block @ values.T
+    if metric == "abs_cosine":
+        np.abs(made, out=made)
+    return np.subtract(1, made, out=made)
+
+
+def paired_distances(values, pairs, metric):
+    """`distances` of pairs of rows.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Of `comparable`.
+    pairs : numpy.ndarray of int
+        (n, 2).
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,).
+    """
+    made = np.empty(len(pairs))
+    for start in range(0, len(pairs), _BATCH):
+        here = slice(start, start + _BATCH)
+        first, second = (values[rows] for rows in pairs[here].T)
+        if metric in _DIRECTIONS:
+            product = np.einsum("ij,ij->i", first, second)
+            made[here] = 1 - (np.abs(product) if metric == "abs_cosine" else product)
+        else:
+            order = {"euclidean": 2, "chebyshev": np.inf}.get(metric, 1)
+            made[here] = np.linalg.norm(first - second, order, axis=1)
+    return made
+
+
+def tie_width(values, metric):
+    """How much two distances may differ and still be the same.
+
+    `TOLERANCE`; where features have units, that share of the median distance from the mean.
+    """
+    if metric in _DIRECTIONS:
+        return TOLERANCE
+    return TOLERANCE * float(np.median(distances(values, values.mean(0)[None], metric)))
