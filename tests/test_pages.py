@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PARAMETERS = "# Two parameters.\nrows = 2  # number of rows\nname = 'a'"
 TABLE = """\
 import pandas as pd
-from unidino import notebook
+from unidino.pages import notebook
 notebook.check_parameters()
 frame = pd.DataFrame({"name": name, "value": [0.25 * i for i in range(rows)]})
 print(notebook.results_table(frame, "numbers"))"""

@@ -185,12 +185,6 @@ def test_no_path_of_a_machine_and_no_registry_is_committed():
 def test_sizes():
     sizes = {path: path.stat().st_size for path in committed()}
     assert max(sizes.values()) < 16e6 and sum(sizes.values()) < 40e6
-    long = {
-        path.name: lines
-        for path in (PROJECT / "unidino").glob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 400
-    }
-    assert not long
 
 
 # Source notebooks.

@@ -358,9 +358,9 @@ def _report(made):
     )
 
 
-def main(argv=None):
+def main(argv=None, program="python -m unidino.inference"):
     """The command line: one option for every parameter of `extract`."""
-    options = vars(arguments.parser(extract, "python -m unidino.inference").parse_args(argv))
+    options = vars(arguments.parser(extract, program).parse_args(argv))
     try:
         made = extract(**options)
     except (ValueError, TypeError, FileNotFoundError) as error:

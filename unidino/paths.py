@@ -88,10 +88,13 @@ def results_folder():
 def checkpoint_folders():
     """Folders in which weights are looked for by name, in order; what is fetched belongs there.
 
-    Those of simulated data come last: `make clean` removes these.
+    Those of simulated data come late: `make clean` removes these. An installed wheel holds the demo
+    model itself.
     """
     folders = [data_root() / "checkpoints", project_root() / "data" / "checkpoints"]
-    return folders[::-1] if data_is_simulated_default() else folders
+    if data_is_simulated_default():
+        folders.reverse()
+    return [*folders, Path(__file__).with_name("demo")]
 
 
 def dataset_folder(valset, root=None):

@@ -9,7 +9,7 @@ import torch
 
 import unidino
 from unidino import models, paths
-from unidino.models import checkpoints, vit
+from unidino.models import checkpoints, vit, zoo
 
 DEFAULT = models.DEFAULT_MODEL
 
@@ -162,9 +162,7 @@ def test_transfer_loads_a_local_file(tmp_path, image):
     torch.save(dict(model.weights()), tmp_path / "dino.pth")
     loaded = unidino.load_model("transfer", ckpt=str(tmp_path / "dino.pth"))
     assert loaded.name == "transfer"
-    mean, std = (
-        torch.tensor(v).view(1, 3, 1, 1) for v in (models.IMAGENET_MEAN, models.IMAGENET_STD)
-    )
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (zoo.IMAGENET_MEAN, zoo.IMAGENET_STD))
     with torch.inference_mode():
         standardised = (image.expand(-1, 3, -1, -1) - mean) / std
         expected = model.backbone(standardised)

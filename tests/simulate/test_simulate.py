@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from unidino import dataset, paths, simulate, valsets
-from unidino.simulate import cells, designs, example_plate, layouts, microscope
+from unidino.simulate import cells, datasets, designs, example_plate, layouts, microscope
 
 SMALL = {"field": 96, "workers": 1}
 WELLS = {
@@ -203,7 +203,7 @@ def test_style_of_ones_is_the_usual_look():
 
 def drawn(valset="insect", mechanisms="published", rendering=0, seed=3):
     """(sites, images) of a small plan."""
-    plan = simulate.LAYOUTS[valset](seed, 64, 1, 20, 1, 1, 1.0, 1.0)
+    plan = datasets.LAYOUTS[valset](seed, 64, 1, 20, 1, 1, 1.0, 1.0)
     return plan.sites, [simulate.draw(s, seed, mechanisms, rendering) for s in plan.sites]
 
 
@@ -302,7 +302,7 @@ def test_ensure_keeps_what_is_current_and_renews_the_rest(tmp_path, monkeypatch)
     assert marker.stat().st_mtime_ns == made
     simulate.ensure("insect", tmp_path, **options | {"seed": 5})
     assert json.loads(marker.read_text())["parameters"]["seed"] == 5
-    monkeypatch.setattr(simulate, "fingerprint", lambda: "other code")
+    monkeypatch.setattr(datasets, "fingerprint", lambda: "other code")
     simulate.ensure("insect", tmp_path, workers=1)
     renewed = json.loads(marker.read_text())
     assert renewed["simulator"] == "other code"
@@ -352,10 +352,10 @@ def test_large_plates_have_room(tmp_path):
 
 def test_command_line(tmp_path, capsys):
     options = "--wells 3 --field 48 --workers 1 --mechanisms random --rendering 3"
-    simulate.main(["--valset", "HPA", "--root", str(tmp_path), *options.split()])
+    datasets.main(["--valset", "HPA", "--root", str(tmp_path), *options.split()])
     assert capsys.readouterr().out.strip() == str(tmp_path / "HPA")
     with pytest.raises(SystemExit, match="error: valset 'HAP' is not one of"):
-        simulate.main(["--valset", "HAP", "--root", str(tmp_path)])
+        datasets.main(["--valset", "HAP", "--root", str(tmp_path)])
 
 
 def test_example_plate_is_what_its_code_writes(tmp_path):

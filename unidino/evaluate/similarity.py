@@ -115,7 +115,7 @@ def comparable(profiles, features, metric, rows=None):
     if metric not in _DIRECTIONS:
         return values
     why = (
-        f": they have no direction that {metric} could compare. Remove them (wells without light?)."
+        f": they have no direction that {metric} could compare. Remove these profiles first."
     )
     norms = np.linalg.norm(values, axis=1)
     refuse(rows[norms <= TOLERANCE * np.median(norms)], "are zero in every feature", why)

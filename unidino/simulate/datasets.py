@@ -332,9 +332,9 @@ def write(
         print(ensure(name, root, **chosen))
 
 
-def main(argv=None):
+def main(argv=None, program="python -m unidino.simulate"):
     """The command line."""
-    options = vars(arguments.parser(write, "python -m unidino.simulate").parse_args(argv))
+    options = vars(arguments.parser(write, program).parse_args(argv))
     try:
         write(**options)
     except (ValueError, FileExistsError) as error:

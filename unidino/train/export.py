@@ -282,9 +282,9 @@ def export(
     return output
 
 
-def main(argv=None):
+def main(argv=None, program="python -m unidino.train.export"):
     """The command line."""
-    options = vars(arguments.parser(export, "python -m unidino.train.export").parse_args(argv))
+    options = vars(arguments.parser(export, program).parse_args(argv))
     try:
         print(export(**options))
     except (ValueError, TypeError, FileNotFoundError) as error:

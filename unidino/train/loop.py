@@ -384,9 +384,8 @@ def _finish_epoch(run, folder, log, epoch, watched):
     log.epoch(values)
 
 
-def main(argv=None):
+def main(argv=None, program="python -m unidino.train"):
     """The command line: one option for every parameter of `train`."""
-    program = "python -m unidino.train"
     options = vars(arguments.parser(train, program).parse_args(argv))
     try:
         weights = train(**options)
