@@ -344,6 +344,13 @@ class Dataset(TorchDataset):
         See `SiteTiles`.
     intensity_range : (low, high), optional
         Raw values that become 0 and 1; the range of the files' type by default.
+
+    Examples
+    --------
+    >>> import unidino
+    >>> images = unidino.Dataset(unidino.CSVMetadata("data/example/plate.csv"))
+    >>> len(images), images[0].shape
+    (24, torch.Size([3, 224, 224]))
     """
 
     def __init__(
@@ -377,7 +384,15 @@ class Dataset(TorchDataset):
         return len(self.metadata_instance.metadata)
 
     def image(self, i):
-        """The image of row `i` before the transform: float32 (C, H, W) in [0, 1]."""
+        """The image of row `i` before the transform.
+
+        Returns
+        -------
+        raw : numpy.ndarray
+            (C, H, W), as the files hold it.
+        scaled : torch.Tensor
+            (C, H, W) float32 in [0, 1].
+        """
         raw = load_site(self.metadata_instance, i)
         if self.intensity_range is None:
             intensity.check_float_range(raw, self.metadata_instance.paths(i)[0])

@@ -14,8 +14,6 @@ from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
 from .progress import logging_to, say
 
-OPERATIONS = (*profiles.OPERATIONS, "none")
-
 
 @dataclass
 class Extraction:
@@ -172,6 +170,13 @@ def extract(
     ------
     ValueError, TypeError, FileNotFoundError
         Wrong parameters or data, before any computing; leftovers made with other settings.
+
+    Examples
+    --------
+    >>> import unidino
+    >>> made = unidino.extract("data/example/plate.csv", platemap="data/example/layout.csv")
+    >>> len(made.profiles), made.counts["features"]
+    (24, 72)
     """
     given = dict(locals())
     _check(given)
@@ -232,7 +237,7 @@ def _check(given):
     for name, choices in {
         "tiling": tiles.TILINGS,
         "small_images": tiles.SMALL_IMAGES,
-        "operation": OPERATIONS,
+        "operation": (*profiles.OPERATIONS, "none"),
         "norm_method": profiles.NORM_METHODS,
         "precision": tuple(PRECISIONS),
         "on_error": ("record", "raise"),

@@ -41,8 +41,8 @@ def tile_grid(height, width, size=224, stride=None, tiling="cover"):
     tiling : {"cover", "grid", "legacy"}
         "cover": every pixel lies in a tile; the first and last touch the borders and the overlap
         is spread evenly. "grid": steps of exactly `stride`, what remains at the border left out.
-        "legacy": as the released code, a square of as many columns as there are rows (FACTS of the
-        release: a field of 1024 x 1280 has 16 of its 20 tiles).
+        "legacy": as the released code, a square of as many columns as there are rows (a field of
+        1024 x 1280 has 16 of its 20 tiles).
 
     Returns
     -------

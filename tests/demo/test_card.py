@@ -11,7 +11,7 @@ from unidino import arguments, paths
 from unidino.demo import card
 from unidino.demo.card import plot_scores, plot_training
 from unidino.demo.data import OPTIONS, REAL_SHARE, TRAINING_PLATES
-from unidino.demo.evaluation import COLUMNS
+from unidino.demo.evaluation import SCORE_COLUMNS
 from unidino.train.export import export
 
 matplotlib.use("agg")
@@ -44,7 +44,7 @@ def test_sources_are_listed_without_the_translocation_assay(tmp_path, monkeypatc
 
 def test_committed_sources_are_those_of_the_mix():
     sources = card.read_sources()
-    assert list(sources) == card.COLUMNS
+    assert list(sources) == card.SOURCE_COLUMNS
     assert not sources["cells"].str.contains("SBS Vitra").any()
     assert (sources[["repo", "commit", "path", "licence"]] != "").all(axis=None)
     root = paths.real_data_root()
@@ -114,7 +114,7 @@ def scores():
             ("real crops", "NSC of moa, treatments", 0.4),
             ("SBS plate", "Z', rows A-D", -7.0),
         ):
-            row = dict.fromkeys(COLUMNS, 1) | {"minus": "", "n": 103}
+            row = dict.fromkeys(SCORE_COLUMNS, 1) | {"minus": "", "n": 103}
             row |= {"model": model, "sha256": sha, "pooling": pooling, "set": name}
             row |= {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
             rows.append(row)

@@ -113,7 +113,7 @@ def test_development_is_apart_from_training():
     development = {size["rendering"] for size in data.DEVELOPMENT.values()}
     assert not training & development
     assert 0 not in training | development
-    assert set(data.TRAINING_PLATES) == set(simulate.VALSETS)
+    assert set(data.TRAINING_PLATES) == set(simulate.LAYOUTS)
 
 
 def test_mistakes_are_named(real, tmp_path, monkeypatch):

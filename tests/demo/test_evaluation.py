@@ -224,7 +224,7 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
     printed = capsys.readouterr().out
     assert "NSC of target, wells" in printed and "Z', rows E-H" in printed
     scores = evaluation.read_scores(table)
-    assert list(scores) == evaluation.COLUMNS
+    assert list(scores) == evaluation.SCORE_COLUMNS
     assert set(scores["set"]) == {"BBBC021", "jumpcp-valset", "SBS plate"}
     model = unidino.load_model(weights)
     own = scores[(scores["model"] == model.name) & (scores["minus"] == "")]
@@ -283,7 +283,7 @@ def test_trials_are_recorded_by_the_command(prepared, exported, tmp_path, capsys
     for one in scorer.development().itertuples():
         text = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
         assert row[f"{one.set}, {one.metric}"] == text
-    assert len(row) == len(trials.COLUMNS) == 9
+    assert len(row) == len(trials.TRIAL_COLUMNS) == 9
     # Another adds a row; one of the same name takes the place of the old.
     trials.record(row | {"tried": "second"}, table)
     trials.record(row | {"minutes": 7}, table)

@@ -43,6 +43,14 @@ def test_running_the_cells_again():
     assert notebook.check_parameters(takes, shell)["size"] is None
 
 
+def test_changes_by_hand_are_all_kept():
+    own = ('valset = "insect"', "size = 96", "a = 1\nb = 2\nc = 3\nd = 4")
+    expected = {"valset": "insect", "size": 96, "share": 0.5}
+    assert notebook.check_parameters(takes, run(DECLARED, own[0], own[1])) == expected
+    again = run(DECLARED, "notebook = None  # check_parameters()", own[2], *own[:2])
+    assert notebook.check_parameters(takes, again) == expected
+
+
 def test_unknown_parameter_stops():
     with pytest.raises(ValueError, match="unknown parameter valsett. Did you mean valset"):
         notebook.check_parameters(takes, run(DECLARED, '# Parameters\nvalsett = "HPA"\n'))

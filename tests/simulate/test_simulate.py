@@ -54,7 +54,7 @@ def test_same_bytes_whatever_the_workers(root, tmp_path):
     assert all(one[name] != other.get(name) for name in images)
 
 
-@pytest.mark.parametrize("valset", simulate.VALSETS)
+@pytest.mark.parametrize("valset", simulate.LAYOUTS)
 def test_real_layout_reads_with_its_class(valset, root):
     metadata = valsets.VALSETS[valset](root=root)
     assert metadata.simulated

@@ -21,7 +21,7 @@ from . import evaluation, real_sets
 from .data import OPTIONS, REAL_SHARE, TRAINING, TRAINING_PLATES
 
 SOURCES = Path("data", "train_mix_sources.csv")
-COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
+SOURCE_COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
 
 _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
@@ -42,7 +42,7 @@ def mix_sources(root):
     Returns
     -------
     pd.DataFrame
-        `COLUMNS`, one row an image that is trained on.
+        `SOURCE_COLUMNS`, one row an image that is trained on.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def mix_sources(root):
     used = real_sets.train_mix(root)["path"].str.removeprefix("train_mix/")
     table = Path(root, "train_mix", "manifest.csv")
     frame = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=_NAMES)
-    return frame.loc[frame["file"].isin(used), COLUMNS].reset_index(drop=True)
+    return frame.loc[frame["file"].isin(used), SOURCE_COLUMNS].reset_index(drop=True)
 
 
 def read_sources(path=None):
@@ -283,7 +283,7 @@ def own_scores(scores, name, sha256, pooling):
     own = kept["sha256"] == sha256[:8]
     kept = kept.assign(model=kept["model"].where(~own, name))
     # The development sets first, whatever was scored first.
-    order = kept["set"].map({name: i for i, name in enumerate(SETS)})
+    order = kept["set"].map({name: i for i, name in enumerate(SET_TITLES)})
     return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
 
 
@@ -341,7 +341,7 @@ def side_by_side(scores, differences=False):
     Parameters
     ----------
     scores : pd.DataFrame
-        `scores.COLUMNS`.
+        `evaluation.SCORE_COLUMNS`.
     differences : bool
         The model minus each of the others, in the place of the scores themselves.
 
@@ -353,7 +353,7 @@ def side_by_side(scores, differences=False):
     shown = scores[(scores["minus"] != "") == differences]
     text = [interval_text(row) for row in shown.itertuples()]
     column = "minus" if differences else "model"
-    asked = shown["set"].map(lambda name: SETS.get(name, name)) + ": " + shown["metric"]
+    asked = shown["set"].map(lambda name: SET_TITLES.get(name, name)) + ": " + shown["metric"]
     shown = shown.assign(text=text, question=asked)
     wide = shown.pivot(index="question", columns=column, values="text").rename_axis(columns=None)
     wide = wide.loc[asked.unique(), shown[column].unique()].fillna("")
@@ -381,7 +381,7 @@ if __name__ == "__main__":
     main()
 
 
-SETS = {
+SET_TITLES = {
     "BBBC021": "simulated BBBC021",
     "jumpcp-valset": "simulated JUMP-CP",
     "SBS plate": "real translocation plate",
@@ -411,7 +411,7 @@ def plot_scores(scores, heading):
     Parameters
     ----------
     scores : pd.DataFrame
-        `scores.COLUMNS`; rows that are differences are left out.
+        `evaluation.SCORE_COLUMNS`; rows that are differences are left out.
     heading : str
     """
     scores = scores[scores["minus"] == ""]
@@ -434,7 +434,7 @@ def plot_scores(scores, heading):
             shift = 0.7 * ((i + 0.5) / len(names) - 0.5)
             _points(axis, part[part["model"] == name], place, shift, i, limits)
         ticks = [
-            f"{SETS.get(row.set, row.set)}\n{row.metric} (n = {row.n})"
+            f"{SET_TITLES.get(row.set, row.set)}\n{row.metric} (n = {row.n})"
             for row in groups.itertuples()
         ]
         axis.set_yticks(range(len(place)), ticks, fontsize=8.5)

@@ -23,7 +23,7 @@ from ..profiles.aggregation import consensus
 from . import real_sets
 from .data import development_sets
 
-COLUMNS = [
+SCORE_COLUMNS = [
     "model", "sha256", "pooling", "set", "metric", "minus", "value", "low", "high", "n", "seeds",
     "seed_low", "seed_high",
 ]  # fmt: skip
@@ -51,7 +51,7 @@ class Question:
     by: str
 
 
-QUESTIONS = {
+DEVELOPMENT_QUESTIONS = {
     "BBBC021": (Question("NSC of moa, treatments", "moa", ("compound",), "compound"),),
     "jumpcp-valset": (
         Question("NSC of target, wells", "target", ("perturbation_id",), "perturbation_id"),
@@ -71,7 +71,7 @@ def compared(profiles, name):
     profiles : pd.DataFrame
         Well profiles; treatments for the real crops.
     name : str
-        Key of `QUESTIONS`.
+        Key of `DEVELOPMENT_QUESTIONS`.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
     feature_sets : dict of str to list of pd.DataFrame
         Name -> profiles, one frame a seed; the first is the one that is compared with the others.
     name : str
-        Key of `QUESTIONS`.
+        Key of `DEVELOPMENT_QUESTIONS`.
     draws, seed : int
         Of the bootstrap, which resamples compounds.
 
     Returns
     -------
     pd.DataFrame
-        `COLUMNS` from ``set`` on, and ``features``.
+        `SCORE_COLUMNS` from ``set`` on, and ``features``.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
     first = next(iter(sets))
     profiles = sets[first][0]
     rows = []
-    for question in QUESTIONS[name]:
+    for question in DEVELOPMENT_QUESTIONS[name]:
         keys = _keys(profiles, question)
         found = {}
         for features, frames in sets.items():
@@ -434,7 +434,7 @@ class Evaluation:
             sha256=own.map({True: self.network.sha256[:8], False: ""}),
             pooling=embedded.map({True: self.pooling, False: ""}),
         )
-        return made[COLUMNS].round(6)
+        return made[SCORE_COLUMNS].round(6)
 
 
 def gaussian(profiles_or_features):
@@ -488,7 +488,7 @@ def append(scores, path):
     Parameters
     ----------
     scores : pd.DataFrame
-        `scores.COLUMNS`.
+        `SCORE_COLUMNS`.
     path : Path
 
     Returns
@@ -502,7 +502,7 @@ def append(scores, path):
         The file is another table.
     """
     keys = ["model", "sha256", "pooling", "set", "metric", "minus"]
-    whole = pd.concat([_table(path, COLUMNS), scores], ignore_index=True)
+    whole = pd.concat([_table(path, SCORE_COLUMNS), scores], ignore_index=True)
     whole = whole.drop_duplicates(keys, keep="last")
     _write(whole, path)
     return whole
@@ -520,7 +520,7 @@ def read_scores(path):
         raise FileNotFoundError(
             f"no scores at {path}: run python -m unidino.demo.evaluation with --table {path}"
         )
-    return _table(path, COLUMNS)
+    return _table(path, SCORE_COLUMNS)
 
 
 def _table(path, columns):
@@ -558,7 +558,7 @@ def main(argv=None):
         for name in names:
             arguments.check_choice("sets", name, SETS)
         if given.table:
-            _table(given.table, COLUMNS)  # stops before any work
+            _table(given.table, SCORE_COLUMNS)  # stops before any work
         evaluation = Evaluation(
             given.model,
             given.pooling,

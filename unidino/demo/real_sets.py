@@ -161,8 +161,8 @@ def train_mix(root):
 
 
 CROPS_FOLDER = "bbbc021_singlecell_1000"
-CHANNELS = ("DNA", "actin", "tubulin")
-PERCENTILES = (0.5, 99.7)
+CROP_CHANNELS = ("DNA", "actin", "tubulin")
+CROP_PERCENTILES = (0.5, 99.7)
 """Of each channel over all crops; they become 0 and 1."""
 
 SIZE = 128
@@ -185,7 +185,7 @@ def read_crops(root):
         One row a crop: plate, well, site, compound, concentration, moa, control_type (negcon is
         DMSO).
     crops : numpy.ndarray
-        (n, 3, 68, 68) uint16, channels as `CHANNELS`.
+        (n, 3, 68, 68) uint16, channels as `CROP_CHANNELS`.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def scale_crops(crops):
     numpy.ndarray
         (n, C, H, W) float32.
     """
-    low, high = np.percentile(crops, PERCENTILES, axis=(0, 2, 3))[:, None, :, None, None]
+    low, high = np.percentile(crops, CROP_PERCENTILES, axis=(0, 2, 3))[:, None, :, None, None]
     return np.clip((crops - low) / (high - low), 0, 1).astype(np.float32)
 
 
@@ -249,7 +249,7 @@ def embed_crops(model, scaled, *, size=SIZE, batch_size=64, precision="fp32"):
         raise ValueError(f"{model.name} embeds {model.config.in_chans} channels together, not one.")
     embedder = Embedder(model, batch_size, torch.device("cpu"), precision)
     parts = []
-    for channel, name in enumerate(CHANNELS[: scaled.shape[1]]):
+    for channel, name in enumerate(CROP_CHANNELS[: scaled.shape[1]]):
         planes = torch.from_numpy(np.ascontiguousarray(scaled[:, channel : channel + 1]))
         planes = functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
         values = embedder.forward(planes).numpy()
@@ -260,7 +260,7 @@ def embed_crops(model, scaled, *, size=SIZE, batch_size=64, precision="fp32"):
 
 def crops_by_hand(scaled):
     """Hand-made features of scaled crops, at their own size; as of `handmade.site_features`."""
-    return pd.DataFrame([baselines.site_features(crop, list(CHANNELS)) for crop in scaled])
+    return pd.DataFrame([baselines.site_features(crop, list(CROP_CHANNELS)) for crop in scaled])
 
 
 def crop_treatments(labels, features):

@@ -13,14 +13,14 @@ import pandas as pd
 from .. import paths, tables
 from ..models import checkpoints
 from . import card
-from .evaluation import QUESTIONS, Evaluation
+from .evaluation import DEVELOPMENT_QUESTIONS, Evaluation
 
-COLUMNS = [
+TRIAL_COLUMNS = [
     "tried", "options", "crops", "minutes", "pooling", "projected_dim",
     *(
         f"{name}, {question.metric}"
         for name in ("BBBC021", "jumpcp-valset")
-        for question in QUESTIONS[name]
+        for question in DEVELOPMENT_QUESTIONS[name]
     ),
 ]  # fmt: skip
 """Of the record: options are those that differ from `data.OPTIONS`; minutes those of the
@@ -85,7 +85,7 @@ def scored(weights, outdir="data/sample/demo", draws=DRAWS):
     Returns
     -------
     dict of str to str
-        The score columns of `COLUMNS`.
+        The score columns of `TRIAL_COLUMNS`.
     """
     scorer = Evaluation(weights, outdir=outdir, with_baselines=False, precision="bf16", draws=draws)
     return {
@@ -100,7 +100,7 @@ def record(row, path):
     Parameters
     ----------
     row : dict
-        `COLUMNS`.
+        `TRIAL_COLUMNS`.
     path : str or Path
 
     Raises
@@ -112,7 +112,7 @@ def record(row, path):
     before = [] if not path.is_file() else read(path).to_dict("records")
     places = {one["tried"]: one for one in before} | {row["tried"]: row}
     with tables.atomic_path(path) as temporary:
-        frame = pd.DataFrame(places.values(), columns=COLUMNS)
+        frame = pd.DataFrame(places.values(), columns=TRIAL_COLUMNS)
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
@@ -125,8 +125,8 @@ def read(path):
         The file is another table.
     """
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(frame) != COLUMNS:
-        raise ValueError(f"{path} has the columns {', '.join(frame)}; expected {COLUMNS}.")
+    if list(frame) != TRIAL_COLUMNS:
+        raise ValueError(f"{path} has the columns {', '.join(frame)}; expected {TRIAL_COLUMNS}.")
     return frame
 
 

@@ -92,6 +92,13 @@ def load_model(
     ------
     FileNotFoundError, ValueError
         Weights that are absent, do not fit or are asked for under an unknown name.
+
+    Examples
+    --------
+    >>> import torch, unidino
+    >>> model = unidino.load_model()
+    >>> model(torch.rand(2, 1, 96, 96)).shape
+    torch.Size([2, 24])
     """
     name = str(name_or_path or DEFAULT_MODEL)
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
@@ -132,7 +139,7 @@ def load_model(
         return _transfer(ckpt, settings)
     if Path(name).suffix or Path(name).exists():
         return load_checkpoint(name, **settings)
-    near = get_close_matches(name, [*NAMES, "dino"], n=1)
+    near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
         f"unknown model {name!r}. It is one of {', '.join(NAMES)}, 'dino' with ckpt, or the path "

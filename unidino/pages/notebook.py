@@ -65,17 +65,16 @@ def check_parameters(function=None, shell=None):
 
         shell = get_ipython()
     cells = [cell for cell in shell.user_ns["In"][:-1] if cell.strip()]
-    injected, declared = {}, None
-    for cell in reversed(cells):
-        values = _assigned(cell)
-        if values is None:
-            continue
+    injected, declared, checked = {}, {}, False
+    for cell in cells:
+        values = _assigned(cell) or {}
+        checked |= "check_parameters(" in cell
         if cell.lstrip().startswith("# Parameters\n"):
-            injected = {**values, **injected}
-        else:
+            injected |= values
+        elif len(values) > len(declared) and not checked:
+            # Cells of a person's own change some of the parameters, or come later.
             declared = values
-            break
-    if declared is None:
+    if not declared:
         raise ValueError("no cell of parameters was run before this one: run the cells in order.")
     arguments.check_names(injected, declared)
     current = {name: shell.user_ns[name] for name in declared}

@@ -33,10 +33,7 @@ LAYOUTS = {
     "BBBC037": layouts.bbbc037,
     "insect": layouts.insect,
 }
-"""Planner of each dataset."""
-
-VALSETS = tuple(LAYOUTS)
-"""Datasets that can be simulated: all seven."""
+"""Planner of each dataset that can be simulated: all seven."""
 
 _SIMULATOR = (cells, designs, layouts, microscope)
 
@@ -177,7 +174,7 @@ def simulate(
         "batch_effect": batch_effect,
     }
     look = {"mechanisms": mechanisms, "rendering": rendering}
-    arguments.check_choice("valset", valset, VALSETS)
+    arguments.check_choice("valset", valset, LAYOUTS)
     for name in ("field", "sites", "wells", "plates", "batches"):
         arguments.check_positive(name, parameters[name])
     for name in ("effect", "batch_effect"):
@@ -249,7 +246,7 @@ def ensure(valset, root=None, **parameters):
     FileExistsError
         The folder holds something that is not simulated; it is left alone.
     """
-    arguments.check_choice("valset", valset, VALSETS)
+    arguments.check_choice("valset", valset, LAYOUTS)
     root = Path(root or paths.data_root())
     folder = paths.dataset_folder(valset, root)
     if folder.exists():
@@ -326,7 +323,7 @@ def write(
         Processes; the machine's cores by default.
     """
     options = dict(locals())
-    names = VALSETS if valset == "all" else (valset,)
+    names = LAYOUTS if valset == "all" else (valset,)
     for name in names:
         chosen = {k: v for k, v in options.items() if k not in ("valset", "root")}
         print(ensure(name, root, **chosen))
