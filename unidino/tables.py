@@ -222,6 +222,16 @@ def feature_columns(frame):
     return [column for column in frame.columns if _FEATURE.match(str(column))]
 
 
+def feature_channel(name):
+    """The channel that a feature describes: emb_ER_0001 -> ER.
+
+    Features of CellProfiler are told apart by their compartment (Nuclei), those of several channels
+    together, and of tables that name none, are emb.
+    """
+    named = re.match(r"emb_(.+)_\d+$", name)
+    return named[1] if named else name.split("_")[0].rstrip("0123456789")
+
+
 def metadata_columns(frame):
     """Every column that is not a feature."""
     features = set(feature_columns(frame))

@@ -331,7 +331,7 @@ def test_wrong_options(arguments, message):
 def test_constant_and_featureless_tables():
     wells = plates()
     wells[NAMES] = 1.0
-    with pytest.raises(ValueError, match="no feature varies among the reference"):
+    with pytest.raises(ValueError, match="3 of 3 plates have no feature that varies among the ref"):
         profiles.normalise(wells, by=["plate"])
     with pytest.raises(ValueError, match="the table has no features"):
         profiles.normalise(wells.drop(columns=NAMES))
@@ -404,10 +404,21 @@ def test_features_missing_here_and_there():
     assert whitened.profiles.loc[23, NAMES[:4]].isna().all()
 
 
+def test_features_that_most_of_the_reference_lacks_are_dropped():
+    wells = plates(controls=8)
+    wells.loc[wells["Metadata_Well"] < "A05", NAMES[2]] = np.nan
+    made = profiles.normalise(wells)
+    assert made.dropped_features == [NAMES[2]]
+    rest = profiles.normalise(wells.drop(columns=NAMES[2])).profiles
+    pd.testing.assert_frame_equal(made.profiles, rest)
+
+
 def test_gaps_that_leave_no_reference_are_named():
     wells = plates(controls=8)
-    wells.loc[wells["Metadata_Well"] < "A06", NAMES[2]] = np.nan
-    with pytest.raises(ValueError, match=r"1 features are .* \(emb_DNA_0002 in 18 of 24\)"):
+    for i, well in enumerate(("A00", "A01", "A02", "A03", "A04")):
+        wells.loc[wells["Metadata_Well"] == well, NAMES[i]] = np.nan
+    wells.loc[wells["Metadata_Well"] == "A05", NAMES[2]] = np.inf
+    with pytest.raises(ValueError, match=r"5 features are .* \(emb_DNA_0002 in 6 of 24\)"):
         profiles.normalise(wells)
 
 
@@ -418,7 +429,7 @@ def test_a_plate_that_could_not_be_read_does_not_stop_the_others():
     assert made.warnings == ["1 of 3 plates have no readable profile and stay missing: b1 p1."]
     assert made.profiles[NAMES].isna().all(axis=1).sum() == 24
     wells[NAMES] = np.nan
-    with pytest.raises(ValueError, match="no profile has a single readable feature"):
+    with pytest.raises(ValueError, match="no profile can be .* 3 of 3 plates have no readable"):
         profiles.normalise(wells)
 
 

@@ -6,31 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from .. import queries, tables
+from .. import tables
+from . import defects
+from . import reference as references
 
 NORM_METHODS = ("standardize", "mad_robustize", "robustize", "spherize", "no_post_proc")
-
-LEAST_REFERENCE = 4
-"""Reference wells on a plate below which its spread cannot be estimated at all."""
-
-FEW_REFERENCE = 16
-"""Reference wells below which a standard deviation is uncertain by more than a sixth."""
-
-# A spread below this share of a feature's magnitude is rounding of float32, not biology.
-_SPREAD_FLOOR = 1e-5
-
-# A plate's reference that spreads less than this share of what the feature spreads over all
-# profiles is an accident (half of the values equal, or nearly): dividing by it makes numbers that
-# drown every other feature. Real tables stay well above it.
-_SHARE_FLOOR = 1e-3
-
-
-_UNNAMED = "all profiles (the dataset names no controls)"
-_UNNAMED_NOTE = (
-    "the dataset names no controls, so the reference of a plate is all of its profiles, treatments "
-    "included. Name them by a column control_type or by controls, or set reference='all' if that "
-    "is meant."
-)
 
 
 @dataclass
@@ -44,29 +24,41 @@ class Normalised:
     reference_used : str
         What the fit rests on, in words.
     dropped_features : list of str
-        Features without spread among the reference of at least one plate, or never measured.
+        Features that cannot be normalised on any plate, or not on one where their channel is alive.
+    dead_channels : dict
+        {plate in words: channels whose features are missing there}, all channels of a dead plate.
+    left_out : list of str
+        Reference profiles of next to no cells, by their keys.
     warnings : list of str
     """
 
     profiles: pd.DataFrame
     reference_used: str
     dropped_features: list = field(default_factory=list)
+    dead_channels: dict = field(default_factory=dict)
+    left_out: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
 
 
 def normalise(profiles, norm_method="standardize", reference="negcon", *, by=None):
     """Normalise features against reference profiles, plate by plate.
 
+    What is wrong with a plate stays there: where nothing of it can be normalised its profiles are
+    missing, and where a channel is dead (constant, nothing but noise, or without spread among the
+    reference) the features of that channel. Reference profiles of next to no cells are left out
+    of the fit (`reference.sparse_reference`). The warnings name all of it.
+
     Parameters
     ----------
     profiles : pd.DataFrame
         One row a well (or site, or image): metadata with bare or ``Metadata_`` names, features.
+        Its measures of quality are looked at where it has them.
     norm_method : {"standardize", "mad_robustize", "robustize", "spherize", "no_post_proc"}
         Mean and standard deviation; median and MAD; median and interquartile range; whitening;
         nothing. spherize is fitted once, on the reference of all plates.
     reference : str
         "negcon" (control_type; all profiles where a dataset names no controls), "all" (as the
-        release), or a query (`queries.rows`) such as ``"compound == 'DMSO'"``.
+        release: sparse ones too), or a query (`queries.rows`) such as ``"compound == 'DMSO'"``.
     by : list of str, optional
         Columns that name a plate; source, batch and plate by default, as far as there are. An
         empty list, or a table without plates, is normalised as one set.
@@ -76,13 +68,14 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     Normalised
         A profile with a missing or infinite feature stays out of every fit. It keeps its row, its
         missing features stay missing (all of them with spherize, which mixes features), and the
-        others are normalised. A plate of which nothing could be read is named in the warnings.
+        others are normalised.
 
     Raises
     ------
     ValueError
-        Fewer than 4 readable reference profiles on a plate; for spherize no more of them than
-        features; a reference that matches nothing; no features, or features that are not numbers.
+        Fewer than 4 reference profiles on a plate; no plate that can be normalised; for spherize no
+        more reference profiles than features; a reference that matches nothing; no features, or
+        features that are not numbers.
     """
     if norm_method not in NORM_METHODS:
         raise ValueError(f"norm_method {norm_method!r} is not one of {', '.join(NORM_METHODS)}.")
@@ -91,133 +84,58 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     profiles = profiles.reset_index(drop=True)
     features = tables.feature_columns(profiles)
     values = _numbers(profiles, features)
-    finite = np.isfinite(values)
-    measured = finite.any(0)
-    complete = finite[:, measured].all(1) & finite.any(1)
-    rows, words = reference_rows(profiles, reference)
-    usable = rows & complete
-    notes = [] if words != _UNNAMED else [_UNNAMED_NOTE]
-    groups = _plates(profiles, by, norm_method)
-    groups, unread = _without_unread(groups, finite.any(1))
-    notes += unread
-    notes += _check_counts(
-        {name: int(usable[members].sum()) for name, members in groups.items()},
-        words,
-        reference,
-        _gaps(features, finite, measured, rows),
+    plates = references.plates_of(profiles, by)
+    rows, words, notes = references.choose(profiles, reference, plates, norm_method)
+    sparse, said = np.zeros(len(profiles), bool), []
+    if words not in references.ALL:
+        sparse, said = references.sparse_reference(profiles, plates, rows)
+    survey = _survey(profiles, values, features, plates, rows & ~sparse, norm_method, words)
+    whiten = norm_method == "spherize"
+    notes += said + survey.sentences(
+        "profiles of these plates are missing, since spherize mixes features"
+        if whiten
+        else "its features are missing there"
     )
-    spread = _has_spread(values, groups, usable, complete, norm_method) & measured
-    if not spread.any():
-        raise ValueError(
-            f"no feature varies among the reference ({words}): are the images constant, or the "
-            "reference wells copies of each other?"
-        )
-    if norm_method == "spherize":
-        if usable.sum() <= spread.sum():
-            raise ValueError(
-                f"spherize needs more reference profiles ({words}: {int(usable.sum())}) than "
-                f"features ({int(spread.sum())}); with fewer, everything else looks active. Use "
-                "reference='all', or norm_method='standardize'."
+    kept = survey.kept()
+    if whiten:
+        survey.blank(values)
+        complete = np.isfinite(values[:, kept]).all(1)
+        fitted = rows & ~sparse & complete
+        counts = {(): int(fitted.sum())}
+        references.check_whitening(counts[()], int(kept.sum()), words)
+        own = _independent(values[np.ix_(fitted, kept)])
+        if not own.all():
+            notes.append(
+                f"{int((~own).sum())} of {len(kept)} features have no spread of their own among "
+                "the reference, beyond what others have, and are dropped."
             )
-        spread[spread] = _independent(values[np.ix_(usable, spread)])
-    kept = [name for name, keep in zip(features, spread, strict=True) if keep]
-    dropped = [name for name, keep in zip(features, spread, strict=True) if not keep]
-    if dropped:
-        notes.append(
-            f"{len(dropped)} of {len(features)} features have no spread "
-            f"{'of their own ' if norm_method == 'spherize' else ''}among the reference and are "
-            "dropped."
-        )
-    normalised = np.full((len(profiles), len(kept)), np.nan, np.float32)
-    for members in groups.values():
-        if norm_method == "spherize":
-            members = members[complete[members]]
-        here = values[np.ix_(members, spread)].astype(float)
-        here[~np.isfinite(here)] = np.nan
-        normalised[members] = _pycytominer(here, usable[members], norm_method)
-    table = pd.DataFrame(normalised, columns=kept)
+        kept[kept] = own
+        blocks = [(np.flatnonzero(complete), kept)]
+    else:
+        fitted = survey.fitted
+        living = {key: plates[key] for key in survey.able}
+        counts = {key: int(fitted[members].sum()) for key, members in living.items()}
+        blocks = [(members, kept & survey.able[key]) for key, members in living.items()]
+    notes += references.few_reference(counts, words)
+    made = np.full(values.shape, np.nan, np.float32)
+    for members, able in blocks:
+        block = np.ix_(members, able)
+        made[block] = _pycytominer(values[block].astype(float), fitted[members], norm_method)
+    table = pd.DataFrame(made, columns=features)
+    dropped = [name for name, keep in zip(features, kept, strict=True) if not keep]
     metadata = profiles[tables.metadata_columns(profiles)]
-    return Normalised(pd.concat([metadata, table], axis=1), words, dropped, notes)
-
-
-def check_reference(wells, norm_method="standardize", reference="negcon", *, by=None):
-    """Whether `normalise` will have enough reference wells, before a single image is read.
-
-    Parameters
-    ----------
-    wells : pd.DataFrame
-        One row a well, features not needed.
-    norm_method, reference, by
-        As for `normalise`.
-
-    Returns
-    -------
-    list of str
-        Warnings.
-
-    Raises
-    ------
-    ValueError
-        Those of `normalise` that metadata alone can tell.
-    """
-    if norm_method == "no_post_proc":
-        return []
-    wells = wells.reset_index(drop=True)
-    rows, words = reference_rows(wells, reference)
-    counts = {
-        name: int(rows[members].sum()) for name, members in _plates(wells, by, norm_method).items()
-    }
-    return _check_counts(counts, words, reference, "")
-
-
-def reference_rows(profiles, reference):
-    """Which profiles a fit rests on.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-    reference : str
-        "negcon", "all" or a query, see `queries.rows`.
-
-    Returns
-    -------
-    (numpy.ndarray of bool, str)
-        The rows, and what they are in words.
-
-    Raises
-    ------
-    ValueError
-        Neither of these (`queries.UnknownColumn` where the query names no column of the table), or
-        a query that matches nothing.
-    """
-    if reference == "all":
-        return np.ones(len(profiles), bool), "all profiles"
-    if reference == "negcon":
-        named = tables.key_columns(profiles, ["control_type"])
-        rows = (
-            (profiles[named[0]] == "negcon").to_numpy(bool, copy=True)
-            if named
-            else np.zeros(0, bool)
-        )
-        if not rows.any():
-            return np.ones(len(profiles), bool), _UNNAMED
-        return rows, "negative controls"
-    try:
-        rows = queries.rows(profiles, reference)
-    except ValueError as error:
-        raise type(error)(
-            f"reference {reference!r} is neither negcon, all nor a query on the profiles ({error})."
-        ) from None
-    if not rows.any():
-        raise ValueError(
-            f"reference {reference!r} matches no profile: "
-            f"{queries.values_named(profiles, reference)} Correct the query, or use 'all'."
-        )
-    return rows, f"profiles where {reference}"
+    return Normalised(
+        pd.concat([metadata, table.drop(columns=dropped)], axis=1),
+        words,
+        dropped,
+        {references.listed([key]): channels for key, channels in survey.missing().items()},
+        [references.listed([key]) for key in references.keys_of(profiles, sparse)],
+        notes,
+    )
 
 
 def _numbers(profiles, features):
-    """Features as one array, single precision where they come so."""
+    """Features as one array of its own, single precision where they come so, infinite ones NaN."""
     if not features:
         raise ValueError("the table has no features: no column is named emb…, Cells_, Nuclei_ …")
     text = [name for name in features if not pd.api.types.is_numeric_dtype(profiles[name])]
@@ -227,41 +145,43 @@ def _numbers(profiles, features):
             "numbers (pd.to_numeric) or remove them."
         )
     values = profiles[features].to_numpy(na_value=np.nan)
-    return values if values.dtype in (np.float32, np.float64) else values.astype(float)
+    values = values.astype(np.float32 if values.dtype == np.float32 else float)
+    values[~np.isfinite(values)] = np.nan
+    return values
 
 
-def _plates(profiles, by, norm_method):
-    """{key of a plate: its rows}; one group where there are none, and for spherize."""
-    if norm_method == "spherize":
-        return tables.groups(profiles, [])
-    if by is None:
-        by = tables.plate_columns(profiles)
-    return tables.groups(profiles, [tables.find_column(profiles, name) for name in by])
+def _survey(profiles, values, features, plates, rows, norm_method, words):
+    """`defects.survey`; stops where not a single plate, or feature, can be normalised."""
+    channels = defects.channel_features(features)
+    defects.blank_dark_channels(values, profiles, plates, channels)
+    status = profiles.get("Metadata_status")
+    status = None if status is None else status.to_numpy(object)
+    # Whitening pools the plates: what a plate can contribute is judged on all of its profiles.
+    judged = np.ones(len(rows), bool) if norm_method == "spherize" else rows
+    survey = defects.survey(values, plates, channels, judged, norm_method, status)
+    if not survey.able:
+        hint = (
+            references.remedy(words)
+            if defects.FEW in survey.lost.values()
+            else "Did the images fail, are they constant, or the reference copies of each other?"
+        )
+        raise ValueError(
+            f"no profile can be normalised (reference: {words}). {' '.join(survey.losses())}"
+            f"{_gaps(features, values, rows)} {hint}"
+        )
+    if not survey.kept().any():
+        raise ValueError(
+            f"no feature varies among the reference ({words}) of every plate: "
+            f"{' '.join(survey.sentences())} Leave the worst plates out."
+        )
+    return survey
 
 
-def _name(plate):
-    """A plate's key in words."""
-    return " ".join(map(str, plate)) or "the set"
-
-
-def _without_unread(groups, read):
-    """Groups with at least one readable profile, and a warning that names the others."""
-    unread = [name for name, members in groups.items() if not read[members].any()]
-    if len(unread) == len(groups):
-        raise ValueError("no profile has a single readable feature: did every image fail?")
-    if not unread:
-        return groups, []
-    shown = ", ".join(map(_name, unread[:5])) + (" …" if len(unread) > 5 else "")
-    kept = {name: members for name, members in groups.items() if name not in unread}
-    return kept, [
-        f"{len(unread)} of {len(groups)} plates have no readable profile and stay missing: {shown}."
-    ]
-
-
-def _gaps(features, finite, measured, rows):
-    """A sentence on the features that most reference profiles lack; empty where there are none."""
-    read = finite.any(1) & rows
-    lacking = (~finite[read]).sum(0) * measured
+def _gaps(features, values, rows):
+    """A sentence on the feature that most readable reference profiles lack; empty without one."""
+    finite = np.isfinite(values)
+    read = rows & finite.any(1)
+    lacking = (~finite[read]).sum(0)
     if not lacking.any():
         return ""
     worst = int(lacking.argmax())
@@ -270,51 +190,6 @@ def _gaps(features, finite, measured, rows):
         f"({features[worst]} in {int(lacking[worst])} of {int(read.sum())}), which keeps it out of "
         "the fit: remove such features first."
     )
-
-
-def _check_counts(counts, words, reference, gaps):
-    """Warnings on few reference profiles; stops on too few."""
-    lacking = [name for name, count in counts.items() if count < LEAST_REFERENCE]
-    if lacking:
-        shown = ", ".join(f"{_name(name)} ({counts[name]})" for name in lacking[:5])
-        shown += " …" if len(lacking) > 5 else ""
-        remedy = "Name more controls (control_type, controls), use reference='all'"
-        if words.startswith("all profiles"):
-            remedy = "Normalise more profiles at once"
-        raise ValueError(
-            f"{len(lacking)} of {len(counts)} plates have fewer than {LEAST_REFERENCE} readable "
-            f"reference profiles ({words}): {shown}.{gaps} {remedy}, or norm_method='no_post_proc'."
-        )
-    few = [count for count in counts.values() if count < FEW_REFERENCE]
-    if not few:
-        return []
-    return [
-        f"{len(few)} of {len(counts)} plates have fewer than {FEW_REFERENCE} reference profiles "
-        f"({words}; the fewest: {min(few)}), so the spread of a feature is uncertain by about "
-        f"{1 / np.sqrt(2 * (min(few) - 1)):.0%}."
-    ]
-
-
-def _spread(values, method):
-    """Spread of each feature as the method measures it."""
-    if method == "mad_robustize":
-        return np.median(np.abs(values - np.median(values, 0)), 0)
-    if method == "robustize":
-        return np.subtract(*np.percentile(values, [75, 25], axis=0))
-    return values.std(0)
-
-
-def _has_spread(values, groups, rows, complete, method):
-    """Features that spread among the reference of every plate."""
-    overall = values[complete].std(0, dtype=float) if complete.any() else 0.0
-    kept = np.ones(values.shape[1], bool)
-    for members in groups.values():
-        fitted = values[members[rows[members]]].astype(float)
-        with np.errstate(invalid="ignore"):  # features that were never measured are NaN throughout
-            spread = _spread(fitted, method)
-            kept &= spread > _SPREAD_FLOOR * np.abs(fitted).max(0)
-            kept &= spread > _SHARE_FLOOR * overall
-    return kept
 
 
 def _independent(reference):
@@ -329,7 +204,7 @@ def _independent(reference):
     own = np.zeros(reference.shape[1])
     diagonal = np.abs(np.diag(upper)) / np.sqrt(len(reference))
     own[order[: len(diagonal)]] = diagonal
-    return own > _SHARE_FLOOR
+    return own > defects.SHARE_FLOOR
 
 
 def _pycytominer(values, reference, method):
@@ -352,7 +227,7 @@ def _pycytominer(values, reference, method):
         spherize_method="ZCA-cor",
     )
     made = made[names].to_numpy(float)
-    if method == "spherize" and made.std(0).max() > 1 / _SHARE_FLOOR:
+    if method == "spherize" and made.std(0).max() > 1 / defects.SHARE_FLOOR:
         raise ValueError(
             "spherize: along some direction the reference varies less than a thousandth of what "
             "all profiles do, which whitening would blow up. Give more reference profiles, or use "

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .. import tables
-from .normalisation import LEAST_REFERENCE, reference_rows
+from .reference import LEAST_REFERENCE, reference_rows
 
 
 def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):

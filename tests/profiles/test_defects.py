@@ -1,0 +1,304 @@
+"""What one plate spoils stays on that plate and is named: planted defects, against plates apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unidino import profiles
+from unidino.profiles import defects, reference
+
+CHANNELS = ("DNA", "ER", "Mito")
+METHODS = ("standardize", "mad_robustize", "robustize", "spherize")
+
+
+def names(channel, features=4):
+    return [f"emb_{channel}_{i:04d}" for i in range(features)]
+
+
+NAMES = [name for channel in CHANNELS for name in names(channel)]
+
+
+def wells(seed=0, plates=3, wells=40, controls=20):
+    """Profiles of several plates as `aggregate` makes them, measures of quality among them."""
+    rng = np.random.default_rng(seed)
+    count = plates * wells
+    frame = pd.DataFrame(
+        {
+            "Metadata_Plate": np.repeat([f"p{i}" for i in range(plates)], wells),
+            "Metadata_Well": [f"{'ABCD'[w // 10]}{w % 10 + 1:02d}" for w in range(wells)] * plates,
+            "Metadata_control_type": (["negcon"] * controls + [None] * (wells - controls)) * plates,
+            "Metadata_status": "ok",
+            "Metadata_foreground": rng.uniform(0.3, 0.5, count),
+        }
+    )
+    for channel in CHANNELS:
+        frame[f"Metadata_mean_{channel}"] = rng.uniform(100, 200, count)
+        frame[f"Metadata_saturated_{channel}"] = 0.0
+        frame[f"Metadata_focus_{channel}"] = rng.uniform(0.1, 2, count)
+    values = rng.normal(5, 2, (count, len(NAMES))) * rng.uniform(0.5, 9, len(NAMES))
+    return frame.assign(**dict(zip(NAMES, values.T.astype(np.float32), strict=True)))
+
+
+def on(frame, plate):
+    return (frame["Metadata_Plate"] == plate).to_numpy()
+
+
+def assert_unharmed(made, clean, rows, features):
+    """The rows are what they are without the defective plate, or the defective channel."""
+    np.testing.assert_allclose(
+        made.profiles.loc[rows, features], clean.profiles[features], rtol=1e-5, atol=1e-5
+    )
+
+
+def constant(frame, plate, channel):
+    frame.loc[on(frame, plate), names(channel)] = 0.3
+
+
+def missing(frame, plate, channel):
+    frame.loc[on(frame, plate), names(channel)] = np.nan
+
+
+def noise(frame, plate, channel):
+    """As an unlit camera: the features spread like any others, the images tell."""
+    frame.loc[on(frame, plate), f"Metadata_focus_{channel}"] = 19.97
+
+
+def constant_controls(frame, plate, channel):
+    controls = frame["Metadata_control_type"] == "negcon"
+    frame.loc[on(frame, plate) & controls, names(channel)] = 0.3
+
+
+@pytest.mark.parametrize("defect", [constant, missing, noise, constant_controls])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_dead_channel_is_missing_on_its_plate_alone(method, defect):
+    frame = wells()
+    defect(frame, "p1", "ER")
+    made = profiles.normalise(frame, method)
+    if method == "spherize" and defect is constant_controls:
+        assert not made.dead_channels  # the pooled reference has a spread
+        return
+    living = ["DNA", "Mito"]
+    assert made.dead_channels == {"p1": ["ER"]}
+    assert made.dropped_features == []
+    (line,) = [w for w in made.warnings if "channel ER is dead on 1 of 3 plates" in w]
+    rows = on(frame, "p1")
+    others = profiles.normalise(frame[~rows], method)
+    if method == "spherize":
+        assert line.endswith(
+            ": p1; profiles of these plates are missing, since spherize mixes features."
+        )
+        assert made.profiles.loc[rows, NAMES].isna().all(axis=None)
+    else:
+        assert line.endswith(": p1; its features are missing there.")
+        assert made.profiles.loc[rows, names("ER")].isna().all(axis=None)
+        kept = [name for channel in living for name in names(channel)]
+        alone = profiles.normalise(frame.loc[rows].drop(columns=names("ER")), method)
+        assert_unharmed(made, alone, rows, kept)
+    assert_unharmed(made, others, ~rows, NAMES)
+
+
+def test_a_channel_that_is_dark_in_some_wells_is_alive():
+    frame = wells()
+    rows = np.flatnonzero(on(frame, "p1"))[:30]
+    frame.loc[rows, "Metadata_focus_ER"] = 19.97
+    assert profiles.normalise(frame).dead_channels == {}
+    frame.loc[on(frame, "p1"), "Metadata_focus_ER"] = 18.0
+    assert profiles.normalise(frame).dead_channels == {}
+
+
+def test_a_channel_that_is_dead_everywhere_is_dropped():
+    frame = wells()
+    frame[names("Mito")] = 1.0
+    made = profiles.normalise(frame)
+    assert made.dropped_features == names("Mito")
+    assert made.warnings == [
+        "4 of 12 features have no spread among the reference of any plate and are dropped: "
+        "4 of Mito."
+    ]
+
+
+def test_a_feature_that_one_plate_drops_names_plate_and_channel():
+    frame = wells()
+    frame.loc[on(frame, "p2"), "emb_ER_0001"] = 1.0
+    frame.loc[on(frame, "p0"), "emb_DNA_0000"] = 1.0
+    made = profiles.normalise(frame)
+    assert made.dropped_features == ["emb_DNA_0000", "emb_ER_0001"]
+    assert made.dead_channels == {}
+    assert made.warnings == [
+        "2 of 12 features have no spread among the reference of some plate and are dropped from "
+        "all: 1 of DNA for p0, 1 of ER for p2."
+    ]
+
+
+def unread(frame, rows):
+    frame.loc[rows, NAMES] = np.nan
+
+
+def black(frame, rows):
+    frame.loc[rows, NAMES] = 0.25
+
+
+def unlit(frame, rows):
+    frame.loc[rows, [f"Metadata_focus_{channel}" for channel in CHANNELS]] = 20.1
+
+
+def unseeded(frame, rows):
+    frame.loc[rows, "Metadata_status"] = "empty"
+
+
+def without_controls(frame, rows):
+    frame.loc[
+        rows & (frame["Metadata_control_type"] == "negcon") & (frame.index % 20 > 2), NAMES
+    ] = np.nan
+
+
+@pytest.mark.parametrize("method", ["mad_robustize", "spherize"])
+@pytest.mark.parametrize(
+    ("defect", "reason"),
+    [
+        (unread, "have no readable profile"),
+        (black, "have no feature that varies among the reference"),
+        (unlit, "have no"),
+        (unseeded, "show no foreground in any profile"),
+        (without_controls, "have fewer than 4 readable reference profiles"),
+    ],
+)
+def test_a_dead_plate_is_missing_and_the_others_are_normalised(method, defect, reason):
+    frame = wells()
+    rows = on(frame, "p1")
+    defect(frame, rows)
+    made = profiles.normalise(frame, method)
+    if method == "spherize" and defect is without_controls:
+        assert made.dead_channels == {}  # the other plates' controls serve
+        return
+    assert f"1 of 3 plates {reason}" in made.warnings[0]
+    assert made.warnings[0].endswith("and stay missing: p1.")
+    assert made.dead_channels == {"p1": list(CHANNELS)}
+    assert made.profiles.loc[rows, NAMES].isna().all(axis=None)
+    assert_unharmed(made, profiles.normalise(frame[~rows], method), ~rows, NAMES)
+
+
+def test_no_plate_that_can_be_normalised_stops_with_every_reason():
+    frame = wells(plates=2)
+    unread(frame, on(frame, "p0"))
+    black(frame, on(frame, "p1"))
+    with pytest.raises(
+        ValueError, match=r"1 of 2 plates have no readable profile: p0\. 1 of 2 .*p1"
+    ):
+        profiles.normalise(frame)
+
+
+def test_plates_that_leave_no_feature_in_common():
+    frame = wells(plates=2)
+    for plate, features in (("p0", (0, 1)), ("p1", (2, 3))):
+        for channel in CHANNELS:
+            frame.loc[on(frame, plate), [names(channel)[i] for i in features]] = 1.0
+    with pytest.raises(ValueError, match="no feature varies among the reference .* of every plate"):
+        profiles.normalise(frame)
+
+
+def sparse_wells(spoiled=2):
+    """Controls of next to no cells on each plate, whose features lie far from all others."""
+    frame = wells(controls=16)
+    for plate in ("p0", "p1", "p2"):
+        rows = np.flatnonzero(on(frame, plate))[:spoiled]
+        frame.loc[rows, "Metadata_foreground"] = 0.01
+        frame.loc[rows, NAMES] += np.float32(40)
+    return frame
+
+
+@pytest.mark.parametrize("method", ["mad_robustize", "spherize"])
+def test_near_empty_controls_are_left_out_of_the_reference(method):
+    frame = sparse_wells()
+    sparse = frame["Metadata_foreground"] < 0.1
+    made = profiles.normalise(frame, method)
+    assert made.left_out == [f"p{i} A0{j}" for i in range(3) for j in (1, 2)]
+    assert made.warnings[0] == (
+        "6 of 48 reference profiles show next to no cells (foreground below 25% of the median of "
+        "their plate's reference) and are left out of the reference: p0 A01, p0 A02, p1 A01, "
+        "p1 A02, p2 A01, p2 A02."
+    )
+    by_hand = profiles.normalise(
+        frame.assign(out=sparse), method, "control_type == 'negcon' and not out"
+    )
+    np.testing.assert_array_equal(made.profiles[NAMES], by_hand.profiles[NAMES])
+    # They keep their rows: what they are stays to be seen.
+    assert made.profiles.loc[sparse, NAMES].notna().all(axis=None)
+
+
+def test_near_empty_controls_no_longer_inflate_the_spread():
+    """As on simulated insect plates, where two of 16 widened a feature's spread by 1.75."""
+    frame = sparse_wells()
+    before = profiles.normalise(frame.drop(columns="Metadata_foreground")).profiles
+    after = profiles.normalise(frame).profiles
+    dense = frame["Metadata_foreground"] > 0.1
+    controls = dense & (frame["Metadata_control_type"] == "negcon")
+    for table, low, high in ((before, 0.05, 0.85), (after, 0.97, 1.03)):
+        spread = table[controls].groupby("Metadata_Plate")[NAMES].std(ddof=0).to_numpy()
+        assert low < spread.mean() < high
+
+
+def test_near_empty_controls_stay_where_too_few_would_remain():
+    frame = wells(controls=5)
+    frame.loc[[0, 1], "Metadata_foreground"] = 0.01
+    made = profiles.normalise(frame)
+    assert made.left_out == []
+    assert "stay in it, since fewer than 4 others would remain: p0 A01, p0 A02." in made.warnings[0]
+
+
+@pytest.mark.parametrize("change", [{"reference": "all"}, {"control_type": None}])
+def test_where_all_profiles_are_the_reference_sparse_ones_are_among_them(change):
+    frame = sparse_wells()
+    if "control_type" in change:
+        frame["Metadata_control_type"] = None
+    made = profiles.normalise(frame, reference=change.get("reference", "negcon"))
+    assert made.left_out == []
+    expected = profiles.normalise(frame.drop(columns="Metadata_foreground"), reference="all")
+    np.testing.assert_array_equal(made.profiles[NAMES], expected.profiles[NAMES])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sparse_reference_equals_the_loop(seed):
+    rng = np.random.default_rng(seed)
+    frame = wells(seed, plates=5, wells=12, controls=6)
+    frame["Metadata_foreground"] = rng.choice([0.01, 0.05, 0.3, 0.4, 0.5, np.nan], len(frame))
+    rows = rng.random(len(frame)) < 0.6
+    plates = reference.plates_of(frame)
+    sparse, _ = reference.sparse_reference(frame, plates, rows)
+    for plate in frame["Metadata_Plate"].unique():
+        here = [
+            (i, frame.at[i, "Metadata_foreground"])
+            for i in np.flatnonzero(on(frame, plate) & rows)
+            if frame.at[i, "Metadata_foreground"] >= 0
+        ]
+        median = np.median([value for _, value in here])
+        below = [i for i, value in here if value < 0.25 * median]
+        if len(here) - len(below) < 4:
+            below = []
+        assert np.flatnonzero(sparse & on(frame, plate)).tolist() == below
+
+
+def test_spherize_with_few_controls_is_told_from_the_table_alone():
+    table = wells().drop(columns=NAMES)
+    with pytest.raises(ValueError, match=r"spherize needs .* controls: 60\) than features \(60\)"):
+        profiles.check_reference(table, "spherize", features=60)
+    assert profiles.check_reference(table, "spherize", features=59) == []
+    assert profiles.check_reference(table, "standardize", features=60) == []
+
+
+def test_unnamed_controls_are_told_from_the_table_alone():
+    table = wells().drop(columns=[*NAMES, "Metadata_control_type"])
+    assert "names no controls" in profiles.check_reference(table)[0]
+
+
+def test_many_plates_are_named_up_to_ten():
+    frame = wells(plates=13, wells=8, controls=5)
+    for i in range(1, 13):
+        black(frame, on(frame, f"p{i}"))
+    text = profiles.normalise(frame).warnings[0]
+    assert text.startswith("12 of 13 plates") and text.endswith("p9, p10 and 2 more.")
+
+
+def test_features_know_their_channel():
+    features = ["emb_Golgi_ER_0003", "emb_0001", "emb17", "Nuclei_AreaShape_Area", "emb_all_0000"]
+    assert list(defects.channel_features(features)) == ["Golgi_ER", "emb", "Nuclei", "all"]

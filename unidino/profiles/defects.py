@@ -1,0 +1,251 @@
+"""What of a table cannot be normalised: dead plates, dead channels, features without spread."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import quality, tables
+from .reference import LEAST_REFERENCE, listed
+
+SPREAD_FLOOR = 1e-5
+"""A spread below this share of a feature's magnitude is rounding of float32, not biology."""
+
+SHARE_FLOOR = 1e-3
+"""A plate's reference that spreads less than this share of what the feature spreads over all
+profiles is an accident (half of the values equal, or nearly): dividing by it makes numbers that
+drown every other feature. Real tables stay well above it."""
+
+DEAD_SHARE = 0.5
+"""A channel is dead on a plate where more than this share of its features cannot be normalised:
+they are missing there. A few features less are dropped from all plates, so that none has gaps."""
+
+NOISE_SHARE = 0.95
+"""A well is dark in a channel that is constant, or of whose variance this share is white noise (of
+700 real images the noisiest had 0.88)."""
+
+DARK_WELLS = 0.9
+"""A channel is dead on a plate of whose wells this share is dark in it."""
+
+UNREAD = "have no readable profile"
+EMPTY = "show no foreground in any profile"
+FEW = f"have fewer than {LEAST_REFERENCE} readable reference profiles"
+FLAT = "have no feature that varies among the reference"
+
+
+def channel_features(features):
+    """{channel: (F,) bool, which features are its own}."""
+    channels = np.array([tables.feature_channel(name) for name in features])
+    return {channel: channels == channel for channel in dict.fromkeys(channels.tolist())}
+
+
+def blank_dark_channels(values, profiles, plates, channels):
+    """Set the features of dark channels missing, plate by plate, in place.
+
+    Noise embeds to numbers that spread like any others: only the images tell, by their measured
+    focus (`quality.focus`).
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (N, F) features.
+    profiles : pd.DataFrame
+        With ``Metadata_focus_<channel>``; channels without are left as they are.
+    plates : dict
+        {key: rows}.
+    channels : dict
+        From `channel_features`.
+    """
+    for channel in channels:
+        column = f"Metadata_focus_{channel}"
+        if column not in quality.columns(profiles):
+            continue
+        focus = profiles[column].to_numpy(float)
+        dark = (focus == 0) | (focus >= NOISE_SHARE * quality.NOISE_FOCUS)
+        for members in plates.values():
+            measured = members[np.isfinite(focus[members])]
+            if len(measured) and dark[measured].mean() >= DARK_WELLS:
+                values[np.ix_(members, channels[channel])] = np.nan
+
+
+def spread(values, method):
+    """Spread of each feature as a method of normalisation measures it, (F,)."""
+    if method == "mad_robustize":
+        return np.median(np.abs(values - np.median(values, 0)), 0)
+    if method == "robustize":
+        return np.subtract(*np.percentile(values, [75, 25], axis=0))
+    return values.std(0)
+
+
+@dataclass
+class Survey:
+    """What can be normalised on which plate.
+
+    Attributes
+    ----------
+    plates : dict
+        {key: rows} of all plates.
+    channels : dict
+        {channel: its features, (F,) bool}.
+    fitted : numpy.ndarray of bool
+        (N,), the profiles that the fit of their plate rests on.
+    lost : dict
+        {key: why nothing of the plate can be normalised}.
+    able : dict
+        {key: (F,) bool, the features that can be} of the other plates.
+    dead : dict
+        {key: the channels that cannot be} of the plates that have some.
+    """
+
+    plates: dict
+    channels: dict
+    fitted: np.ndarray
+    lost: dict = field(default_factory=dict)
+    able: dict = field(default_factory=dict)
+    dead: dict = field(default_factory=dict)
+
+    def kept(self):
+        """Features that can be normalised somewhere, and wherever their channel is alive, (F,)."""
+        anywhere, everywhere = np.any([*self.able.values()], 0), True
+        for key, able in self.able.items():
+            for channel in self.dead.get(key, ()):
+                able = able | self.channels[channel]
+            everywhere = everywhere & able
+        return anywhere & everywhere
+
+    def missing(self):
+        """{key: channels that are missing there}, the lost plates first."""
+        return dict.fromkeys(self.lost, list(self.channels)) | self.dead
+
+    def blank(self, values):
+        """Set missing in `values` (N, F), in place, what is missing on some plate."""
+        for key, dead in self.missing().items():
+            for channel in dead:
+                values[np.ix_(self.plates[key], self.channels[channel])] = np.nan
+
+    def sentences(self, fate="its features are missing there"):
+        """Warnings: dead plates, dead channels, and the features that are dropped because of them.
+
+        Parameters
+        ----------
+        fate : str
+            What becomes of a dead channel.
+        """
+        return [
+            *self.losses(" and stay missing"),
+            *self._dead_sentences(fate),
+            *self._dropped_sentences(),
+        ]
+
+    def losses(self, fate=""):
+        """A sentence for each reason why plates are lost."""
+        return [
+            f"{len(keys)} of {len(self.plates)} plates {reason}{fate}: {listed(keys)}."
+            for reason in dict.fromkeys(self.lost.values())
+            if (keys := [key for key, why in self.lost.items() if why == reason])
+        ]
+
+    def _dead_sentences(self, fate):
+        for channel in self.channels:
+            keys = [key for key, dead in self.dead.items() if channel in dead]
+            # A channel that is dead on every plate is dropped, which is said below.
+            if 0 < len(keys) < len(self.able):
+                yield (
+                    f"channel {channel} is dead on {len(keys)} of {len(self.plates)} plates "
+                    "(constant, nothing but noise, or without spread among the reference): "
+                    f"{listed(keys)}; {fate}."
+                )
+
+    def _dropped_sentences(self):
+        kept, anywhere = self.kept(), np.any([*self.able.values()], 0)
+        total = len(kept)
+        if not anywhere.all():
+            parts = [
+                f"{count} of {channel}"
+                for channel, own in self.channels.items()
+                if (count := int((own & ~anywhere).sum()))
+            ]
+            yield (
+                f"{int((~anywhere).sum())} of {total} features have no spread among the reference "
+                f"of any plate and are dropped: {', '.join(parts)}."
+            )
+        lacking = anywhere & ~kept
+        if lacking.any():
+            parts = [
+                (f"{count} of {channel} for", *key)
+                for key, able in self.able.items()
+                for channel, own in self.channels.items()
+                if channel not in self.dead.get(key, ())
+                and (count := int((own & lacking & ~able).sum()))
+            ]
+            yield (
+                f"{int(lacking.sum())} of {total} features have no spread among the reference of "
+                f"some plate and are dropped from all: {listed(parts)}."
+            )
+
+
+def survey(values, plates, channels, rows, method, status=None):
+    """What can be normalised on which plate.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (N, F), NaN where missing.
+    plates : dict
+        {key: rows}.
+    channels : dict
+        From `channel_features`.
+    rows : numpy.ndarray of bool
+        (N,), the profiles that fits rest on.
+    method : str
+        Of normalisation; with spherize, which pools the plates, a plate with few profiles is not
+        judged.
+    status : numpy.ndarray, optional
+        (N,), ok, empty or failed.
+
+    Returns
+    -------
+    Survey
+    """
+    made = Survey(plates, channels, np.zeros(len(values), bool))
+    overall = np.array([_deviation(column) for column in values.T])
+    lit = np.ones(len(values), bool) if status is None else status == "ok"
+    for key, members in plates.items():
+        finite = np.isfinite(values[members])
+        read = finite.any(1)
+        if not read.any():
+            made.lost[key] = UNREAD
+            continue
+        if lit.any() and not lit[members].any():
+            made.lost[key] = EMPTY
+            continue
+        chosen = rows[members] & read
+        measured = finite[chosen].sum(0) > chosen.sum() / 2
+        complete = chosen & finite[:, measured].all(1)
+        if complete.sum() >= LEAST_REFERENCE:
+            fitted = values[members[complete]].astype(float)
+            with np.errstate(invalid="ignore"):  # features that were not measured are NaN
+                here = spread(fitted, method)
+                able = here > SPREAD_FLOOR * np.abs(fitted).max(0)
+                able &= here > SHARE_FLOOR * overall
+        elif method == "spherize":
+            able = finite.any(0)
+        else:
+            made.lost[key] = FEW
+            continue
+        dead = [c for c, own in channels.items() if (~able[own]).mean() > DEAD_SHARE]
+        if len(dead) == len(channels):
+            made.lost[key] = FLAT
+            continue
+        if dead:
+            made.dead[key] = dead
+        for channel in dead:
+            able &= ~channels[channel]
+        made.able[key] = able
+        made.fitted[members[complete]] = True
+    return made
+
+
+def _deviation(column):
+    """Standard deviation of what is there; 0 where nothing is."""
+    there = column[np.isfinite(column)]
+    return there.std(dtype=float) if len(there) else 0.0
