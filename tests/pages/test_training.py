@@ -17,7 +17,8 @@ import unidino
 from unidino import arguments, paths
 from unidino.pages import training
 from unidino.train.loop import train
-from unidino.train.run import Run
+from unidino.train.processes import Processes
+from unidino.train.run import Trainer
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
 DEFAULTS = {
@@ -210,11 +211,11 @@ def test_what_is_read_back(run):
 
 
 def test_start_is_that_of_the_run_and_measured_once(run, monkeypatch):
-    twin = Run.__new__(Run)
+    twin = Trainer.__new__(Trainer)
     images = type("Images", (), {"published_length": 16})()
     views = type("Views", (), {"size": 32, "local_size": 16, "local_crops_number": 2})()
     config = training.model_config(run.options)
-    twin.__init__(run.options, config, views, images, torch.device("cpu"), 0, 1)
+    twin.__init__(run.options, config, views, images, Processes("cpu"))
     expected = twin.teacher.backbone.state_dict()
     made = training.start_model(run.options).state_dict()
     assert made.keys() == expected.keys()

@@ -1,5 +1,8 @@
 """Planes, their scaling and weights; draws that depend on seed and position alone."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from unidino import images, simulate, valsets
-from unidino.train import augment
+from unidino.train import augment, data
 from unidino.train.data import (
     GlobalSequence,
     TrainingImages,
@@ -273,14 +276,59 @@ def test_published_sets_are_opened_as_trained_on(tmp_path):
     assert (controls.sum(), kept.sum()) == (12, 2)
 
 
-def test_planes_are_remembered_as_plain_values(tmp_path):
+def test_planes_are_remembered_as_plain_values(tmp_path, monkeypatch):
     metadata = CSVMetadata(write_plate(tmp_path))
     options = {"intensity_scaling": "plate", "intensity_range": None, "in_chans": 1, "seed": 0}
     folder = tmp_path / "out"
     folder.mkdir()
-    first = remembered_planes([metadata], options, folder, 0, 1)
-    for file in tmp_path.glob("*.tif"):
-        file.unlink()
-    again = remembered_planes([metadata], options, folder, 0, 1)
+    first = remembered_planes([metadata], options, folder)
+    monkeypatch.setattr(data, "planes_of", None)
+    again = remembered_planes([metadata], options, folder)
     np.testing.assert_array_equal(first[0].low, again[0].low)
     assert first[0].files == again[0].files
+    monkeypatch.undo()
+    # Other images under the same names are measured again.
+    tifffile.imwrite(tmp_path / "0_0.tif", np.full((60, 80), 7000, np.uint16))
+    other = remembered_planes([metadata], options, folder)
+    assert other[0].high[0, 0] > 2 * first[0].high[0, 0]
+
+
+def test_damaged_planes_are_named_and_measured_again(tmp_path, capfd):
+    metadata = CSVMetadata(write_plate(tmp_path))
+    options = {"intensity_scaling": "plate", "intensity_range": None, "in_chans": 1, "seed": 0}
+    first = remembered_planes([metadata], options, tmp_path)
+    file = tmp_path / "planes.pt"
+    whole = file.read_bytes()
+    changed = bytearray(whole)
+    changed[whole.index(np.float64(first[0].low[0, 0]).tobytes())] ^= 1
+    for content in (b"", b"no planes", whole[:-200], bytes(changed)):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="planes.pt .*command once more: it rebuilds it"):
+            data.read_planes(tmp_path)
+        again = remembered_planes([metadata], options, tmp_path)
+        np.testing.assert_array_equal(first[0].low, again[0].low)
+        assert "planes.pt" in capfd.readouterr().err
+        assert data.read_planes(tmp_path)[0].digest == first[0].digest
+
+
+def test_files_are_known_by_names_sizes_and_contents(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "_BYTES", 300)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in "xyz":
+            (tmp_path / folder / name).write_bytes(name.encode() * 1000)
+    files = [str(tmp_path / "a" / name) for name in "xyz"]
+    digest = data.files_digest(files)
+    # A copy elsewhere, at another time, is the same.
+    os.utime(files[0], (1, 1))
+    assert data.files_digest([str(tmp_path / "b" / name) for name in "xyz"]) == digest
+    assert data.files_digest(files[::-1]) != digest
+    for at in (0, 500, 999):
+        content = bytearray(b"y" * 1000)
+        content[at] = 0
+        Path(files[1]).write_bytes(content)
+        assert data.files_digest(files) != digest
+    Path(files[1]).write_bytes(b"y" * 1001)
+    assert data.files_digest(files) != digest
+    Path(files[1]).unlink()
+    assert data.files_digest(files) != digest

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,21 @@ import torch
 
 import unidino
 from unidino.models import checkpoints
-from unidino.train import augment
-from unidino.train.log import CONFIG, ENVIRONMENT, EPOCHS, STEPS, collapse_warnings, read_log
+from unidino.train import augment, loop, state
+from unidino.train.log import (
+    CONFIG,
+    ENVIRONMENT,
+    EPOCHS,
+    STEPS,
+    EpochSums,
+    TrainingLog,
+    collapse_warnings,
+    read_log,
+)
 from unidino.train.loop import EXIT_STOPPED, train
 from unidino.train.options import _chosen_sets, checked, model_config
-from unidino.train.run import NonFiniteLoss, Run
+from unidino.train.processes import Processes
+from unidino.train.run import NonFiniteLoss, Trainer
 from unidino.train.state import ROLLING, WEIGHTS, newest, numbered
 
 SMALL = {
@@ -104,6 +115,7 @@ def launch(folder, given, *launcher):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -185,22 +197,122 @@ def test_a_killed_run_goes_on_as_if_never_killed(after, plate, tmp_path, uninter
     # The checkpoint is that of the last whole epoch; the steps after it are taken again.
     assert newest(tmp_path)[1]["step"] in (done // 5 * 5, done // 5 * 5 - 5)
     train(str(tmp_path), **options(plate))
-    assert losses(tmp_path) == losses(uninterrupted)
+    same_logs(tmp_path, uninterrupted)
+
+
+def same_logs(folder, other):
+    """The logs of two runs hold the same lines, all of them JSON, the times aside."""
     for name in (STEPS, EPOCHS):
-        assert read_log(tmp_path, name)["step"].is_unique
+        lines = [
+            [json.loads(line) for line in (f / name).read_text().splitlines()]
+            for f in (folder, other)
+        ]
+        for line in (*lines[0], *lines[1]):
+            line.pop("images_per_second", None)
+        assert lines[0] == lines[1], name
 
 
-def test_sigterm_writes_a_checkpoint_first(plate, tmp_path, uninterrupted):
-    process = launch(tmp_path, options(plate))
+def kill_at(monkeypatch, owner, name, call):
+    """Make the `call`-th call of a function fail, as a kill at that moment does."""
+    whole, calls = getattr(owner, name), []
+
+    def killed(*arguments, **named):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (loop, "save", 2),  # before the checkpoint after an epoch
+        (state, "save_model", 2),  # after it, before the epoch is summed up
+        (EpochSums, "means", 2),
+        (loop, "collapse_warnings", 3),  # of the last epoch
+        (TrainingLog, "_to_board", 12),  # after the line of an epoch, 5 steps before and 5 after
+        (loop.Trainer, "train_step", 9),  # a rolling checkpoint within an epoch lies before it
+    ],
+)
+def test_log_and_checkpoint_agree_wherever_a_kill_falls(
+    owner, name, call, plate, tmp_path, uninterrupted, monkeypatch
+):
+    given = options(plate, checkpoint_minutes=1e-9 if name == "train_step" else 15.0)
+    kill_at(monkeypatch, owner, name, call)
+    with pytest.raises(KeyboardInterrupt):
+        train(str(tmp_path), **given)
+    monkeypatch.undo()
+    train(str(tmp_path), **given)
+    same_logs(tmp_path, uninterrupted)
+    unidino.load_model(tmp_path / WEIGHTS)
+
+
+def test_damaged_logs_are_named_and_mended(plate, tmp_path, uninterrupted, capfd):
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    for name in (STEPS, EPOCHS):
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        lines[1:1] = ["\n", '{"step": 1, "lo\n', '{"step": "one"}\n', "[]\n", "\0\0\n"]
+        (folder / name).write_text("".join(lines))
+        with pytest.raises(ValueError, match=f"{name}: line 2 is damaged.*command once more"):
+            read_log(folder, name)
+    train(str(folder), **options(plate))
+    assert "epochs.jsonl: line 3 is damaged" in capfd.readouterr().err
+    same_logs(folder, uninterrupted)
+    # What a checkpoint holds of the epochs is put back.
+    (folder / EPOCHS).unlink()
+    train(str(folder), **options(plate))
+    same_logs(folder, uninterrupted)
+
+
+def test_numbers_that_are_not_finite_leave_valid_lines(tmp_path):
+    log = TrainingLog(tmp_path, True, 0)
+    log.step({"step": 0, "loss": 1.0, "grad_norm": math.inf})
+    log.close()
+    assert (tmp_path / STEPS).read_text() == '{"step": 0, "loss": 1.0}\n'
+
+
+@pytest.mark.parametrize("to", ["process", "group"])
+def test_sigterm_writes_a_checkpoint_first(to, plate, tmp_path, uninterrupted):
+    given = options(plate, num_workers=2 if to == "group" else 0)
+    process = launch(tmp_path, given)
     wait_for_steps(tmp_path, 7, process)
-    process.send_signal(signal.SIGTERM)
+    if to == "group":
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGTERM)
     said = process.communicate()[0]
-    assert process.returncode == EXIT_STOPPED
+    assert process.returncode == EXIT_STOPPED, said
     done = len(losses(tmp_path))
     assert f"stopped by SIGTERM after step {done}" in said
     assert newest(tmp_path)[1]["step"] == done
     train(str(tmp_path), **options(plate))
-    assert losses(tmp_path) == losses(uninterrupted)
+    same_logs(tmp_path, uninterrupted)
+
+
+def test_workers_that_ignore_sigterm_end_with_a_run_that_fails(plate, tmp_path):
+    folder = Path(shutil.copytree(Path(plate).parent, tmp_path / "plate"))
+    for file in folder.glob("*.tif"):
+        file.write_bytes(b"no image")
+    given = options(str(folder / "plate.csv"), num_workers=2, intensity_scaling="dtype")
+    process = launch(tmp_path / "out", given)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert said.splitlines()[-1].startswith("error: 10 images drawn one after another"), said
+
+
+def test_other_images_under_the_same_names_do_not_continue_a_run(plate, tmp_path):
+    folder = Path(shutil.copytree(Path(plate).parent, tmp_path / "plate"))
+    given = options(str(folder / "plate.csv"), epochs=2)
+    train(str(tmp_path / "out"), **given)
+    for file in folder.glob("*.tif"):
+        os.utime(file, (1, 1))
+    train(str(tmp_path / "out"), **given)  # only the times differ
+    image = tifffile.imread(folder / "3_1.tif")
+    tifffile.imwrite(folder / "3_1.tif", image + 1)
+    with pytest.raises(ValueError, match="other images under the same names: those of .*plate.csv"):
+        train(str(tmp_path / "out"), **given)
 
 
 def test_an_elastic_restart_resumes_by_itself(plate, tmp_path, uninterrupted):
@@ -442,7 +554,7 @@ def make_run(plate, tmp_path, **changes):
     )
     views = augment.ViewSettings(size=32, local_size=16, local_crops_number=2)
     config = model_config(given)
-    return Run(given, config, views, Images, torch.device("cpu"), 0, 1)
+    return Trainer(given, config, views, Images, Processes("cpu"))
 
 
 def random_batch(images, seed=0):
@@ -471,7 +583,7 @@ def test_gradients_are_clipped(plate, tmp_path):
     for clip in (0.0, 1e-3):
         run = make_run(plate, tmp_path, clip_grad=clip, freeze_last_layer=0, **changes)
         before = [p.detach().clone() for p in run.student.parameters()]
-        norm = run.train_step([random_batch(8)])["grad_norm"]
+        norm = run.train_step([random_batch(8)])[0]["grad_norm"]
         pairs = zip(run.student.parameters(), before, strict=True)
         moved[clip] = [float((p.detach() - b).norm()) for p, b in pairs], norm
     # The rate is 1 here, so that a parameter moves by its gradient.

@@ -246,7 +246,7 @@ class Training:
 
     def planes(self):
         """The planes of every set, as the run remembered them."""
-        return remembered_planes(self.opened, self.options, self.folder, 0, 1)
+        return remembered_planes(self.opened, self.options, self.folder)
 
 
 START = "start.json"

@@ -5,6 +5,9 @@ position in the epoch, so that neither the number of processes and workers nor a
 changes it.
 """
 
+import contextlib
+import hashlib
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from .. import dataset, intensity, tables, valsets
 from ..progress import say
 from . import augment
-from .processes import barrier
+from .state import read_whole, write_whole
 from .windows import ONLY, PlaneReader
 
 _REMEMBERED = "planes.pt"
@@ -42,6 +45,8 @@ class Planes:
         (N,), number of the plate and channel that an item belongs to; of the plate with several
         channels together.
     channel_axis : {"first", "last", None}
+    files_sha256 : str
+        From `files_digest`.
     """
 
     name: str
@@ -51,15 +56,24 @@ class Planes:
     high: np.ndarray
     weights: np.ndarray
     groups: np.ndarray
-    channel_axis: str | None = None
+    channel_axis: str | None
+    files_sha256: str
 
     def __len__(self):
         return len(self.weights)
 
+    @property
+    def digest(self):
+        """SHA-256 of what is drawn from: the images, their order, weights and groups."""
+        digest = hashlib.sha256(self.files_sha256.encode())
+        for values in (self.numbers, self.weights, self.groups):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
     def plain(self):
         """Tensors and plain values, as `torch.load` reads them without executing anything."""
         return {
-            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            name: torch.tensor(value) if isinstance(value, np.ndarray) else value
             for name, value in vars(self).items()
         }
 
@@ -151,7 +165,46 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         numbers, low, high = (values.reshape(-1, 1) for values in (numbers, low, high))
         weights = np.repeat(weights, len(channels))
     axis = metadata.channel_axis
-    return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis)
+    sha256 = files_digest(files)
+    return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis, sha256)
+
+
+_MOST_SIZES, _MOST_CONTENTS, _BYTES = 10_000, 256, 1 << 28
+
+
+def files_digest(files):
+    """SHA-256 of file names, and of sizes and contents as far as they are read in seconds.
+
+    Parameters
+    ----------
+    files : list of str
+        Sizes are those of at most 10,000 files, contents those of at most 256, evenly spread: 256
+        MiB in all, of larger files the beginning, the middle and the end. Folders and times do not
+        count: a copy of the same images is the same.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(os.path.basename(file).encode() + b"\0")
+    distinct = list(dict.fromkeys(files))
+    for file in _spread(distinct, _MOST_SIZES):
+        with contextlib.suppress(OSError):  # reported where it is drawn
+            digest.update(f"{os.path.getsize(file)} ".encode())
+    chosen = _spread(distinct, _MOST_CONTENTS)
+    share = _BYTES // max(1, len(chosen))
+    for file in chosen:
+        with contextlib.suppress(OSError), open(file, "rb") as opened:
+            size = os.path.getsize(file)
+            part = share if size <= share else share // 3
+            for start in (0,) if size <= share else (0, (size - part) // 2, size - part):
+                opened.seek(start)
+                digest.update(opened.read(part))
+    return digest.hexdigest()
+
+
+def _spread(values, most):
+    """At most so many of the values, evenly spread."""
+    step = max(1, -(-len(values) // most))
+    return values[::step]
 
 
 def _plate_limits(metadata, seed):
@@ -186,15 +239,29 @@ def read_planes(folder):
     ------
     FileNotFoundError
         None are there.
+    ValueError
+        The file is damaged.
     """
-    cache = Path(folder, _REMEMBERED)
-    if not cache.is_file():
+    path = Path(folder, _REMEMBERED)
+    if not path.is_file():
         raise FileNotFoundError(f"no {_REMEMBERED} in {folder}: it is no folder of a training.")
-    return [Planes.from_plain(part) for part in torch.load(cache)["sets"]]
+    try:
+        return _read_remembered(path)[1]
+    except ValueError as error:
+        raise ValueError(f"{error} Run the training's command once more: it rebuilds it.") from None
 
 
-def remembered_planes(opened, options, folder, rank, world):
-    """The planes of every set; plates are measured once, by the first process, and remembered.
+def _read_remembered(path):
+    """(key, planes) of ``planes.pt``; a ValueError where it is damaged, or of another version."""
+    content = read_whole(path)
+    try:
+        return content["key"], [Planes.from_plain(part) for part in content["sets"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is of another version ({error!r}).") from None
+
+
+def remembered_planes(opened, options, folder):
+    """The planes of every set; plates are measured once and remembered.
 
     Parameters
     ----------
@@ -203,40 +270,44 @@ def remembered_planes(opened, options, folder, rank, world):
         Of `train.train`, checked.
     folder : Path
         Where ``planes.pt`` remembers tables and plate percentiles.
-    rank, world : int
 
     Returns
     -------
     list of Planes
     """
-    cache = folder / _REMEMBERED
+    cache = Path(folder, _REMEMBERED)
     key = [str(options[n]) for n in ("intensity_scaling", "intensity_range", "in_chans", "seed")]
     key.append(" ".join(field.name for field in fields(Planes)))
-    key += [tables.frame_digest(metadata.metadata) for metadata in opened]
-    if rank == 0 and not (cache.is_file() and torch.load(cache)["key"] == key):
-        say(f"reading the tables of {len(opened)} datasets, measuring plates")
-        sets = [
-            planes_of(
-                metadata,
-                options["in_chans"],
-                options["intensity_scaling"],
-                options["intensity_range"],
-                options["seed"],
-            )
-            for metadata in opened
-        ]
-        content = {"key": key, "sets": [part.plain() for part in sets]}
-        with tables.atomic_path(cache) as temporary:
-            torch.save(content, temporary)
-    barrier(world)
-    return read_planes(folder)
+    for metadata in opened:
+        files = [file for i in range(len(metadata.metadata)) for file in metadata.paths(i)]
+        key += [tables.frame_digest(metadata.metadata), files_digest(files)]
+    if cache.is_file():
+        try:
+            known, sets = _read_remembered(cache)
+            if known == key:
+                return sets
+        except ValueError as error:
+            say(f"warning: {error} Measuring again.")
+    say(f"reading the tables of {len(opened)} datasets, measuring plates")
+    sets = [
+        planes_of(
+            metadata,
+            options["in_chans"],
+            options["intensity_scaling"],
+            options["intensity_range"],
+            options["seed"],
+        )
+        for metadata in opened
+    ]
+    write_whole({"key": key, "sets": [part.plain() for part in sets]}, cache)
+    return sets
 
 
 _REDRAWS = 10
 _GROUP_DRAWS = 1 << 39
 """Marks, among positions, the random numbers that draw groups."""
 
-OPTIONS = ("dataset_weights", "intensity_scaling", "seed", "group_size", "min_contrast")
+DRAWING = ("dataset_weights", "intensity_scaling", "seed", "group_size", "min_contrast")
 """Options of `unidino.train.train` that decide what is drawn."""
 
 

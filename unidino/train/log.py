@@ -14,6 +14,7 @@ import torch
 
 from .. import tables
 from ..progress import say
+from . import dino
 
 STEPS, EPOCHS, CONFIG, ENVIRONMENT = (
     "steps.jsonl",
@@ -81,16 +82,19 @@ class TrainingLog:
         Whether this process writes.
     start_step : int
         Lines of later steps, from a run that was killed after its last checkpoint, are dropped.
+    epochs : list of dict
+        The lines of epochs as the checkpoint knows them; those that the file lacks are put back.
     """
 
-    def __init__(self, folder, first, start_step):
+    def __init__(self, folder, first, start_step, epochs=()):
         self.folder = Path(folder)
         self.first = first
+        self.epochs = []
         self._board = None
         if not first:
             return
-        for name in (STEPS, EPOCHS):
-            self._truncate(self.folder / name, start_step)
+        self._mend(self.folder / STEPS, start_step)
+        self.epochs = self._mend(self.folder / EPOCHS, start_step, epochs)
         self._steps = open(self.folder / STEPS, "a", buffering=1)
         from torch.utils.tensorboard import SummaryWriter
 
@@ -99,31 +103,44 @@ class TrainingLog:
         )
 
     @staticmethod
-    def _truncate(path, step):
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
+    def _mend(path, start_step, known=()):
+        """Rewrite a log without damaged lines and those of steps to come; what it holds then."""
+        lines = {line["step"]: line for line in known}
+        for number, text in enumerate(_text_lines(path), 1):
             try:
-                if json.loads(line)["step"] < step:
-                    kept.append(line)
-            except (ValueError, KeyError):
-                continue  # a line cut off by a kill
-        with tables.atomic_path(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept))
+                line = _parsed(text)
+            except ValueError:
+                say(f"warning: {path}: line {number} is damaged (a kill, or the disk); dropped")
+                continue
+            lines[line["step"]] = line
+        kept = [lines[step] for step in sorted(lines) if step < start_step]
+        if kept or path.exists():
+            with tables.atomic_path(path) as temporary:
+                temporary.write_text("".join(map(_line, kept)))
+        return kept
 
     def step(self, values):
         """One line of numbers; `values` has ``step``."""
         if self.first:
-            self._steps.write(json.dumps(values) + "\n")
+            self._steps.write(_line(values))
             self._to_board("step", values)
+
+    def flush(self):
+        """Put the lines of the steps on the disk, as a checkpoint that counts on them needs."""
+        if self.first:
+            os.fsync(self._steps.fileno())
+
+    def lacks(self, epoch):
+        """Whether the first process has no line of that epoch."""
+        return self.first and all(line["epoch"] != epoch for line in self.epochs)
 
     def epoch(self, values):
         """One line of an epoch's means; warnings are said aloud."""
         if not self.first:
             return
+        self.epochs.append(json.loads(_line(values)))
         with open(self.folder / EPOCHS, "a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(_line(values))
             file.flush()
             os.fsync(file.fileno())
         self._to_board("epoch", values)
@@ -148,44 +165,98 @@ class TrainingLog:
             self._board.close()
 
 
+def _line(values):
+    """A line of JSON; numbers that are not finite, which JSON has not, are left out."""
+    kept = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
+    return json.dumps(kept, allow_nan=False) + "\n"
+
+
+def _text_lines(path):
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
+def _parsed(text):
+    """The dict of a line.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON of an object with a step.
+    """
+    line = json.loads(text)
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        raise ValueError("no object with a step")
+    return line
+
+
+_KEPT_EMBEDDINGS = 2048
+"""Teacher embeddings of an epoch whose effective rank is measured, the last ones."""
+
+
 class EpochSums:
-    """Sums of an epoch, or of what is left of it after a restart."""
+    """Sums over the finished steps of an epoch; a checkpoint carries them over a restart.
 
-    def __init__(self):
-        self.steps = 0
-        self.images = 0
-        self.sums = {"loss": 0.0, "teacher_entropy": 0.0, "grad_norm": 0.0}
-        self.padded = 0
-        self.unread = []
-        self.embeddings = []
-        self.start = time.monotonic()
+    Parameters
+    ----------
+    state : dict, optional
+        From `state`.
+    """
 
-    def add(self, made, parts):
-        """Count one step."""
+    _MEANS = ("loss", "teacher_entropy", "grad_norm")
+
+    def __init__(self, state=None):
+        state = state or {}
+        self.steps = state.get("steps", 0)
+        self.images = state.get("images", 0)
+        self.padded = state.get("padded", 0)
+        self.unread = state.get("unread", 0)
+        self.sums = dict(state.get("sums") or dict.fromkeys(self._MEANS, 0.0))
+        self.embeddings = state.get("embeddings", torch.empty(0))
+        self._earlier = state.get("seconds", 0.0)
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self):
+        """Time taken, without the breaks between runs."""
+        return self._earlier + time.monotonic() - self._start
+
+    def state(self):
+        """Plain values and a tensor, from which the sums go on."""
+        names = ("steps", "images", "padded", "unread", "sums", "embeddings", "seconds")
+        return {name: getattr(self, name) for name in names}
+
+    def add(self, measured, embeddings, batches):
+        """Count one step.
+
+        Parameters
+        ----------
+        measured : dict of float
+            From `run.Trainer.train_step`.
+        embeddings : torch.Tensor
+            (B, D), likewise.
+        batches : list of dict
+            What the step was made of.
+        """
         self.steps += 1
         for name in self.sums:
-            self.sums[name] += made[name]
-        for part in parts:
-            self.images += len(part["image"])
-            self.padded += part["padded"]
-            for error in part["unread"]:
+            self.sums[name] += measured[name]
+        for batch in batches:
+            self.images += len(batch["image"])
+            self.padded += batch["padded"]
+            self.unread += len(batch["unread"])
+            for error in batch["unread"]:
                 say(f"warning: left out an image that cannot be read: {error}")
-                self.unread.append(error)
-        self.embeddings = [*self.embeddings[-63:], made["embeddings"].cpu()]
-
-    @staticmethod
-    def numbers(made):
-        """What a line of the log holds of a step."""
-        return {k: v for k, v in made.items() if isinstance(v, float) and math.isfinite(v)}
+        known = self.embeddings.reshape(-1, embeddings.shape[1])
+        self.embeddings = torch.cat([known, embeddings.cpu()])[-_KEPT_EMBEDDINGS:]
 
     def means(self):
-        """Means of the epoch, and its counts, of this process."""
-        made = {name: total / max(1, self.steps) for name, total in self.sums.items()}
-        seconds = time.monotonic() - self.start
-        return made | {
+        """Means of the epoch, its counts and the effective rank, of this process."""
+        means = {name: total / max(1, self.steps) for name, total in self.sums.items()}
+        return means | {
             "padded_views": self.padded,
-            "unread_images": len(self.unread),
-            "images_per_second": self.images / seconds,
+            "unread_images": self.unread,
+            "images_per_second": self.images / self.seconds,
+            "effective_rank": float(dino.effective_rank(self.embeddings)),
         }
 
 
@@ -196,9 +267,20 @@ def read_log(folder, name):
     ------
     FileNotFoundError
         Nothing was trained there.
+    ValueError
+        A damaged line; names it.
     """
     path = Path(folder) / name
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such log. Train into {folder} first (unidino.train).")
+    rows = []
     # Line by line: pandas' own parser changes the last digits.
-    return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+    for number, text in enumerate(_text_lines(path), 1):
+        try:
+            rows.append(_parsed(text))
+        except ValueError:
+            raise ValueError(
+                f"{path}: line {number} is damaged: {text[:60]!r}. Run the training's command once "
+                "more: it drops damaged lines, and puts back those of epochs."
+            ) from None
+    return pd.DataFrame(rows)

@@ -4,24 +4,42 @@ One process a GPU, or one on the CPU; the same code with and without a launcher.
 al. 2021 (arXiv:2104.14294) with the settings of the released training script, see `train`.
 """
 
+import contextlib
 import os
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
 
 from .. import arguments, tables
 from ..progress import Progress, logging_to, say
 from . import augment
-from .data import OPTIONS, GlobalSequence, TrainingImages, collate, remembered_planes
+from .data import (
+    DRAWING,
+    GlobalSequence,
+    TrainingImages,
+    collate,
+    read_planes,
+    remembered_planes,
+)
 from .log import CONFIG, ENVIRONMENT, EpochSums, TrainingLog, collapse_warnings, environment
 from .monitor import Monitor
 from .options import as_json, checked, model_config, open_sets
-from .processes import Processes, barrier
-from .run import NonFiniteLoss, Run, effective_rank
-from .state import ROLLING, WEIGHTS, StopRequest, newest, numbered, restore, save
+from .processes import Processes
+from .run import NonFiniteLoss, Trainer
+from .state import (
+    ROLLING,
+    WEIGHTS,
+    StopRequest,
+    ignore_sigterm,
+    newest,
+    numbered,
+    restore,
+    save,
+)
 
 EXIT_STOPPED = 128 + 15
 """Exit status after a SIGTERM whose checkpoint was written."""
@@ -237,151 +255,237 @@ def train(
     options = checked(dict(locals()), train)
     config = model_config(options)
     views = augment.ViewSettings.of(options)
-    opened = open_sets(options)
-    watched = Monitor.open(options)
-    with Processes(options["device"]) as (where, rank, world):
+    with Processes(options["device"]) as processes:
+        opened, watched = processes.first(_open, options) or ([], None)
         folder = Path(output_dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        with logging_to(folder / ("train.log" if rank == 0 else f"train-{rank}.log")):
-            planes = remembered_planes(opened, options, folder, rank, world)
-            drawn = {name: options[name] for name in OPTIONS}
-            images = TrainingImages(planes, views, **drawn)
-            run = Run(options, config, views, images, where, rank, world)
-            stored = as_json(options | {"total_batch": run.total_batch})
+        name = f"train-{processes.rank}.log" if processes.rank else "train.log"
+        with logging_to(folder / name):
+            measured = processes.first(remembered_planes, opened, options, folder)
+            planes = measured or read_planes(folder)
+            images = TrainingImages(planes, views, **{name: options[name] for name in DRAWING})
+            trainer = Trainer(options, config, views, images, processes)
+            stored = as_json(options | {"total_batch": trainer.total_batch})
             stored["model_config"] = as_json(asdict(config))
-            _resume(run, folder, stored)
-            if rank == 0:
+            stored["data"] = [part.digest for part in planes]
+            known = _resume(trainer, folder, stored)
+            if processes.rank == 0:
                 tables.write_json(folder / CONFIG, stored)
-                about = environment(where, world)
-                tables.write_json(folder / ENVIRONMENT, about)
-                _announce(run, opened)
-            barrier(world)
-            _loop(run, folder, stored, watched)
+                tables.write_json(
+                    folder / ENVIRONMENT, environment(processes.device, processes.world)
+                )
+                _announce(trainer, opened)
+            log = TrainingLog(folder, processes.rank == 0, trainer.step, known.get("epochs", ()))
+            try:
+                Loop(trainer, folder, stored, log, watched).run(EpochSums(known.get("epoch")))
+            finally:
+                log.close()
     return folder / WEIGHTS
 
 
-def _resume(run, folder, stored):
+def _open(options):
+    """The sets to train on, and the one that is watched."""
+    return open_sets(options), Monitor.open(options)
+
+
+def _resume(trainer, folder, stored):
     """Go on from the newest checkpoint in the folder, if it is of the same run.
+
+    Returns
+    -------
+    dict
+        What the log needs to go on; empty at a start.
 
     Raises
     ------
     ValueError
-        It was trained with other options; names them.
+        It was trained with other options, or on other images; names them.
     """
     file, content = newest(folder)
     if file is None:
-        return
+        return {}
     earlier = vars(content["args"])
     differing = [
         f"{name} was {earlier.get(name)!r}, is {stored.get(name)!r}"
-        for name in sorted(earlier.keys() | stored.keys())
+        for name in sorted((earlier.keys() | stored.keys()) - {"data"})
         if name not in FREE and earlier.get(name) != stored.get(name)
     ]
+    remedy = "Train into another output_dir, or start from its weights with ckpt."
     if differing:
         raise ValueError(
-            f"{folder} holds a run with other options: {'; '.join(differing)}. Train into another "
-            "output_dir, or start from its weights with ckpt."
+            f"{folder} holds a run with other options: {'; '.join(differing)}. {remedy}"
         )
-    restore(content, run)
-    say(f"going on from {file.name}: {run.step} of {run.total_steps} steps are done")
+    known = earlier.get("data") or [None] * len(stored["data"])
+    changed = [
+        name
+        for name, before, now in zip(stored["datasets"], known, stored["data"], strict=True)
+        if before != now
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run on other images under the same names: those of "
+            f"{', '.join(changed)} have changed since (files, their order, sizes or contents). "
+            f"{remedy}"
+        )
+    restore(content, trainer)
+    say(f"going on from {file.name}: {trainer.step} of {trainer.total_steps} steps are done")
+    return content["log"]
 
 
-def _announce(run, opened):
-    images = run.images
+def _announce(trainer, opened):
     say(
-        f"{images.image_count} images of {', '.join(m.valset for m in opened)}; an epoch draws "
-        f"{run.steps_per_epoch * run.total_batch}"
+        f"{trainer.images.image_count} images of {', '.join(m.valset for m in opened)}; an epoch "
+        f"draws {trainer.steps_per_epoch * trainer.total_batch}"
     )
     say(
-        f"total batch {run.total_batch} ({run.batch} x grad_accum {run.accumulate} x {run.world} "
-        f"processes on {run.device.type}; the method expects about 510), peak learning rate "
-        f"{run.peak_lr:.3g} = {run.options['lr']:g} x {run.total_batch} / 256, "
-        f"{run.total_steps} steps of {run.options['precision']}"
+        f"total batch {trainer.total_batch} ({trainer.batch} x grad_accum {trainer.accumulate} x "
+        f"{trainer.world} processes on {trainer.device.type}; the method expects about 510), peak "
+        f"learning rate {trainer.peak_lr:.3g} = {trainer.options['lr']:g} x {trainer.total_batch} "
+        f"/ 256, {trainer.total_steps} steps of {trainer.options['precision']}"
     )
 
 
-def _loader(run):
-    o = run.options
+@contextlib.contextmanager
+def _batches(trainer):
+    """Batches of this process from the next step on, as an iterator."""
+    o = trainer.options
     sequence = GlobalSequence(
-        run.steps_per_epoch,
-        run.total_steps,
-        run.step,
-        run.batch,
-        run.accumulate,
-        run.rank,
-        run.world,
+        trainer.steps_per_epoch,
+        trainer.total_steps,
+        trainer.step,
+        trainer.batch,
+        trainer.accumulate,
+        trainer.processes.rank,
+        trainer.world,
     )
-    return DataLoader(
-        run.images,
+    loader = DataLoader(
+        trainer.images,
         batch_sampler=sequence,
         num_workers=o["num_workers"],
         collate_fn=collate,
-        pin_memory=run.device.type == "cuda",
+        pin_memory=trainer.device.type == "cuda",
         prefetch_factor=4 if o["num_workers"] else None,
+        worker_init_fn=ignore_sigterm,
     )
+    batches = iter(loader)
+    try:
+        yield batches
+    finally:
+        # Python ends forgotten workers by SIGTERM, which these ignore: it would wait for ever.
+        if o["num_workers"]:
+            batches._shutdown_workers()
 
 
-def _loop(run, folder, stored, watched):
-    """Step after step to the end; epochs are summed up, checkpoints written."""
-    log = TrainingLog(folder, run.rank == 0, run.step)
-    remaining = (run.total_steps - run.step) * run.total_batch
-    batches = iter(_loader(run))
-    epoch = EpochSums()
-    saved = time.monotonic()
-    with StopRequest() as stop, Progress(remaining, "image", "training") as bar:
-        try:
-            while run.step < run.total_steps:
-                parts = [next(batches) for _ in range(run.accumulate)]
-                made = run.train_step(parts, stop.requested)
-                epoch.add(made, parts)
-                log.step({"step": run.step - 1} | epoch.numbers(made))
-                bar.note(f"loss {made['loss']:.3f}")
-                bar.update(run.total_batch)
-                whole = run.step % run.steps_per_epoch == 0
-                late = time.monotonic() - saved > 60 * stored["checkpoint_minutes"]
-                if run.rank == 0 and (whole or made["stop"] or late):
-                    _save(run, folder, stored, whole)
+class Loop:
+    """Step after step to the end; epochs are summed up, checkpoints written.
+
+    Parameters
+    ----------
+    trainer : run.Trainer
+    folder : Path
+    stored : dict
+        The options, as the checkpoints hold them.
+    log : log.TrainingLog
+    watched : monitor.Monitor or None
+        In the first process.
+    """
+
+    def __init__(self, trainer, folder, stored, log, watched):
+        self.trainer = trainer
+        self.folder = folder
+        self.stored = stored
+        self.log = log
+        self.watched = watched
+
+    def run(self, epoch):
+        """Train to the end.
+
+        Parameters
+        ----------
+        epoch : log.EpochSums
+            Of the epoch that an interrupted run had begun.
+
+        Raises
+        ------
+        SystemExit
+            After a SIGTERM, once a checkpoint is written.
+        """
+        trainer, processes = self.trainer, self.trainer.processes
+        remaining = (trainer.total_steps - trainer.step) * trainer.total_batch
+        saved = time.monotonic()
+        with (
+            StopRequest() as stop,
+            _batches(trainer) as batches,
+            Progress(remaining, "image", "training") as bar,
+        ):
+            if epoch.steps == trainer.steps_per_epoch:
+                # A kill after the last step of an epoch may have come before its line.
+                lacking = processes.any(self.log.lacks(trainer.epoch))
+                epoch = self._finish_epoch(epoch, stop) if lacking else EpochSums()
+            while trainer.step < trainer.total_steps:
+                parts = [next(batches) for _ in range(trainer.accumulate)]
+                measured, embeddings = trainer.train_step(parts)
+                epoch.add(measured, embeddings, parts)
+                self.log.step({"step": trainer.step - 1} | measured)
+                bar.note(f"loss {measured['loss']:.3f}")
+                bar.update(trainer.total_batch)
+                whole = trainer.step % trainer.steps_per_epoch == 0
+                late = time.monotonic() - saved > 60 * self.stored["checkpoint_minutes"]
+                stopping = processes.any(stop.requested)
+                if whole or stopping or late:
+                    self._save(epoch, whole)
                     saved = time.monotonic()
                 if whole:
-                    _finish_epoch(run, folder, log, epoch, watched)
-                    epoch = EpochSums()
-                if made["stop"] and run.step < run.total_steps:
-                    say(
-                        f"stopped by SIGTERM after step {run.step}; the same command goes on from "
-                        f"{folder / ROLLING}"
-                    )
-                    sys.exit(EXIT_STOPPED)
-        finally:
-            log.close()
-    barrier(run.world)
+                    epoch = self._finish_epoch(epoch, stop)
+                if stopping and trainer.step < trainer.total_steps:
+                    self._stopped()
+        processes.barrier()
 
+    def _save(self, epoch, whole):
+        """Write a checkpoint, which the lines of its steps precede to the disk."""
+        trainer = self.trainer
+        if trainer.processes.rank:
+            return
+        names = [ROLLING]
+        every = self.stored["saveckp_freq"]
+        last = trainer.step == trainer.total_steps
+        if whole and every and (trainer.epoch % every == 0 or last):
+            names.append(numbered(trainer.epoch))
+        self.log.flush()
+        known = {"epoch": epoch.state(), "epochs": self.log.epochs}
+        save(self.folder, trainer, self.stored, known, names)
 
-def _save(run, folder, stored, whole):
-    names = [ROLLING]
-    number = run.step // run.steps_per_epoch
-    every = stored["saveckp_freq"]
-    if whole and every and (number % every == 0 or run.step == run.total_steps):
-        names.append(numbered(number))
-    save(folder, run, stored, names)
+    def _finish_epoch(self, epoch, stop):
+        """Sum an epoch up in the log: means, accuracy on the monitor, warnings; a new one begins.
 
+        What is killed here is done again: the checkpoint from before holds the sums.
+        """
+        trainer, o = self.trainer, self.trainer.options
+        values = {"epoch": trainer.epoch, "step": trainer.step - 1} | epoch.means()
+        due = trainer.step == trainer.total_steps or trainer.epoch % o["monitor_freq"] == 0
+        if o["monitor"] and due:
+            try:
+                values["accuracy"] = trainer.processes.first(self._accuracy)
+            except RuntimeError:
+                # The signal to the whole group has ended processes that read for the monitor.
+                if not stop.requested:
+                    raise
+                self._stopped()
+        values["warnings"] = collapse_warnings(
+            values["loss"], values["teacher_entropy"], o["out_dim"], values["effective_rank"]
+        )
+        self.log.epoch(values)
+        return EpochSums()
 
-def _finish_epoch(run, folder, log, epoch, watched):
-    """Sum an epoch up: means, effective rank, accuracy on the monitor, warnings."""
-    number = run.step // run.steps_per_epoch
-    values = {"epoch": number, "step": run.step - 1} | epoch.means()
-    values["effective_rank"] = effective_rank(epoch.embeddings)
-    last = run.step == run.total_steps
-    if watched and (last or number % run.options["monitor_freq"] == 0):
-        if run.rank == 0:
-            values["accuracy"] = watched.accuracy(folder, run.device)
-        barrier(run.world)
-    values["warnings"] = collapse_warnings(
-        values["loss"],
-        values["teacher_entropy"],
-        run.options["out_dim"],
-        values["effective_rank"],
-    )
-    log.epoch(values)
+    def _accuracy(self):
+        return self.watched.accuracy(self.folder, self.trainer.device)
+
+    def _stopped(self):
+        say(
+            f"stopped by SIGTERM after step {self.trainer.step}; the same command goes on from "
+            f"{self.folder / ROLLING}"
+        )
+        sys.exit(EXIT_STOPPED)
 
 
 def main(argv=None, program="python -m unidino.train"):
@@ -389,7 +493,18 @@ def main(argv=None, program="python -m unidino.train"):
     options = vars(arguments.parser(train, program).parse_args(argv))
     try:
         weights = train(**options)
-    except (ValueError, TypeError, FileNotFoundError, NonFiniteLoss) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, TypeError, OSError, RuntimeError, NonFiniteLoss) as error:
+        sys.exit(f"error: {one_line(error)}")
     if int(os.environ.get("RANK", 0)) == 0:
         print(weights)
+
+
+def one_line(error):
+    """What went wrong, without the traces that torch and its reading processes wrap around it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "DataLoader worker process" in lines[0]:
+        return lines[-1].partition(": ")[2] or lines[-1]
+    hint = (
+        " Take a smaller batch_size_per_gpu." if isinstance(error, torch.OutOfMemoryError) else ""
+    )
+    return lines[0] + hint

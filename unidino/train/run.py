@@ -1,9 +1,10 @@
-"""One training run: student, teacher, optimiser, and the step that moves them."""
+"""Student, teacher, optimiser, and the step that moves them."""
 
 import contextlib
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,9 +16,6 @@ from ..models import checkpoints
 from ..models.vit import EmbeddingModel
 from . import augment, dino
 from .data import views_of
-
-_KEPT_EMBEDDINGS = 2048
-"""Teacher embeddings of an epoch whose effective rank is measured."""
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -76,7 +74,20 @@ def _optimizer(name, network):
     return Lars(groups, lr=0, momentum=0.9)
 
 
-class Run:
+class _Pass(NamedTuple):
+    """One forward pass: of the teacher's logits their sum (1, K) and how many rows it has."""
+
+    loss: torch.Tensor
+    entropy: torch.Tensor
+    logits: torch.Tensor
+    rows: int
+    embeddings: torch.Tensor
+
+    def detached(self):
+        return self._replace(loss=self.loss.detach())
+
+
+class Trainer:
     """Networks, schedules and the training step.
 
     Parameters
@@ -86,8 +97,7 @@ class Run:
     config : vit.ModelConfig
     views : augment.ViewSettings
     images : data.TrainingImages
-    device : torch.device
-    rank, world : int
+    processes : processes.Processes
 
     Attributes
     ----------
@@ -97,12 +107,13 @@ class Run:
         Images of a step, over all processes.
     """
 
-    def __init__(self, options, config, views, images, device, rank, world):
+    def __init__(self, options, config, views, images, processes):
         self.options = options
         self.views = views
         self.images = images
-        self.device = device
-        self.rank, self.world = rank, world
+        self.processes = processes
+        self.device = device = processes.device
+        self.world = world = processes.world
         self.step = 0
         self.batch = options["batch_size_per_gpu"]
         self.accumulate = options["grad_accum"]
@@ -173,89 +184,96 @@ class Run:
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield
 
-    def train_step(self, batches, stop_requested=False):
+    def train_step(self, batches):
         """One optimisation step.
 
         Parameters
         ----------
         batches : list of dict
             From `data.collate`, one for each accumulated pass.
-        stop_requested : bool
-            Whether this process was asked to stop.
 
         Returns
         -------
-        dict
-            ``loss``, ``teacher_entropy``, ``grad_norm``, the schedules' values, ``stop`` (any
-            process was asked to) and ``embeddings`` (the teacher's, of the first global view).
+        measured : dict of float
+            ``loss`` and ``teacher_entropy``, means over all processes, ``grad_norm`` before
+            clipping, and the schedules' values.
+        embeddings : torch.Tensor
+            (B, D), the teacher's of this process, of the first global view.
 
         Raises
         ------
         NonFiniteLoss
         """
-        epoch = self.step // self.steps_per_epoch
-        # Stochastic depth follows from seed, step and process: a resumed run draws the same.
-        torch.manual_seed(hash((self.options["seed"], self.step, self.rank)) % 2**63)
-        decayed, free = self.optimizer.param_groups
-        decayed["lr"] = free["lr"] = self.lr[self.step]
-        decayed["weight_decay"] = self.weight_decay[self.step]
-        self.student.train()
-        sums = {"loss": 0.0, "teacher_entropy": 0.0}
-        centre, rows, embeddings = 0, 0, []
+        scheduled = self._scheduled()
+        self._prepare(scheduled)
+        passes = []
         for i, batch in enumerate(batches):
-            last = i == len(batches) - 1
-            quiet = contextlib.nullcontext() if last or self.world == 1 else self.replica.no_sync()
-            with quiet:
-                loss, entropy, logits, embedded = self._forward(batch, self.teacher_temp(epoch))
-                self._check_finite(loss, batch)
-                self.scaler.scale(loss / len(batches)).backward()
-            sums["loss"] += loss.detach() / len(batches)
-            sums["teacher_entropy"] += entropy / len(batches)
-            centre = centre + logits.float().sum(0, keepdim=True)
-            rows += len(logits)
-            embeddings.append(embedded)
-        norm = self._update(epoch)
-        self.loss.update_center(centre, rows)
-        momentum = self.momentum[self.step]
-        dino.update_teacher(self.student, self.teacher, momentum)
-        values = torch.stack(
-            [*sums.values(), torch.tensor(float(stop_requested), device=self.device)]
+            with self._gradients_summed(i == len(batches) - 1):
+                made = self._forward(batch, scheduled["teacher_temp"])
+                self._check_finite(made.loss, batch)
+                self.scaler.scale(made.loss / len(batches)).backward()
+            passes.append(made.detached())
+        norm = self._update_student()
+        self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
+        dino.update_teacher(self.student, self.teacher, scheduled["momentum"])
+        self.step += 1
+        return self._means(passes) | {"grad_norm": norm} | scheduled, torch.cat(
+            [p.embeddings for p in passes]
         )
-        dino.sum_over_processes(values)
-        means = (values[:2] / self.world).tolist()
-        made = dict(zip(sums, means, strict=True))
-        made |= {
-            "grad_norm": norm,
+
+    @property
+    def epoch(self):
+        """Finished epochs."""
+        return self.step // self.steps_per_epoch
+
+    def _scheduled(self):
+        """The schedules' values at this step."""
+        return {
             "lr": self.lr[self.step],
             "weight_decay": self.weight_decay[self.step],
-            "momentum": momentum,
-            "teacher_temp": self.teacher_temp(epoch),
-            "stop": bool(values[2] > 0),
-            "embeddings": torch.cat(embeddings),
+            "momentum": self.momentum[self.step],
+            "teacher_temp": self.teacher_temp(self.epoch),
         }
-        self.step += 1
-        return made
+
+    def _prepare(self, scheduled):
+        # Stochastic depth follows from seed, step and process: a resumed run draws the same.
+        torch.manual_seed(hash((self.options["seed"], self.step, self.processes.rank)) % 2**63)
+        decayed, free = self.optimizer.param_groups
+        decayed["lr"] = free["lr"] = scheduled["lr"]
+        decayed["weight_decay"] = scheduled["weight_decay"]
+        self.student.train()
+
+    def _gradients_summed(self, last):
+        """Context of a pass: the processes sum their gradients once a step, in its last pass."""
+        return contextlib.nullcontext() if last or self.world == 1 else self.replica.no_sync()
 
     def _forward(self, batch, teacher_temp):
         views = views_of(batch, self.views, self.device)
         with self.forward_context():
             with torch.no_grad():
-                teacher_logits, embedded = self.teacher(views[:1])
+                teacher_logits, embeddings = self.teacher(views[:1])
             student_logits, student_embeddings = self.replica(views)
         loss, entropy = self.loss(student_logits, teacher_logits, teacher_temp)
+        count = len(batch["image"])
         if self.options["koleo_weight"]:
-            count = len(batch["image"])
             spread = [
                 dino.koleo(student_embeddings[i * count : (i + 1) * count])
                 for i in range(augment.GLOBAL_VIEWS)
             ]
             loss = loss + self.options["koleo_weight"] * sum(spread) / len(spread)
-        return loss, entropy, teacher_logits, embedded[: len(batch["image"])].float()
+        logits = teacher_logits.float().sum(0, keepdim=True)
+        return _Pass(loss, entropy, logits, len(teacher_logits), embeddings[:count].float())
 
-    def _update(self, epoch):
+    def _means(self, passes):
+        """Means of what the passes of all processes measured."""
+        values = torch.stack([torch.stack([p.loss, p.entropy]) for p in passes]).mean(0)
+        loss, entropy = (dino.sum_over_processes(values) / self.world).tolist()
+        return {"loss": loss, "teacher_entropy": entropy}
+
+    def _update_student(self):
         """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
-        if epoch < self.options["freeze_last_layer"]:
+        if self.epoch < self.options["freeze_last_layer"]:
             for parameter in self.student.head.last_layer.parameters():
                 parameter.grad = None
         parameters = [p for p in self.student.parameters() if p.grad is not None]
@@ -284,18 +302,13 @@ class Run:
         folder = Path(self.options["output_dir"])
         if wrong:
             tables.write_json(
-                folder / f"nonfinite-{self.rank}.json",
+                folder / f"nonfinite-{self.processes.rank}.json",
                 {"step": self.step, "loss": str(value), "images": files},
             )
         raise NonFiniteLoss(
-            f"the loss is not finite at step {self.step} (process {self.rank}"
+            f"the loss is not finite at step {self.step} (process {self.processes.rank}"
             f"{'' if wrong else ', not of its own images'}). Images of this batch: "
             f"{json.dumps(files[:3])}{' …' if len(files) > 3 else ''}; all are listed in "
             f"{folder}/nonfinite-*.json. The checkpoints there are from before and intact. Lower "
             "lr, set clip_grad, or take precision fp32 or bf16."
         )
-
-
-def effective_rank(kept):
-    """Effective rank of the last teacher embeddings of an epoch."""
-    return float(dino.effective_rank(torch.cat(kept)[-_KEPT_EMBEDDINGS:]))

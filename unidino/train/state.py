@@ -61,38 +61,70 @@ def _digest(content):
     return digest.hexdigest()
 
 
-def save(folder, run, options, names=(ROLLING,)):
-    """Write the state of a run as published checkpoints, and its teacher for use.
+def write_whole(content, path):
+    """Write a dict of tensors and plain values with its digest: whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The disk does not take it.
+    """
+    try:
+        with tables.atomic_path(path) as temporary:
+            torch.save(content | {"digest": _digest(content)}, temporary)
+    except RuntimeError as error:  # of torch's writer, on a full disk
+        reason = str(error).split("\n")[0]
+        raise OSError(f"{path} cannot be written ({reason}): is the disk full?") from None
+
+
+def read_whole(path):
+    """What `write_whole` wrote.
+
+    Raises
+    ------
+    ValueError
+        Damaged, or another kind of file.
+    """
+    content = load_pth(path)
+    said = content.pop("digest", None) if isinstance(content, dict) else None
+    if said is None or said != _digest(content):
+        raise ValueError(f"{path} is damaged: its contents do not match their digest.")
+    return content
+
+
+def save(folder, trainer, options, log, names=(ROLLING,)):
+    """Write the state of a training as published checkpoints, and its teacher for use.
 
     Parameters
     ----------
     folder : Path
-    run : train.Run
+    trainer : run.Trainer
         Student, teacher, optimiser, loss, scaler and the number of finished steps.
     options : dict
-        Of the run; stored as ``args``.
+        Of the training; stored as ``args``.
+    log : dict
+        Plain values and tensors: what the log needs to go on.
     names : sequence of str
         Files to write.
     """
     content = {
-        "student": {f"module.{k}": v for k, v in _published_names(run.student).items()},
-        "teacher": _published_names(run.teacher),
-        "optimizer": run.optimizer.state_dict(),
-        "epoch": run.step // run.steps_per_epoch,
+        "student": {f"module.{k}": v for k, v in _published_names(trainer.student).items()},
+        "teacher": _published_names(trainer.teacher),
+        "optimizer": trainer.optimizer.state_dict(),
+        "epoch": trainer.step // trainer.steps_per_epoch,
         "args": argparse.Namespace(**options),
-        "dino_loss": run.loss.state_dict(),
-        "fp16_scaler": run.scaler.state_dict(),
+        "dino_loss": trainer.loss.state_dict(),
+        "fp16_scaler": trainer.scaler.state_dict(),
         # Schedules, draws and random numbers of a step follow from its number and the seed.
-        "sampler": {"seed": options["seed"], "position": run.step * run.total_batch},
-        "step": run.step,
+        "sampler": {"seed": options["seed"], "position": trainer.step * trainer.total_batch},
+        "step": trainer.step,
         "random_state": torch.get_rng_state(),
+        "log": log,
     }
-    content["digest"] = _digest(content)
     for name in names:
-        with tables.atomic_path(Path(folder) / name) as temporary:
-            torch.save(content, temporary)
-    details = {"epoch": content["epoch"], "step": run.step, "training": options}
-    save_model(run.teacher.backbone, Path(folder) / WEIGHTS, details)
+        write_whole(content, Path(folder) / name)
+    details = {"epoch": content["epoch"], "step": trainer.step, "training": options}
+    save_model(trainer.teacher.backbone, Path(folder) / WEIGHTS, details)
 
 
 def newest(folder):
@@ -111,10 +143,7 @@ def newest(folder):
         if not file.is_file():
             continue
         try:
-            content = load_pth(file)
-            said = content.pop("digest", None) if isinstance(content, dict) else None
-            if said is None or said != _digest(content):
-                raise ValueError(f"{file} is damaged: its contents do not match their digest.")
+            content = read_whole(file)
         except ValueError as error:
             reasons.append(str(error))
             say(f"warning: {error} Looking for an earlier checkpoint.")
@@ -128,15 +157,15 @@ def newest(folder):
     return None, None
 
 
-def restore(content, run):
-    """Put a run into the state of a checkpoint."""
-    _load_published(run.student, content["student"])
-    _load_published(run.teacher, content["teacher"])
-    run.optimizer.load_state_dict(content["optimizer"])
-    run.loss.load_state_dict(content["dino_loss"])
-    run.scaler.load_state_dict(content["fp16_scaler"])
+def restore(content, trainer):
+    """Put a training into the state of a checkpoint."""
+    _load_published(trainer.student, content["student"])
+    _load_published(trainer.teacher, content["teacher"])
+    trainer.optimizer.load_state_dict(content["optimizer"])
+    trainer.loss.load_state_dict(content["dino_loss"])
+    trainer.scaler.load_state_dict(content["fp16_scaler"])
     torch.set_rng_state(content["random_state"])
-    run.step = content["step"]
+    trainer.step = content["step"]
 
 
 class StopRequest:
@@ -161,3 +190,8 @@ class StopRequest:
     def __exit__(self, *exception):
         if self._earlier is not None:
             signal.signal(signal.SIGTERM, self._earlier)
+
+
+def ignore_sigterm(worker):
+    """For a reading process: the signal to a whole process group is the training's to answer."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
