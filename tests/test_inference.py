@@ -410,7 +410,9 @@ def test_notebook_declares_the_same_parameters():
     ("options", "message"),
     [
         ({"size": 100}, "size 100 is not a multiple of the patch size 16; take 96"),
-        ({"reference": "well == 'H12'"}, "matches no profile. Correct the query"),
+        ({"reference": "well == 'H12'"}, "matches no profile: Metadata_Well holds 'A01'"),
+        ({"reference": "well == 'A01'"}, r"2 of 2 plates have fewer than 4 .*: p0 \(1\), p1 \(1"),
+        ({"norm_method": "spherize"}, r"\(negative controls: 8\) than features \(384\)"),
     ],
 )
 def test_stops_before_reading_images(options, message, plate, weights, tmp_path, monkeypatch):
@@ -419,6 +421,49 @@ def test_stops_before_reading_images(options, message, plate, weights, tmp_path,
     )
     with pytest.raises(ValueError, match=message):
         run(plate, weights, tmp_path, **options)
+
+
+def test_few_controls_are_said_before_any_image(plate, weights, tmp_path, monkeypatch, capsys):
+    """Once: what is known in advance is not repeated when the profiles are made."""
+
+    def embed(*_):
+        assert "2 of 2 plates have fewer than 16 reference profiles" in capsys.readouterr().err
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference.sites.SiteEmbeddings, "embed_plates", embed)
+        with pytest.raises(KeyboardInterrupt):
+            run(plate, weights, tmp_path)
+    made = run(plate, weights, tmp_path)
+    assert capsys.readouterr().err.count("have fewer than 16 reference profiles") == 1
+    assert len(made.warnings) == 1
+
+
+def test_a_dead_channel_and_a_dead_plate_are_named(weights, tmp_path):
+    """Plate p1 lost a lamp, p2 its cells: p0 is normalised as if it were alone."""
+    csv = make_plate(tmp_path / "data", plates=3)
+    rng = np.random.default_rng(0)
+    for file in (tmp_path / "data").glob("1_*_1.tif"):
+        tifffile.imwrite(file, rng.poisson(100, (96, 130)).astype(np.uint16))
+    for file in (tmp_path / "data").glob("2_*.tif"):
+        tifffile.imwrite(file, np.full((96, 130), 7, np.uint16))
+    made = run(csv, weights, tmp_path / "out", intensity_scaling="plate")
+    assert made.provenance["dead_channels"] == {
+        "p2": ["stain1", "stain2"],
+        "p1": ["stain2"],
+    }
+    text = " ".join(made.warnings)
+    assert "and stay missing: p2." in text
+    assert "channel stain2 is dead on 1 of 3 plates" in text
+    features = tables.feature_columns(made.profiles)
+    assert len(features) == 384
+    p0, p1, p2 = (part[features] for _, part in made.profiles.groupby("Metadata_Plate"))
+    assert p2.isna().all(axis=None) and p0.notna().all(axis=None)
+    assert p1.notna().all().sum() == p1.isna().all().sum() == 192
+    frame = pd.read_csv(csv)
+    frame[frame["plate"] == "p0"].to_csv(csv.with_name("p0.csv"), index=False)
+    alone = run(csv.with_name("p0.csv"), weights, tmp_path / "out", intensity_scaling="plate")
+    np.testing.assert_allclose(p0, alone.profiles[features], rtol=1e-4, atol=1e-5)
 
 
 def test_size_that_a_foreign_backbone_refuses():

@@ -1,6 +1,5 @@
 """From a dataset's images to site embeddings and well profiles; ``python -m unidino.inference``."""
 
-import contextlib
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from . import arguments, intensity, paths, profiles, queries, sites, tables, tiles, valsets
-from .embedding import PRECISIONS, Embedder, check_size, find_device
+from .embedding import PRECISIONS, Embedder, channel_groups, check_size, find_device
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
 from .progress import logging_to, say
@@ -30,7 +29,8 @@ class Extraction:
     counts : dict
         Sites read, ok, empty and failed; tiles and tiles kept; profiles and features.
     provenance : dict
-        Model, settings, reference of the normalisation, dropped features, versions.
+        Model, settings, reference of the normalisation and what was left out of it, dead channels,
+        dropped features, versions.
     metadata : Metadata
         The dataset.
     warnings : list of str
@@ -181,14 +181,16 @@ def extract(
     given = dict(locals())
     _check(given)
     metadata, embedder, settings = _open(given)
+    foreseen = _check_reference(metadata, embedder.model, given)
     folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
     sites.claim(folder, settings, overwrite)
     embeddings = sites.SiteEmbeddings(metadata, embedder, settings, folder, num_workers, on_error)
     with logging_to(paths.log_file(folder)):
+        _warn(foreseen)
         embeddings.embed_plates()
         unnormalised, counts = _aggregate(embeddings, operation)
         made = _write(embeddings, unnormalised, counts, given)
-        _report(made)
+        _report(made, foreseen)
         return made
 
 
@@ -201,7 +203,6 @@ def _open(given):
     metadata = valsets.open_valset(given["valset"], **{name: given[name] for name in of_dataset})
     if given["resize_shorter_side"] is not None:
         metadata.resize_shorter_side = given["resize_shorter_side"]
-    _check_reference(metadata, given["operation"], given["norm_method"], given["reference"])
     size = check_size(network, given["size"] or network.config.size)
     stride = given["stride"] or size
     tiles.check_stride(size, stride, given["tiling"])
@@ -255,19 +256,30 @@ def _check(given):
         raise ValueError(f"min_foreground is {given['min_foreground']}; it is a share, 0 to 1.")
 
 
-def _check_reference(metadata, operation, norm_method, reference):
-    """Stop before computing when a plate has too few reference wells, or a query matches none.
+def _check_reference(metadata, model, given):
+    """What table and model tell in advance of the normalisation: warnings, or an error.
 
     A query that names columns which only extraction adds, such as Metadata_sites, waits for them.
     """
     wells = tables.prefixed(metadata.metadata.drop(columns="path"))
-    if reference not in ("negcon", "all") and norm_method != "no_post_proc":
-        with contextlib.suppress(queries.UnknownColumn):
-            profiles.reference_rows(wells, reference)
-        return
-    if operation != "none" and metadata.well_columns:
+    if given["operation"] != "none" and metadata.well_columns:
         wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
-    profiles.check_reference(wells, norm_method, reference, by=metadata.plate_columns)
+    features = len(channel_groups(model, metadata.channels)) * model.embedding_dim
+    try:
+        return profiles.check_reference(
+            wells,
+            given["norm_method"],
+            given["reference"],
+            by=metadata.plate_columns,
+            features=features,
+        )
+    except queries.UnknownColumn:
+        return []
+
+
+def _warn(warnings):
+    for warning in warnings:
+        say(f"warning: {warning}")
 
 
 def _aggregate(embeddings, operation):
@@ -324,6 +336,8 @@ def _write(embeddings, unnormalised, counts, given):
             "norm_method": norm_method,
             "l2norm": l2norm,
             "reference": normalised.reference_used,
+            "reference_left_out": normalised.left_out,
+            "dead_channels": normalised.dead_channels,
             "dropped_features": normalised.dropped_features,
             "warnings": normalised.warnings,
         }
@@ -350,11 +364,10 @@ def _unit_length(frame):
     return scaled
 
 
-def _report(made):
-    """Say what was made, and what was odd on the way."""
+def _report(made, said):
+    """Say what was made, and what was odd on the way and is not said yet."""
     counts = made.counts
-    for warning in made.warnings:
-        say(f"warning: {warning}")
+    _warn(warning for warning in made.warnings if warning not in said)
     if counts["failed"]:
         say(f"warning: {counts['failed']} of {counts['sites']} sites could not be read")
     say(

@@ -114,9 +114,7 @@ def comparable(profiles, features, metric, rows=None):
     )
     if metric not in _DIRECTIONS:
         return values
-    why = (
-        f": they have no direction that {metric} could compare. Remove these profiles first."
-    )
+    why = f": they have no direction that {metric} could compare. Remove these profiles first."
     norms = np.linalg.norm(values, axis=1)
     refuse(rows[norms <= TOLERANCE * np.median(norms)], "are zero in every feature", why)
     spread = np.ptp(values, axis=1) <= TOLERANCE * np.abs(values).max(1)
