@@ -19,15 +19,15 @@ def made():
     features = rng.normal(0, 0.1, (40, 4))
     features[:, 0] += 50 * foreground
     features[:2] += 500
-    profiles = pd.DataFrame(keys).assign(Metadata_moa=["a", "b"] * 20)
-    profiles[[f"emb_DNA_{i:04d}" for i in range(4)]] = features
-    sites = pd.DataFrame(keys).assign(
-        Metadata_foreground=foreground, Metadata_mean_DNA=rng.uniform(1, 2, 40)
+    profiles = pd.DataFrame(keys).assign(
+        Metadata_moa=["a", "b"] * 20,
+        Metadata_foreground=foreground,
+        Metadata_mean_DNA=rng.uniform(1, 2, 40),
     )
+    profiles[[f"emb_DNA_{i:04d}" for i in range(4)]] = features
     return SimpleNamespace(
         profiles=profiles,
-        sites=lambda: sites.sample(frac=1, random_state=1),
-        metadata=SimpleNamespace(well_columns=["plate", "well"]),
+        metadata=SimpleNamespace(channels=["DNA"]),
         provenance={"operation": "mean", "simulated": True, "valset": "toy"},
     )
 
@@ -41,6 +41,15 @@ def test_sparse_fields_do_not_take_the_components(made):
     figure = plots.scatter(**arguments)
     assert "sparse field" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
     plots.plt.close(figure)
+
+
+def test_a_channel_that_is_dead_on_a_plate_keeps_the_plate_in_the_figure(made):
+    whole = extraction.principal_components(made)
+    made.profiles["emb_ER_0000"] = np.r_[np.full(20, np.nan), np.arange(20.0)]
+    made.profiles.loc[len(made.profiles)] = {"Metadata_moa": "a", "Metadata_foreground": 0.4}
+    arguments = extraction.principal_components(made)
+    np.testing.assert_array_equal(arguments["coordinates"], whole["coordinates"])
+    assert len(arguments["labels"]) == 40
 
 
 def test_what_components_follow(made):

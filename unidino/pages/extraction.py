@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 
 from .. import dataset, images, tables
+from ..profiles import SPARSE
 from . import plots
 
 LABELS = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
 """Columns that profiles are coloured by, the first that a dataset has."""
 
 _UNTRAINED = "random_vit"
-
-SPARSE = 0.25
-"""A profile with less than this part of the median foreground is of a sparse field."""
 
 
 def page_name(made):
@@ -215,30 +213,23 @@ def foreground_figure(made):
     return plots.plate_heat_map(wells, wells["value"], label, heading)
 
 
-def _quality(made):
-    """Foreground and mean intensities of each profile, means over its sites."""
-    sites, profiles = made.sites(), made.profiles
-    columns = [c for c in sites if c == "Metadata_foreground" or c.startswith("Metadata_mean_")]
-    keys = [tables.metadata_name(name) for name in made.metadata.well_columns]
-    if not keys or made.provenance["operation"] == "none":
-        return sites[columns]
-    means = sites.groupby(keys, sort=False, dropna=False)[columns].mean().reset_index()
-    return profiles[keys].merge(means, on=keys, how="left")[columns]
-
-
 def _components(made):
-    """(coordinates, dense, shares, quality) of the complete profiles on two principal components.
+    """(coordinates, dense, shares, profiles) of the complete ones on two principal components.
 
-    The components are those of the profiles that are not of sparse fields: a handful of empty
-    fields would otherwise be all that they show.
+    The components are those of the features that all readable profiles have, over the profiles
+    that are not of sparse fields: a handful of empty fields would otherwise be all that they show.
     """
     from sklearn.decomposition import PCA
 
     profiles = made.profiles
     features = profiles[tables.feature_columns(profiles)].to_numpy(float)
-    complete = np.isfinite(features).all(1)
-    quality = _quality(made)[complete]
-    foreground = quality["Metadata_foreground"]
+    finite = np.isfinite(features)
+    # A channel that is dead on one plate would otherwise take that plate out of the figure.
+    shared = finite[finite.any(1)].all(0)
+    if shared.any():
+        features, finite = features[:, shared], finite[:, shared]
+    complete = finite.all(1)
+    foreground = profiles.loc[complete, "Metadata_foreground"]
     dense = (foreground >= SPARSE * foreground.median()).to_numpy()
     if dense.sum() < 3:
         dense[:] = True
@@ -247,7 +238,7 @@ def _components(made):
     # The sign of a component is arbitrary: fix it, so that a figure is the same everywhere.
     inner = coordinates[dense]
     coordinates *= np.sign(inner[np.abs(inner).argmax(0), [0, 1]])
-    return coordinates, dense, pca.explained_variance_ratio_, quality, profiles[complete]
+    return coordinates, dense, pca.explained_variance_ratio_, profiles[complete]
 
 
 def principal_components(made):
@@ -255,7 +246,7 @@ def principal_components(made):
 
     Profiles of sparse fields are ringed, those beyond the frame of the others drawn on its edge.
     """
-    coordinates, dense, shares, _, profiles = _components(made)
+    coordinates, dense, shares, profiles = _components(made)
     low, high = coordinates[dense].min(0), coordinates[dense].max(0)
     margin = 0.04 * (high - low)
     values, name = _label_values(profiles)
@@ -271,18 +262,16 @@ def principal_components(made):
 
 def what_components_follow(made):
     """What the first two components go along with, in Markdown: foreground, or a mean intensity."""
-    coordinates, dense, _, quality, _ = _components(made)
-    quality = quality[dense].rename(
-        columns=lambda name: (
-            "share of pixels above the background"
-            if name == "Metadata_foreground"
-            else f"mean intensity of {name.removeprefix('Metadata_mean_')}"
-        )
-    )
+    coordinates, dense, _, profiles = _components(made)
+    names = {"Metadata_foreground": "share of pixels above the background"} | {
+        f"Metadata_mean_{channel}": f"mean intensity of {channel}"
+        for channel in made.metadata.channels
+    }
+    measures = profiles.loc[dense, list(names)].rename(columns=names)
     parts = []
     for i in range(2):
-        component = pd.Series(coordinates[dense, i], quality.index)
-        rho = quality.corrwith(component, method="spearman").dropna()
+        component = pd.Series(coordinates[dense, i], measures.index)
+        rho = measures.corrwith(component, method="spearman").dropna()
         if len(rho):
             nearest = rho.abs().idxmax()
             parts.append(f"PC{i + 1} goes along with the {nearest} (rho = {rho[nearest]:.1f})")
