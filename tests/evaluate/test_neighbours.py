@@ -1,4 +1,4 @@
-"""Nearest neighbours against a plain loop over random tables; intervals; average precision."""
+"""Nearest neighbours against a plain loop over random tables."""
 
 import pickle
 
@@ -8,21 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from unidino import evaluate
-from unidino.evaluate import neighbours
-
-
-def table(seed, rows=60, features=6):
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "Metadata_moa": rng.choice(["a", "b", "c", None], rows, p=[0.4, 0.3, 0.2, 0.1]),
-            "Metadata_compound": rng.choice([f"c{i}" for i in range(9)], rows),
-            "Metadata_Batch": rng.choice([1, 2, 3], rows),
-            "Metadata_Plate": rng.choice(["p", "q", None], rows),
-        }
-    )
-    values = rng.normal(size=(rows, features))
-    return pd.concat([frame, pd.DataFrame(values).add_prefix("emb")], axis=1)
+from unidino.evaluate import similarity
 
 
 def pairwise(values, metric):
@@ -71,7 +57,7 @@ def loop(frame, label, exclude, metric, same_label=()):
         (["Metadata_Plate"], ["Metadata_Batch", "Metadata_compound"]),
     ],
 )
-def test_accuracy_equals_the_loop(metric, seed, exclude, same_label):
+def test_accuracy_equals_the_loop(metric, seed, exclude, same_label, table):
     frame = table(seed)
     made = evaluate.nearest_neighbour_accuracy(
         frame, "moa", exclude, metric, exclude_if_same_label=same_label
@@ -83,10 +69,10 @@ def test_accuracy_equals_the_loop(metric, seed, exclude, same_label):
     assert made.neighbours["correct"].sum() == made.correct
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+def test_blocks_do_not_change_the_result(monkeypatch, table):
     frame = table(3)
     whole = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    monkeypatch.setattr(neighbours, "_BLOCK_VALUES", 7 * 54)
+    monkeypatch.setattr(similarity, "_BLOCK_VALUES", 7 * 54)
     parts = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     pd.testing.assert_frame_equal(whole.neighbours, parts.neighbours)
 
@@ -94,14 +80,14 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 @pytest.mark.parametrize(
     "columns", ["compound", ["compound"], pd.Series(["compound"]), np.array(["compound"])]
 )
-def test_columns_in_any_container(columns):
+def test_columns_in_any_container(columns, table):
     frame = table(4)
     assert evaluate.nearest_neighbour_accuracy(frame, "moa", columns) == (
         evaluate.nearest_neighbour_accuracy(frame, "Metadata_moa", ["Metadata_compound"])
     )
 
 
-def test_profiles_without_neighbours_are_counted():
+def test_profiles_without_neighbours_are_counted(table):
     frame = table(5).assign(Metadata_compound="one")
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     assert made.n == 0
@@ -146,7 +132,7 @@ def test_similarities_closer_than_the_tolerance_tie():
 
 @pytest.mark.parametrize("metric", evaluate.METRICS)
 @pytest.mark.parametrize("seed", range(6))
-def test_odd_tables_equal_the_loop(metric, seed):
+def test_odd_tables_equal_the_loop(metric, seed, table):
     """Copies of rows, few rows, every column gappy, an index that repeats, many ways to exclude."""
     rng = np.random.default_rng(seed)
     frame = table(seed, rows=int(rng.integers(2, 40)), features=int(rng.integers(3, 6)))
@@ -176,7 +162,7 @@ def test_odd_tables_equal_the_loop(metric, seed):
         assert found == pytest.approx(expected)
 
 
-def test_neighbours_say_who_is_nearest():
+def test_neighbours_say_who_is_nearest(table):
     frame = table(2)
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
     values = frame.filter(like="emb").to_numpy()
@@ -196,7 +182,7 @@ def test_copies_tie_wherever_they_stand(monkeypatch):
     values = np.repeat(rng.normal(size=(20, 301)), 15, axis=0)
     frame = pd.DataFrame(values).add_prefix("emb").assign(moa=[f"m{i % 150}" for i in range(300)])
     for block in (2**24, 300 * 37, 300):
-        monkeypatch.setattr(neighbours, "_BLOCK_VALUES", block)
+        monkeypatch.setattr(similarity, "_BLOCK_VALUES", block)
         for metric in ("cosine", "correlation"):
             nearest = evaluate.nearest_neighbour_accuracy(frame, "moa", metric=metric).neighbours
             first = np.arange(300) // 15 * 15
@@ -253,7 +239,7 @@ def test_one_feature_by_its_name():
     ).neighbours["neighbour"].tolist() == [1, 0, 1]
 
 
-def test_input_stays_as_it_is():
+def test_input_stays_as_it_is(table):
     frame = table(0)
     before = frame.copy()
     for metric in evaluate.METRICS:
@@ -261,7 +247,7 @@ def test_input_stays_as_it_is():
     pd.testing.assert_frame_equal(frame, before)
 
 
-def test_given_features_only():
+def test_given_features_only(table):
     frame = table(6).assign(extra=lambda f: f["Metadata_moa"].map({"a": 0.0, "b": 9.0, "c": 99.0}))
     frame = frame.dropna(subset="Metadata_moa").reset_index(drop=True)
     made = evaluate.nearest_neighbour_accuracy(frame, "moa", [], "euclidean", features=["extra"])
@@ -286,7 +272,7 @@ def test_given_features_only():
         ({"Metadata_moa": None}, {"label": "moa"}, "no profile has a moa: column Metadata_moa is"),
     ],
 )
-def test_mistakes_are_named(change, options, message):
+def test_mistakes_are_named(change, options, message, table):
     with pytest.raises(ValueError, match=message):
         evaluate.nearest_neighbour_accuracy(table(0).assign(**change), **options)
 
@@ -296,7 +282,7 @@ def test_tables_without_features():
         evaluate.nearest_neighbour_accuracy(pd.DataFrame({"moa": ["a"]}), "moa")
 
 
-def test_accuracy_pickles():
+def test_accuracy_pickles(table):
     made = evaluate.nearest_neighbour_accuracy(table(0), "moa", ["compound"])
     again = pickle.loads(pickle.dumps(made))
     assert (again, again.n, again.without_neighbour) == (made, made.n, made.without_neighbour)
@@ -305,167 +291,3 @@ def test_accuracy_pickles():
 def test_labels_of_one_batch_only():
     frame = pd.DataFrame({"moa": list("aabb"), "Metadata_Batch": [1, 2, 1, 1]})
     assert evaluate.in_several(frame, "moa", "batch").tolist() == [True, True, False, False]
-
-
-def test_interval_equals_a_bootstrap_by_hand():
-    frame = table(7, rows=90).dropna(subset="Metadata_moa").reset_index(drop=True)
-    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    low, high = evaluate.bootstrap_interval(made, frame, "compound", draws=4000)
-    rng = np.random.default_rng(1)
-    scored = made.neighbours.assign(
-        compound=frame["Metadata_compound"].to_numpy()[made.neighbours["profile"]]
-    )
-    groups = [part["correct"].to_numpy() for _, part in scored.groupby("compound")]
-    drawn = [
-        np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]).mean()
-        for _ in range(4000)
-    ]
-    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
-    assert low < made < high
-
-
-def test_difference_of_equal_sets_is_zero():
-    frame = table(8)
-    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    assert evaluate.paired_difference(made, made, frame, "compound") == (0, 0, 0)
-
-
-def test_pairing_narrows_the_interval():
-    frame = table(9, rows=300).dropna(subset="Metadata_moa").reset_index(drop=True)
-    label = frame["Metadata_moa"].map({"a": 0.0, "b": 1.0, "c": 2.0})
-    noise = np.random.default_rng(0).normal(size=len(frame))
-    frame = frame.assign(good=label + 0.5 * noise, worse=label + 0.52 * noise)
-    nearest = evaluate.nearest_neighbour_accuracy
-    good = nearest(frame, "moa", [], "euclidean", features=["good"])
-    worse = nearest(frame, "moa", [], "euclidean", features=["worse"])
-    difference, low, high = evaluate.paired_difference(good, worse, frame, "compound")
-    assert difference == pytest.approx(float(good) - float(worse))
-    assert low <= difference <= high
-    widths = [
-        np.diff(evaluate.bootstrap_interval(one, frame, "compound"))[0] for one in (good, worse)
-    ]
-    assert high - low < np.hypot(*widths)
-
-
-def test_controls_are_no_part_of_the_resamples():
-    frame = table(7, rows=90).dropna(subset="Metadata_moa").reset_index(drop=True)
-    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    controls = frame.iloc[:50].assign(Metadata_moa=None, Metadata_compound="DMSO")
-    padded = pd.concat([frame, controls], ignore_index=True)
-    same = evaluate.nearest_neighbour_accuracy(padded, "moa", ["compound"])
-    assert same == made
-    assert evaluate.bootstrap_interval(same, padded, "compound") == (
-        evaluate.bootstrap_interval(made, frame, "compound")
-    )
-
-
-def test_intervals_name_what_is_wrong():
-    frame = table(8)
-    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
-    with pytest.raises(ValueError, match="the columns moa, compound, batch, plate differ"):
-        evaluate.bootstrap_interval(made, frame.iloc[:9], "compound")
-    with pytest.raises(ValueError, match="scored profiles have no Plate, the first is row"):
-        evaluate.bootstrap_interval(made, frame, "Plate")
-    with pytest.raises(ValueError, match="level is 95; it is a share"):
-        evaluate.bootstrap_interval(made, frame, "compound", level=95)
-    nothing = evaluate.nearest_neighbour_accuracy(frame.assign(compound=1), "moa", "compound")
-    with pytest.raises(ValueError, match="no profile was scored"):
-        evaluate.bootstrap_interval(nothing, frame, "compound")
-
-
-def test_average_precision_equals_the_ranking():
-    frame = table(10, rows=40).dropna().reset_index(drop=True)
-    made = evaluate.average_precision(
-        frame, pos_sameby=["moa"], pos_diffby=["compound"], neg_diffby=["moa"]
-    )
-    values = frame.filter(like="emb").to_numpy()
-    similarity = 1 - cdist(values, values, "cosine")
-    for i in range(len(frame)):
-        other = np.arange(len(frame)) != i
-        same = (frame["Metadata_moa"] == frame["Metadata_moa"][i]) & other
-        positive = same & (frame["Metadata_compound"] != frame["Metadata_compound"][i])
-        negative = frame["Metadata_moa"] != frame["Metadata_moa"][i]
-        if not positive.any():
-            continue
-        ranked = np.flatnonzero(positive | negative)
-        ranked = ranked[np.argsort(-similarity[i, ranked], kind="stable")]
-        hits = positive.to_numpy()[ranked]
-        precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-        assert made["average_precision"][i] == pytest.approx(precision[hits].mean(), abs=1e-5)
-
-
-def test_negative_pairs_differ_in_the_label_unless_told():
-    frame = table(10, rows=40).dropna().reset_index(drop=True)
-    made = evaluate.average_precision(frame, "moa", pos_diffby=["compound"])
-    told = evaluate.average_precision(frame, ["moa"], ["Metadata_compound"], neg_diffby=["moa"])
-    pd.testing.assert_frame_equal(made, told)
-
-
-def test_mean_average_precision_of_each_group():
-    rng = np.random.default_rng(0)
-    frame = table(11, rows=60).dropna().reset_index(drop=True)
-    names = [name for name in frame if name.startswith("emb")]
-    frame.loc[frame["Metadata_moa"] == "a", names] = rng.normal(3, 0.1, len(names))
-    made = evaluate.mean_average_precision(frame, ["moa"], null_size=500)
-    each = evaluate.average_precision(frame, ["moa"])
-    expected = each.groupby("Metadata_moa")["average_precision"].agg(["mean", "size"])
-    np.testing.assert_allclose(made["mean_average_precision"], expected["mean"])
-    assert made["n_profiles"].tolist() == expected["size"].tolist()
-    by_label = made.set_index("Metadata_moa")
-    assert by_label.loc["a", "corrected_p_value"] < 0.05 < by_label.loc["b", "corrected_p_value"]
-    again = evaluate.mean_average_precision(frame, ["moa"], null_size=500)
-    pd.testing.assert_frame_equal(made, again)
-
-
-def test_p_values_leave_no_cache_behind(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    evaluate.mean_average_precision(table(12).dropna(), ["moa"], null_size=50)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("change", "options", "message"),
-    [
-        ({}, {"pos_sameby": ["mao"]}, "no column 'mao'"),
-        ({}, {"pos_sameby": ["moa"]}, "profiles have no Metadata_moa, which the pair rules use"),
-        ({}, {"pos_sameby": ["compound"], "metric": "cosin"}, "metric 'cosin' is not one of"),
-        (
-            {"Metadata_compound": "one"},
-            {"pos_sameby": ["Batch"], "pos_diffby": ["compound"]},
-            r"positive pairs share \['Metadata_Batch'\] and not \['Metadata_compound'\]",
-        ),
-        ({"emb1": np.inf}, {"pos_sameby": ["compound"]}, "60 profiles have missing or infinite"),
-    ],
-)
-def test_pair_rules_name_what_is_wrong(change, options, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate.average_precision(table(0).assign(**change), **options)
-
-
-def test_replicate_correlation_equals_the_loop():
-    frame = table(13, rows=80)
-    made = evaluate.replicate_correlation(frame, ["compound"], draws=200)
-    for row in made.itertuples():
-        values = frame.loc[frame["Metadata_compound"] == row.Metadata_compound].filter(like="emb")
-        pairs = np.corrcoef(values)[np.triu_indices(len(values), 1)]
-        assert row.n_profiles == len(values)
-        assert row.replicate_correlation == pytest.approx(np.median(pairs))
-        assert row.replicating == (row.replicate_correlation > row.chance_95)
-    assert made["replicating"].mean() < 0.5
-    names = [name for name in frame if name.startswith("emb")]
-    centres = frame.groupby("Metadata_compound")[names].transform("first")
-    frame[names] = centres + 0.3 * frame[names]
-    assert evaluate.replicate_correlation(frame, "compound")["replicating"].all()
-
-
-def test_replicates_name_what_is_wrong():
-    frame = table(14)
-    with pytest.raises(ValueError, match="no compound has two profiles"):
-        evaluate.replicate_correlation(frame.drop_duplicates("Metadata_compound"), "compound")
-    with pytest.raises(ValueError, match="there is one compound only"):
-        evaluate.replicate_correlation(frame.assign(Metadata_compound="c1"), "compound")
-    with pytest.raises(ValueError, match="60 profiles are constant in every feature"):
-        names = [name for name in frame if name.startswith("emb")]
-        evaluate.replicate_correlation(frame.assign(**dict.fromkeys(names, 1.0)), "compound")
-    with pytest.raises(ValueError, match="the profiles have no features"):
-        evaluate.replicate_correlation(frame[["Metadata_compound"]], "compound")

@@ -6,11 +6,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from .. import tables
+from .. import arguments, tables
 from . import similarity
-
-# Distances held at a time; 128 MB, however many profiles there are.
-_BLOCK_VALUES = 2**24
 
 
 class Accuracy(float):
@@ -105,7 +102,7 @@ def nearest_neighbour_accuracy(
     Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
     (doi 10.1101/161422, NSCB).
     """
-    similarity.check_metric(metric)
+    arguments.check_choice("metric", metric, similarity.METRICS)
     exclude = column_names(exclude, "exclude")
     same_label = column_names(exclude_if_same_label, "exclude_if_same_label")
     label_column = tables.find_column(profiles, label)
@@ -208,16 +205,13 @@ def _nearest(values, metric, barred, labels):
         ``distance``, ``correct`` (share of these that have the label), ``answered`` (whether any
         allowed neighbour has the label).
     """
-    count = len(values)
     tie = similarity.tie_width(values, metric)
     # Who shares a value is looked up rather than compared: groups are small beside the table.
     sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
-    step = max(1, _BLOCK_VALUES // count)
     parts = []
-    for start in range(0, count, step):
-        here = slice(start, min(start + step, count))
-        block = similarity.distances(values[here], values, metric)
-        block[np.arange(len(block)), np.arange(start, here.stop)] = np.inf
+    for here, block in similarity.distance_blocks(values, metric):
+        own = np.arange(here.start, here.stop)
+        block[np.arange(len(block)), own] = np.inf
         for codes, members in zip(barred, sharing, strict=True):
             for code in np.unique(codes[here]):
                 block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
@@ -231,7 +225,7 @@ def _nearest(values, metric, barred, labels):
                 "correct": (near & alike).sum(1) / near.sum(1),
                 "answered": (np.isfinite(block) & alike).any(1),
             },
-            index=np.arange(here.start, here.stop),
+            index=own,
         )
         parts.append(found[np.isfinite(smallest)])
     return pd.concat(parts)

@@ -55,7 +55,7 @@ def average_precision(
     Source: Kalinin et al. 2025 (doi 10.1038/s41467-025-60306-2); ties: McSherry and Najork 2008
     (doi 10.1007/978-3-540-78646-7_38).
     """
-    similarity.check_metric(metric)
+    arguments.check_choice("metric", metric, similarity.METRICS)
     if not neg_sameby and not neg_diffby:
         neg_diffby = pos_sameby
     rules = _rules(

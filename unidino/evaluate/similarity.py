@@ -17,14 +17,8 @@ _CITYBLOCK = ("cityblock", "manhattan")
 METRICS = (*_DIRECTIONS, "euclidean", *_CITYBLOCK, "chebyshev")
 """Ways to compare two profiles; cityblock and manhattan are two names of one."""
 
-# Pairs compared at a time.
-_BATCH = 20_000
-
-
-def check_metric(metric):
-    """Raise where `metric` is none of `METRICS`."""
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}.")
+# Distances held at a time; 128 MB, however many profiles there are.
+_BLOCK_VALUES = 2**24
 
 
 def find_features(profiles, features=None, others=()):
@@ -78,7 +72,7 @@ def _numbered(profiles, others):
 
 
 def comparable(profiles, features, metric, rows=None):
-    """Features of profiles that all have a similarity with others, ready for `distances`.
+    """Features of profiles that all have a similarity with others, ready for `distance_blocks`.
 
     Parameters
     ----------
@@ -134,14 +128,22 @@ def refuse(rows, fault, rest):
         raise ValueError(f"{len(rows)} profiles {fault}, {named}{rest}")
 
 
-def distances(block, values, metric):
-    """Distances between rows of `comparable` values: 1 - similarity for cosines, correlations.
+def distance_blocks(values, metric):
+    """Distances between all rows of `comparable` values, some rows at a time.
 
-    Returns
-    -------
-    numpy.ndarray
-        (len(block), len(values)).
+    Yields
+    ------
+    rows : slice
+    distances : numpy.ndarray
+        (rows, all); 1 - similarity for cosines and correlations.
     """
+    step = max(1, _BLOCK_VALUES // len(values))
+    for start in range(0, len(values), step):
+        rows = slice(start, min(start + step, len(values)))
+        yield rows, _distances(values[rows], values, metric)
+
+
+def _distances(block, values, metric):
     if metric not in _DIRECTIONS:
         return cdist(block, values, "cityblock" if metric in _CITYBLOCK else metric)
     made = block @ values.T
@@ -151,7 +153,7 @@ def distances(block, values, metric):
 
 
 def paired_distances(values, pairs, metric):
-    """`distances` of pairs of rows.
+    """`distance_blocks`, of pairs of rows.
 
     Parameters
     ----------
@@ -166,15 +168,10 @@ def paired_distances(values, pairs, metric):
         (n,).
     """
     made = np.empty(len(pairs))
-    for start in range(0, len(pairs), _BATCH):
-        here = slice(start, start + _BATCH)
-        first, second = (values[rows] for rows in pairs[here].T)
-        if metric in _DIRECTIONS:
-            product = np.einsum("ij,ij->i", first, second)
-            made[here] = 1 - (np.abs(product) if metric == "abs_cosine" else product)
-        else:
-            order = {"euclidean": 2, "chebyshev": np.inf}.get(metric, 1)
-            made[here] = np.linalg.norm(first - second, order, axis=1)
+    first, second = pairs.T
+    for rows, block in distance_blocks(values, metric):
+        here = np.flatnonzero((first >= rows.start) & (first < rows.stop))
+        made[here] = block[first[here] - rows.start, second[here]]
     return made
 
 
@@ -185,4 +182,4 @@ def tie_width(values, metric):
     """
     if metric in _DIRECTIONS:
         return TOLERANCE
-    return TOLERANCE * float(np.median(distances(values, values.mean(0)[None], metric)))
+    return TOLERANCE * float(np.median(_distances(values, values.mean(0)[None], metric)))
