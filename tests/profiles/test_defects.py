@@ -112,8 +112,8 @@ def test_a_channel_that_is_dead_everywhere_is_dropped():
     made = profiles.normalise(frame)
     assert made.dropped_features == names("Mito")
     assert made.warnings == [
-        "4 of 12 features have no spread among the reference of any plate and are dropped: "
-        "4 of Mito."
+        "4 of 12 features have no spread, or none but noise, among the reference of any plate and "
+        "are dropped: 4 of Mito."
     ]
 
 
@@ -255,6 +255,16 @@ def test_where_all_profiles_are_the_reference_sparse_ones_are_among_them(change)
     assert made.left_out == []
     expected = profiles.normalise(frame.drop(columns="Metadata_foreground"), reference="all")
     np.testing.assert_array_equal(made.profiles[NAMES], expected.profiles[NAMES])
+
+
+def test_sites_are_named_by_their_site():
+    frame = sparse_wells()
+    frame["Metadata_Site"] = 7
+    assert profiles.normalise(frame).left_out[0] == "p0 A01"
+    twice = pd.concat([frame, frame.assign(Metadata_Site=8)], ignore_index=True)
+    assert profiles.normalise(twice).left_out[:2] == ["p0 A01 7", "p0 A02 7"]
+    images = frame.drop(columns=["Metadata_Plate", "Metadata_Well", "Metadata_Site"])
+    assert profiles.normalise(images).left_out[:3] == ["row 0", "row 1", "row 40"]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -165,8 +165,8 @@ class Survey:
                 if (count := int((own & ~anywhere).sum()))
             ]
             yield (
-                f"{int((~anywhere).sum())} of {total} features have no spread among the reference "
-                f"of any plate and are dropped: {', '.join(parts)}."
+                f"{int((~anywhere).sum())} of {total} features have no spread, or none but "
+                f"noise, among the reference of any plate and are dropped: {', '.join(parts)}."
             )
         lacking = anywhere & ~kept
         if lacking.any():

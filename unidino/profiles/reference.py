@@ -141,9 +141,13 @@ def sparse_reference(profiles, plates, rows):
 
 
 def keys_of(profiles, rows):
-    """The keys of some profiles, as far as the table has them: a list of tuples."""
-    keys = profiles.loc[rows, tables.key_columns(profiles)]
-    return list(keys.itertuples(index=False, name=None))
+    """What some profiles are called, as tuples: plate and well; site where wells repeat; or row."""
+    names = tables.key_columns(profiles, tables.WELL_KEY)
+    if not names or profiles.duplicated(names).any():
+        names = tables.key_columns(profiles)
+    if not names:
+        return [("row", i) for i in np.flatnonzero(rows)]
+    return list(profiles.loc[rows, names].itertuples(index=False, name=None))
 
 
 def choose(profiles, reference, plates, norm_method):
