@@ -1,12 +1,17 @@
 """What pages say about an extraction, on made-up profiles."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
-from unidino.pages import extraction, plots
+from unidino.pages import extraction, notebook, plots
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "extract.ipynb"
 
 
 @pytest.fixture
@@ -80,3 +85,41 @@ def test_montage_has_limits_for_each_site():
     figure = plots.tile_montage(images, ["DNA", "ER"], limits, ["a", "b"], "heading")
     assert [axis.images[0].get_clim()[1] for axis in figure.axes] == [1, 3, 2, 4]
     plots.plt.close(figure)
+
+
+WELLS = [f"{row}{column:02d}" for row in "AB" for column in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"well": WELLS},
+        {"plate": "p", "well": WELLS},
+        {"plate": "p", "well": [f"r01c{i:02d}" for i in range(1, 9)]},
+        {"plate": "p", "well": [f"heart {i}" for i in range(8)]},
+        {"batch": list("aaaabbbb"), "plate": "p", "well": WELLS[:4] * 2},
+        {"plate": "p", "well": "A01", "site": range(8)},
+        {"plate": "p", "well": WELLS, "control_type": ["negcon"] * 4 + [None] * 4},
+        {"compound": ["x", "x", "y", "y", "z", "z", "z", "z"]},
+    ],
+    ids=lambda columns: "-".join(map(str, columns)) or "nothing",
+)
+def test_the_page_runs_on_any_table(columns, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    names = [f"{i}.tif" for i in range(8)]
+    for name in names:
+        image = rng.normal(200, 5, (64, 64))
+        image[20:40, 10:30] += 2000 * rng.random()
+        tifffile.imwrite(tmp_path / name, image.astype(np.uint16))
+    pd.DataFrame({"DNA": names} | columns).to_csv(tmp_path / "mine.csv", index=False)
+    monkeypatch.setenv("UNIDINO_RESULTS", str(tmp_path / "results"))
+    given = {"valset": str(tmp_path / "mine.csv"), "outdir": str(tmp_path), "size": 32}
+    given["norm_method"] = "no_post_proc" if columns.get("well") == "A01" else "standardize"
+    monkeypatch.setattr(notebook, "check_parameters", lambda _: given | {"model": "random_vit"})
+    code = [c.source for c in nbformat.read(NOTEBOOK, 4).cells if c.cell_type == "code"]
+    space = {}
+    for cell in code[1:]:
+        exec(cell, space)
+    assert len(list((tmp_path / "results" / "figures").glob("*.pdf"))) == 3
+    assert len(space["made"].profiles) == (1 if columns.get("well") == "A01" else 8)

@@ -198,19 +198,15 @@ def planted(truth):
 
 
 def foreground_figure(made):
-    """Share of pixels above the background: a plate map, or sites in order without plates."""
-    sites = made.sites()
+    """Share of pixels above the background: plate maps, or profiles in order without positions."""
+    profiles = made.profiles
     heading = f"{made.provenance['valset']}, {kind(made)}: foreground"
     label = "share of pixels above background"
-    if not {"Metadata_Plate", "Metadata_Well"} <= set(sites.columns):
-        return plots.sequence(sites["Metadata_foreground"], "site", label, heading)
-    keys = ["Metadata_Plate", "Metadata_Well"]
-    wells = sites.groupby(keys, sort=False, dropna=False).agg(
-        value=("Metadata_foreground", "mean"),
-        Metadata_control_type=("Metadata_control_type", "first"),
-    )
-    wells = wells.reset_index()
-    return plots.plate_heat_map(wells, wells["value"], label, heading)
+    wells = profiles.get("Metadata_Well", pd.Series(dtype=object))
+    if len(wells) and all(plots.well_position(well) for well in wells):
+        return plots.plate_heat_map(profiles, profiles["Metadata_foreground"], label, heading)
+    unit = "well" if len(wells) else "site"
+    return plots.sequence(profiles["Metadata_foreground"], unit, label, heading)
 
 
 def _components(made):
@@ -230,15 +226,20 @@ def _components(made):
         features, finite = features[:, shared], finite[:, shared]
     complete = finite.all(1)
     foreground = profiles.loc[complete, "Metadata_foreground"]
-    dense = (foreground >= SPARSE * foreground.median()).to_numpy()
+    dense = (foreground >= SPARSE * foreground.median()).to_numpy(copy=True)
     if dense.sum() < 3:
         dense[:] = True
-    pca = PCA(2, random_state=0).fit(features[complete][dense])
-    coordinates = pca.transform(features[complete])
-    # The sign of a component is arbitrary: fix it, so that a figure is the same everywhere.
-    inner = coordinates[dense]
-    coordinates *= np.sign(inner[np.abs(inner).argmax(0), [0, 1]])
-    return coordinates, dense, pca.explained_variance_ratio_, profiles[complete]
+    # One profile, or one feature, has fewer than two components: the others are 0.
+    coordinates, shares = np.zeros((complete.sum(), 2)), np.zeros(2)
+    count = min(2, dense.sum() - 1, features.shape[1])
+    if count > 0:
+        pca = PCA(count, random_state=0).fit(features[complete][dense])
+        coordinates[:, :count] = pca.transform(features[complete])
+        shares[:count] = np.nan_to_num(pca.explained_variance_ratio_)
+        # The sign of a component is arbitrary: fix it, so that a figure is the same everywhere.
+        inner = coordinates[dense]
+        coordinates *= np.where(inner[np.abs(inner).argmax(0), [0, 1]] < 0, -1, 1)
+    return coordinates, dense, shares, profiles[complete]
 
 
 def principal_components(made):

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from .. import tables
+
 WIDTH = 7.5
 """Inches; the width of a page's text."""
 
@@ -81,12 +83,14 @@ def tile_montage(sites, channels, limits, titles, heading):
 
 
 def well_position(well):
-    """(row, column) of a well's name, counted from 0: B03 is (1, 2)."""
-    letters, number = re.fullmatch(r"([A-Za-z]+)0*(\d+)", str(well)).groups()
+    """(row, column) of a well's name, counted from 0: B03 is (1, 2); None for other names."""
+    named = re.fullmatch(r"([A-Za-z]{1,2})0*([1-9]\d?)", str(well))
+    if named is None:
+        return None
     row = 0
-    for letter in letters.upper():
+    for letter in named[1].upper():
         row = row * 26 + ord(letter) - ord("A") + 1
-    return row - 1, int(number) - 1
+    return row - 1, int(named[2]) - 1
 
 
 def _row_name(row):
@@ -98,13 +102,25 @@ def _row_name(row):
     return name
 
 
+def _plates(profiles):
+    """{title: rows} of the plates: their names, with batch and source where names repeat."""
+    rows = tables.groups(profiles, tables.plate_columns(profiles))
+    names = [key[-1] if key else "" for key in rows]
+    repeated = len(set(names)) < len(names)
+    return {
+        " ".join(map(str, key)) if repeated else str(name): members
+        for (key, members), name in zip(rows.items(), names, strict=True)
+    }
+
+
 def plate_heat_map(profiles, values, label, heading, most=4):
     """Plates as grids of wells, coloured by a value; controls are marked.
 
     Parameters
     ----------
     profiles : pd.DataFrame
-        With Metadata_Plate and Metadata_Well; Metadata_control_type marks the controls.
+        With Metadata_Well, names of positions, and the columns of a plate's key where there are
+        plates; Metadata_control_type, where it is there, marks the controls.
     values : array-like
         One a row.
     label : str
@@ -112,29 +128,33 @@ def plate_heat_map(profiles, values, label, heading, most=4):
     most : int
         Plates drawn, the first ones.
     """
-    frame = profiles[["Metadata_Plate", "Metadata_Well"]].assign(value=np.asarray(values, float))
-    frame["control"] = profiles.get("Metadata_control_type")
-    plates = list(dict.fromkeys(frame["Metadata_Plate"]))[:most]
-    positions = np.array([well_position(well) for well in frame["Metadata_Well"]])
+    by_plate = _plates(profiles)
+    positions = np.array([well_position(well) for well in profiles["Metadata_Well"]])
+    values = np.asarray(values, float)
+    controls = profiles.get("Metadata_control_type", pd.Series(None, profiles.index)).to_numpy()
+    total = len(by_plate)
+    by_plate = dict(list(by_plate.items())[:most])
+    shown = np.concatenate(list(by_plate.values()))
     rows, columns = positions.max(0) + 1
-    across = min(2, len(plates))
-    down = -(-len(plates) // across)
+    across = min(2, len(by_plate))
+    down = -(-len(by_plate) // across)
     height = WIDTH / across * 0.85 * rows / columns + 0.55
     figure, axes = _figure(max(height, 1.6) * down + 0.5, down, across)
-    shown = frame["Metadata_Plate"].isin(plates)
-    low, high = frame.loc[shown, "value"].min(), frame.loc[shown, "value"].max()
-    for axis, plate in zip(axes.flat, plates, strict=False):
-        grid = np.full((rows, columns), np.nan)
-        here = (frame["Metadata_Plate"] == plate).to_numpy()
-        grid[tuple(positions[here].T)] = frame.loc[here, "value"]
+    low, high = pd.Series(values[shown]).agg(["min", "max"])
+    for axis, (plate, here) in zip(axes.flat, by_plate.items(), strict=False):
+        # Several profiles of a well: their mean.
+        sums, counts = np.zeros((2, rows, columns))
+        np.add.at(sums, tuple(positions[here].T), values[here])
+        np.add.at(counts, tuple(positions[here].T), 1)
+        grid = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         mesh = axis.pcolormesh(
             grid, vmin=low, vmax=high, cmap="cividis", edgecolors="white", linewidth=0.5
         )
         for kind, mark in (("negcon", "–"), ("poscon", "+")):
-            for y, x in positions[here & (frame["control"] == kind).to_numpy()]:
+            for y, x in dict.fromkeys(tuple(positions[i]) for i in here if controls[i] == kind):
                 ink = "black" if grid[y, x] > (low + high) / 2 else "white"
                 axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color=ink)
-        axis.set_title(str(plate), fontsize=9)
+        axis.set_title(plate, fontsize=9)
         axis.set_aspect("equal")
         axis.invert_yaxis()
         every = max(1, columns // 12)
@@ -145,13 +165,10 @@ def plate_heat_map(profiles, values, label, heading, most=4):
         )
         axis.tick_params(length=0, labelsize=8)
         axis.spines[:].set_visible(False)
-    for axis in axes.flat[len(plates) :]:
+    for axis in axes.flat[len(by_plate) :]:
         axis.set_visible(False)
     figure.colorbar(mesh, ax=axes, label=label, shrink=0.8)
-    total = frame["Metadata_Plate"].nunique()
-    counted = (
-        f"the first {len(plates)} of {total} plates" if total > len(plates) else f"n = {len(frame)}"
-    )
+    counted = f"the first {most} of {total} plates" if total > most else f"n = {len(profiles)}"
     figure.suptitle(f"{heading} ({counted})", fontsize=10.5)
     return figure
 
@@ -362,22 +379,21 @@ def plate_layout(wells, category, heading, legend_title):
     category : sequence
         One a row; missing ones are drawn grey.
     """
-    bare = wells.rename(columns=lambda name: str(name).removeprefix("Metadata_").lower())
     category = pd.Series(list(category), dtype=object)
     styles = category_styles(category.dropna(), most=14)
-    plates = list(dict.fromkeys(bare["plate"]))[:2]
-    positions = np.array([well_position(well) for well in bare["well"]])
+    plates = list(_plates(wells).items())[:2]
+    names = wells[tables.find_column(wells, "well")]
+    positions = np.array([well_position(well) for well in names])
     rows, columns = positions.max(0) + 1
     figure, axes = _figure(max(1.6, 3.1 * rows / columns, 0.15 * len(styles)) + 0.7, 1, len(plates))
-    for axis, plate in zip(axes[0], plates, strict=True):
-        here = np.flatnonzero((bare["plate"] == plate).to_numpy())
+    for axis, (plate, here) in zip(axes[0], plates, strict=True):
         for i in here:
             name = category.iloc[i]
             colour, marker = styles.get(name, (OTHER, "o"))
             # Yellow fades on white without a darker edge.
             edge = dict(edgecolor="#555555", lw=0.4) if colour == PALETTE[6] else dict(lw=0)
             axis.scatter(*positions[i][::-1] + 1, s=52, color=colour, marker=marker, **edge)
-        axis.set_title(str(plate), fontsize=9)
+        axis.set_title(plate, fontsize=9)
         axis.set_xlim(0.3, columns + 0.7)
         axis.set_ylim(rows + 0.7, 0.3)
         axis.set_xticks(range(1, columns + 1, max(1, columns // 8)))
