@@ -7,7 +7,7 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
-from unidino import dataset, quality, tiles
+from unidino import dataset, images, quality, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -73,9 +73,9 @@ def test_selected_channels(plate):
 def test_single_channels(make, plate):
     metadata = make(plate, single_channel_metadata=True)
     assert len(metadata.metadata) == 12
-    images = [dataset.load_site(metadata, i) for i in range(12)]
+    made = [dataset.load_site(metadata, i) for i in range(12)]
     expected = [noisy_cells(i)[c : c + 1] for i in range(4) for c in range(3)]
-    for image, twin in zip(images, expected, strict=True):
+    for image, twin in zip(made, expected, strict=True):
         np.testing.assert_array_equal(image, twin)
 
 
@@ -221,6 +221,74 @@ def test_float_images_must_say_their_range(plate, tmp_path):
     with pytest.raises(ValueError, match="f.tif: float values from .* expected 0 to 1"):
         dataset.Dataset(metadata)[0]
     assert dataset.Dataset(metadata, intensity_range=[0, 255])[0].max() <= 1
+
+
+def plate_of(folder, changed, keys=("plate", "well"), sites=40):
+    """A plate of small sites, some of them with other images: {number: array}."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(sites):
+        image = changed.get(i, rng.integers(200, 900, (1, 24, 24), dtype=np.uint16))
+        tifffile.imwrite(folder / f"{i}.tif", image, photometric="minisblack")
+        row = {"plate": "p1", "well": f"{'ABCD'[i // 12]}{i % 12 + 1}", "path": f"{i}.tif"}
+        rows.append({name: row[name] for name in (*keys, "path")})
+    pd.DataFrame(rows).to_csv(folder / "x.csv", index=False)
+    return CSVMetadata(folder / "x.csv")
+
+
+def other_type():
+    return np.random.default_rng(1).integers(0, 255, (1, 24, 24), dtype=np.uint8)
+
+
+def test_sites_unlike_their_plate_are_refused_and_not_measured(tmp_path):
+    changed = {7: other_type(), 23: np.full((1, 24, 30), 60000, np.uint16)}
+    changed |= {31: np.full((2, 24, 24), 60000, np.uint16), 39: np.full((1, 24, 24), np.nan)}
+    (tmp_path / "even").mkdir()
+    expected = dataset.plate_statistics(plate_of(tmp_path / "even", {}), refused=changed, sites=99)
+    metadata = plate_of(tmp_path, changed)
+    (tmp_path / "3.tif").write_text("broken")
+    found = dataset.inspect(metadata)
+    assert sorted(found.refused) == [3, 7, 23, 31, 39]
+    assert found.usual == {("p1",): images.ImageHeader(1, 24, 24, np.dtype(np.uint16))}
+    words = "; 35 of the 39 readable sites of its plate are 24 x 24 uint16. Convert it, or list it"
+    for i, own in ((7, "24 x 24 uint8"), (23, "24 x 30 uint16"), (31, "2 channels of 24 x 24")):
+        assert found.refused[i].startswith(f"{tmp_path / str(i)}.tif: is {own}")
+        assert words in found.refused[i]
+    assert "3.tif: not a readable image" in found.refused[3]
+    measured = dataset.plate_statistics(metadata, sites=99)
+    # Site 3 is missing as well, which moves the percentiles of even noise by little.
+    np.testing.assert_allclose(measured[["low", "high"]], expected[["low", "high"]], atol=3)
+    reader = dataset.SiteTiles(metadata, measured, size=24, refused=found.refused)
+    assert words in reader[7]["error"] and "tiles" in reader[8]
+
+
+@pytest.mark.parametrize("number", [0, 39])
+def test_one_pixel_that_is_no_number_fails_its_site_alone(number, tmp_path):
+    image = np.random.default_rng(2).random((1, 24, 24), dtype=np.float32)
+    broken = image.copy()
+    broken[0, 3, 4] = np.nan
+    metadata = plate_of(tmp_path, dict.fromkeys(range(40), image) | {number: broken})
+    statistics = dataset.plate_statistics(metadata, sites=99)
+    assert np.isfinite(statistics[["low", "high", "threshold"]].to_numpy()).all()
+    reader = dataset.SiteTiles(metadata, statistics, size=24)
+    failed = [i for i, item in enumerate(map(reader.__getitem__, range(40))) if "error" in item]
+    assert failed == [number]
+    assert "holds 1 pixels that are not finite" in reader[number]["error"]
+
+
+def test_sets_without_plates_mix_sizes_but_not_types(tmp_path):
+    changed = {1: np.full((1, 24, 30), 500, np.uint16), 2: other_type()}
+    found = dataset.inspect(plate_of(tmp_path, changed, keys=(), sites=6))
+    assert list(found.refused) == [2]
+    assert "is 1 channels of uint8; 5 of the 6 readable sites of its dataset" in found.refused[2]
+
+
+def test_plates_may_differ_from_one_another(tmp_path):
+    metadata = plate_of(tmp_path, {0: other_type(), 1: other_type()}, sites=5)
+    metadata.metadata["plate"] = ["p1", "p1", "p2", "p2", "p2"]
+    found = dataset.inspect(metadata)
+    assert not found.refused
+    assert [str(header.dtype) for header in found.usual.values()] == ["uint8", "uint16"]
 
 
 def test_unknown_foreground_channel(plate):

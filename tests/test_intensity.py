@@ -94,12 +94,12 @@ def test_statistics_do_not_follow_the_order_of_the_table(tmp_path):
     rng = np.random.default_rng(1)
     images = {plate: [as16(field(rng)) for _ in range(6)] for plate in ("p1", "p2")}
     metadata = write_plates(tmp_path, images)
-    once = dataset.plate_statistics(metadata, wells=3)
+    once = dataset.plate_statistics(metadata, sites=3)
     assert once[["plate", "channel"]].to_numpy().tolist() == [["p1", "DNA"], ["p2", "DNA"]]
     metadata.metadata = metadata.metadata.sample(frac=1, random_state=0).reset_index(drop=True)
-    again = dataset.plate_statistics(metadata, wells=3).sort_values("plate", ignore_index=True)
+    again = dataset.plate_statistics(metadata, sites=3).sort_values("plate", ignore_index=True)
     pd.testing.assert_frame_equal(once, again)
-    other = dataset.plate_statistics(metadata, wells=3, seed=1)
+    other = dataset.plate_statistics(metadata, sites=3, seed=1)
     assert not other.sort_values("plate", ignore_index=True).equals(once)
 
 
@@ -108,21 +108,70 @@ def test_statistics_do_not_depend_on_where_a_dataset_lies(tmp_path):
     images = [as16(field(rng, shape=(32, 32))) for _ in range(20)]
     here, there = (write_plates(tmp_path / place, {"p": images}) for place in ("a", "b/c"))
     pd.testing.assert_frame_equal(
-        dataset.plate_statistics(here, wells=3), dataset.plate_statistics(there, wells=3)
+        dataset.plate_statistics(here, sites=3), dataset.plate_statistics(there, sites=3)
     )
     # Nor does it matter whether the files lie below the table's folder.
     here.root = None
     pd.testing.assert_frame_equal(
-        dataset.plate_statistics(here, wells=3), dataset.plate_statistics(there, wells=3)
+        dataset.plate_statistics(here, sites=3), dataset.plate_statistics(there, sites=3)
     )
 
 
-def test_one_site_a_well_is_sampled_first(tmp_path):
+def names_and_layouts(folder, rng):
+    """One plate of two wells and three sites, stored under other names and merged."""
+    raw = [[as16(field(rng, shape=(32, 32))) for _ in range(2)] for _ in range(6)]
+    for form in ("first", "renamed", "merged"):
+        (folder / form).mkdir()
+        rows = []
+        for i, planes in enumerate(raw):
+            row = {"plate": "p", "well": f"A{i % 2 + 1}", "site": i // 2}
+            if form == "merged":
+                tifffile.imwrite(folder / form / f"{i}.tif", np.stack(planes), metadata=None)
+                row["path"] = f"{i}.tif"
+            else:
+                for c, plane in enumerate(planes):
+                    name = f"{'r' if form == 'renamed' else 'f'}{5 - i if form == 'renamed' else i}"
+                    tifffile.imwrite(folder / form / f"{name}_{c}.tif", plane)
+                    row[f"ch{c + 1}"] = f"{name}_{c}.tif"
+            rows.append(row)
+        pd.DataFrame(rows).to_csv(folder / form / "sites.csv", index=False)
+        yield CSVMetadata(folder / form / "sites.csv")
+
+
+def test_statistics_follow_neither_names_nor_layouts_of_files(tmp_path):
+    first, *others = (
+        dataset.plate_statistics(metadata, sites=3)
+        for metadata in names_and_layouts(tmp_path, np.random.default_rng(8))
+    )
+    for other in others:
+        pd.testing.assert_frame_equal(first, other)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wells_are_sampled_in_turns(seed, tmp_path):
     rng = np.random.default_rng(1)
     metadata = write_plates(tmp_path, {"p": [as16(field(rng, shape=(32, 32))) for _ in range(9)]})
-    metadata.metadata = metadata.metadata.assign(well=["A01"] * 7 + ["A02", "A03"])
-    first = dataset.sample_rows(metadata, seed=0, wells=3)[:3]
-    assert sorted(metadata.metadata["well"].iloc[first]) == ["A01", "A02", "A03"]
+    wells = ["A01"] * 6 + ["A02", "A02", "A03"]
+    metadata.metadata = metadata.metadata.assign(well=wells, site=[str(i) for i in range(9)])
+    sampled = metadata.metadata["well"].iloc[dataset.sample_rows(metadata, seed)].tolist()
+    assert sorted(sampled[:3]) == ["A01", "A02", "A03"]
+    assert sorted(sampled[3:5]) == ["A01", "A02"]
+    assert sampled[5:] == ["A01"] * 4
+    shuffled = metadata.metadata.sample(frac=1, random_state=seed).reset_index(drop=True)
+    chosen = metadata.metadata.iloc[dataset.sample_rows(metadata, seed)]["site"].tolist()
+    metadata.metadata = shuffled
+    assert shuffled.iloc[dataset.sample_rows(metadata, seed)]["site"].tolist() == chosen
+
+
+def test_wells_that_are_few_give_more_sites(tmp_path, monkeypatch):
+    rng = np.random.default_rng(1)
+    metadata = write_plates(tmp_path, {"p": [as16(field(rng, shape=(32, 32))) for _ in range(30)]})
+    metadata.metadata = metadata.metadata.assign(well="A01", site=[str(i) for i in range(30)])
+    read = []
+    load = dataset.load_site
+    monkeypatch.setattr(dataset, "load_site", lambda m, i: read.append(i) or load(m, i))
+    dataset.plate_statistics(metadata)
+    assert len(set(read)) == len(read) == dataset.SAMPLE_SITES
 
 
 def share_above(statistics, image):
@@ -173,14 +222,6 @@ def test_saturation_of_a_12_bit_camera(tmp_path):
     (tmp_path / "full").mkdir()
     statistics = dataset.plate_statistics(write_plates(tmp_path / "full", {"p": full}))
     assert statistics["saturation"].iloc[0] == 65535
-
-
-def test_mixed_types_on_a_plate(tmp_path):
-    metadata = write_plates(
-        tmp_path, {"p": [np.ones((8, 8), np.uint8), np.ones((8, 8), np.uint16)]}
-    )
-    with pytest.raises(ValueError, match="images of a plate must be of one type"):
-        dataset.plate_statistics(metadata)
 
 
 def test_unreadable_images_are_passed_over(tmp_path):

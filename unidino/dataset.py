@@ -1,9 +1,11 @@
 """Torch datasets: sites for callers, raw tiles for extraction, single channels for training."""
 
+import contextlib
 import copy
 import hashlib
 import os
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from . import images, intensity, quality, tables, tiles, valsets
 
-SAMPLE_WELLS = 24
-"""Wells of a plate, one site each, from which its statistics are taken."""
+SAMPLE_SITES = 24
+"""Sites of a plate, of as many wells as there are, from which its statistics are taken."""
 
 
 def published_repeats(sizes):
@@ -50,6 +52,94 @@ def _joined(files, headers):
                 "must agree."
             )
     return replace(first, channels=first.channels * len(files))
+
+
+def site_headers(metadata):
+    """What the files of every site say of its image, read side by side.
+
+    Parameters
+    ----------
+    metadata : Metadata
+
+    Returns
+    -------
+    list of images.ImageHeader or str
+        One a row; the error's message instead, where a file has no header or those of a site
+        disagree.
+    """
+    sites = [metadata.paths(i) for i in range(len(metadata.metadata))]
+    files = list(dict.fromkeys(file for site in sites for file in site))
+    found = images.image_headers(files, metadata.channel_axis, alone=not metadata.is_merged)
+    found = dict(zip(files, found, strict=True))
+
+    def header(site):
+        headers = [found[file] for file in site]
+        for one in headers:
+            if isinstance(one, str):
+                return one
+        try:
+            return _joined(site, headers)
+        except images.ImageError as error:
+            return str(error)
+
+    return [header(site) for site in sites]
+
+
+@dataclass
+class Inspection:
+    """What the headers of a dataset's images tell before any pixel is read.
+
+    Attributes
+    ----------
+    usual : dict
+        {plate key: the `images.ImageHeader` of most of its sites, or None where none is readable}.
+    refused : dict
+        {row: the error's message of a site that is unreadable or unlike its plate's others}.
+    """
+
+    usual: dict
+    refused: dict
+
+
+def inspect(metadata):
+    """Compare the headers of all images with those of their plate.
+
+    The intensities of a plate are scaled and its background is found on one scale, so that its
+    sites must agree in type; sites of another size or number of channels were made otherwise.
+    Datasets without plates may mix sizes.
+
+    Parameters
+    ----------
+    metadata : Metadata
+
+    Returns
+    -------
+    Inspection
+    """
+    headers = site_headers(metadata)
+    usual, refused = {}, {}
+    for key, rows in metadata.plates().items():
+        kinds = {row: _kind(headers[row], key) for row in rows}
+        readable = Counter(kind for kind in kinds.values() if kind)
+        most, count = readable.most_common(1)[0] if readable else (None, 0)
+        usual[key] = next((headers[row] for row in rows if most and kinds[row] == most), None)
+        for row in rows:
+            if kinds[row] is None:
+                refused[int(row)] = headers[row]
+            elif kinds[row] != most:
+                refused[int(row)] = (
+                    f"{metadata.paths(row)[0]}: is {kinds[row]}; {count} of the "
+                    f"{readable.total()} readable sites of its {'plate' if key else 'dataset'} are "
+                    f"{most}. Convert it, or list it on another plate."
+                )
+    return Inspection(usual, refused)
+
+
+def _kind(header, key):
+    """What the sites of a plate, or of a set without (key ()), share; None where unreadable."""
+    if isinstance(header, str):
+        return None
+    return str(header) if key else f"{header.channels} channels of {header.dtype}"
 
 
 def load_site(metadata, i):
@@ -135,63 +225,75 @@ def _rank(seed, text):
 
 
 def _site_names(metadata):
-    """A name of every row that is the same wherever the dataset lies: its keys and its files."""
-    root = f"{metadata.root}/" if metadata.root else None
-    keys = metadata.metadata[metadata.key_columns].astype(str)
-    for i, key in enumerate(keys.itertuples(index=False, name=None)):
-        files = [
-            path.removeprefix(root) if root and path.startswith(root) else os.path.basename(path)
-            for path in metadata.paths(i)
-        ]
-        yield "|".join((*key, *files))
-
-
-def sample_rows(metadata, seed, wells):
-    """Rows of a seeded sample, one site a well, whatever the order of the table.
-
-    Returns
-    -------
-    list of int
-        All rows in the order in which to try them: sampled wells first.
-    """
+    """A name of every row that is the same wherever the dataset lies and whatever its files."""
     frame = metadata.metadata
-    ranks = [_rank(seed, name) for name in _site_names(metadata)]
-    order = sorted(range(len(frame)), key=ranks.__getitem__)
-    if "well" not in metadata.key_columns:
-        return order
-    names = frame["well"].astype(str).tolist()
-    seen, first, later = set(), [], []
-    for i in order:
-        (later if names[i] in seen else first).append(i)
-        seen.add(names[i])
-    return first + later
+    if not metadata.key_columns:
+        files = [metadata.paths(i)[0] for i in range(len(frame))]
+        root = f"{metadata.root}/" if metadata.root else None
+        if root and all(file.startswith(root) for file in files):
+            return [file.removeprefix(root) for file in files]
+        return [os.path.basename(file) for file in files]
+    keys = frame[metadata.key_columns].astype(str).itertuples(index=False, name=None)
+    # Sites that their keys do not tell apart are numbered in the order of the table.
+    return [f"{'|'.join(key)}|{turn}" for key, turn in _numbered(keys)]
 
 
-def plate_statistics(metadata, *, seed=0, wells=SAMPLE_WELLS):
-    """Intensity statistics of every plate and channel, from a seeded sample of its wells.
+def _numbered(values):
+    """(value, how often it stood before) of every value."""
+    seen = Counter()
+    for value in values:
+        yield value, seen[value]
+        seen[value] += 1
+
+
+def sample_rows(metadata, seed):
+    """All rows in a seeded order in which to sample them: a site of each well, then a second …
+
+    The order follows from plate, well and site, not from the names of files or the order of the
+    table; where there are none of these, from the names of the files.
 
     Parameters
     ----------
     metadata : Metadata
+        Of one plate, or without plates.
     seed : int
-    wells : int
-        Wells read a plate, one site each; sites, where there are no wells.
+
+    Returns
+    -------
+    list of int
+    """
+    ranks = [_rank(seed, name) for name in _site_names(metadata)]
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    if "well" not in metadata.key_columns:
+        return order
+    turns = [turn for _, turn in _numbered(metadata.metadata["well"].iloc[order])]
+    return [row for _, row in sorted(zip(turns, order, strict=True), key=lambda pair: pair[0])]
+
+
+def plate_statistics(metadata, *, refused=None, seed=0, sites=SAMPLE_SITES):
+    """Intensity statistics of every plate and channel, from a seeded sample of its sites.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    refused : dict, optional
+        Rows that are left out: those of an `Inspection`, which is made where none is given.
+    seed : int
+    sites : int
+        Sites read a plate, of as many wells as there are.
 
     Returns
     -------
     pd.DataFrame
         One row a plate and channel: the plate's key columns, ``channel``, and what
         `intensity.channel_statistics` measures. One set where there are no plates.
-
-    Raises
-    ------
-    ValueError
-        Files of a plate and channel that differ in type; names two of them.
     """
+    if refused is None:
+        refused = inspect(metadata).refused
     rows = []
     for key, members in metadata.plates().items():
-        part = subset(metadata, members)
-        sampled = _sampled_images(part, seed, wells)
+        part = subset(metadata, [row for row in members if row not in refused])
+        sampled = _sampled_images(part, seed, sites)
         for i, channel in enumerate(metadata.channels):
             values = intensity.channel_statistics([image[i] for image in sampled])
             named = dict(zip(metadata.plate_columns, key, strict=True))
@@ -199,23 +301,14 @@ def plate_statistics(metadata, *, seed=0, wells=SAMPLE_WELLS):
     return pd.DataFrame(rows)
 
 
-def _sampled_images(metadata, seed, wells):
-    """Up to `wells` readable sites of one plate."""
-    sampled, first = [], None
-    for i in sample_rows(metadata, seed, wells):
-        try:
-            image = load_site(metadata, i)
-        except (ValueError, OSError):
-            continue  # recorded with its site when the plate is read
-        if first is not None and image.dtype != sampled[0].dtype:
-            raise ValueError(
-                f"{metadata.paths(i)[0]} holds {image.dtype} and {first} {sampled[0].dtype}: the "
-                "images of a plate must be of one type. Convert them, or list them as two plates."
-            )
-        first = first or metadata.paths(i)[0]
-        sampled.append(image)
-        if len(sampled) == wells:
+def _sampled_images(metadata, seed, sites):
+    """Up to `sites` readable sites of one plate."""
+    sampled = []
+    for i in sample_rows(metadata, seed):
+        if len(sampled) == sites:
             break
+        with contextlib.suppress(ValueError, OSError):  # recorded when the plate is read
+            sampled.append(load_site(metadata, i))
     return sampled
 
 
@@ -234,6 +327,8 @@ class SiteTiles(TorchDataset):
         Name of a channel, "any", or None for the first.
     on_error : {"record", "raise"}
         What an unreadable image does.
+    refused : dict
+        {row: message} of sites that are not to be read; see `Inspection`.
     with_limits : bool
         Add ``low`` and ``high``, the image's own percentiles.
     natural_range : bool
@@ -259,6 +354,7 @@ class SiteTiles(TorchDataset):
         foreground_channel=None,
         small_images="reflect",
         on_error="record",
+        refused=None,
         with_limits=False,
         natural_range=False,
     ):
@@ -270,6 +366,7 @@ class SiteTiles(TorchDataset):
         self.foreground_channel = _foreground_index(metadata, foreground_channel)
         self.small_images = small_images
         self.on_error = on_error
+        self.refused = refused or {}
         self.with_limits = with_limits
         self.natural_range = natural_range
         by_channel = statistics.set_index("channel").loc[metadata.channels]
@@ -292,6 +389,8 @@ class SiteTiles(TorchDataset):
             return {"index": i, "error": str(error)}
 
     def _measured(self, i):
+        if i in self.refused:
+            raise images.ImageError(self.refused[i])
         image = load_site(self.metadata, i)
         if self.natural_range:
             intensity.check_float_range(image, self.metadata.paths(i)[0])

@@ -438,15 +438,15 @@ def image_headers(paths, channel_axis=None, alone=False):
 
     Returns
     -------
-    list of ImageHeader or Exception
-        The error instead, where an image has none.
+    list of ImageHeader or str
+        The error's message instead, where an image has none.
     """
 
     def header(path):
         try:
             return image_header(path, channel_axis, alone)
         except (ValueError, OSError) as error:
-            return error
+            return str(error)
 
     with ThreadPoolExecutor(_HEADER_THREADS) as pool:
         return list(pool.map(header, paths))

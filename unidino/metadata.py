@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from . import images, queries, tables
 CONTROL_TYPES = ("negcon", "poscon", "empty")
 
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
-_HEADER_THREADS = 8
 
 
 class Metadata:
@@ -272,7 +270,7 @@ class Metadata:
                 return ["ch1"]
             return [str(name) for name in dict.fromkeys(self.metadata["channel"])]
         if self.is_merged:
-            count = images.image_header(self.paths(0)[0], self.channel_axis).channels
+            count = self._usual_channels()
         else:
             count = len(self.paths(0))
         return [f"ch{i + 1}" for i in range(count)]
@@ -287,30 +285,29 @@ class Metadata:
                 f"are\n  {shown}\nCheck the paths in the table and the data root."
             )
         if self.is_merged and not self.single_channel_metadata:
-            self._check_channel_counts(files)
+            self._check_channel_count()
 
-    def _check_channel_counts(self, files):
-        def channels(file):
-            try:
-                return images.image_header(file, self.channel_axis).channels
-            except ValueError:
-                return None  # an unreadable file is recorded with its site
-
-        with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-            counts = list(pool.map(channels, files))
+    def _usual_channels(self):
+        """How many channels most merged files hold; the others are recorded with their sites."""
+        files = list(dict.fromkeys(self.paths(i)[0] for i in range(len(self.metadata))))
+        headers = images.image_headers(files, self.channel_axis)
+        counts = [None if isinstance(one, str) else one.channels for one in headers]
         readable = Counter(count for count in counts if count is not None)
         if not readable:
-            images.image_header(files[0], self.channel_axis)
-        if len(readable) > 1:
-            usual = readable.most_common(1)[0][0]
+            raise images.ImageError(headers[0])
+        usual, number = readable.most_common(1)[0]
+        if len(readable) > 1 and 2 * number <= readable.total():
             odd = [i for i, count in enumerate(counts) if count not in (None, usual)]
             raise ValueError(
-                f"{self.valset}: mixed channel counts: most images have {usual} channels, "
+                f"{self.valset}: mixed channel counts: {number} images have {usual} channels, "
                 f"{len(odd)} do not; the first is {files[odd[0]]} with {counts[odd[0]]}."
             )
-        count = next(iter(readable))
-        needed = max(self._plane_numbers or [len(self.channels) - 1]) + 1
-        if count < needed or (self._plane_numbers is None and count != needed):
+        return usual
+
+    def _check_channel_count(self):
+        count = self._usual_channels()
+        needed = self.file_channels or max(self._plane_numbers) + 1
+        if count < needed or (self.file_channels and count != needed):
             raise ValueError(
                 f"{self.valset}: the images have {count} channels, the dataset {needed} "
                 f"({', '.join(self.channels)}). Name as many channels as the images have"

@@ -97,6 +97,7 @@ class SiteEmbeddings:
         self.groups = channel_groups(embedder.model, metadata.channels)
         self.units = self._units()
         self.shared_statistics = None
+        self.refused = {}
 
     def _units(self):
         """{plate key: rows} in the order of the table; parts where there are no plates."""
@@ -121,26 +122,71 @@ class SiteEmbeddings:
             say(f"{self.metadata.valset}: {finished} of {len(self.units)} plates are finished")
         if not todo:
             return
+        self._inspect(todo)
         if not self.metadata.plate_columns:
-            self.shared_statistics = self._statistics(self.metadata)
+            everything = np.arange(len(self.metadata.metadata))
+            self.shared_statistics = self._statistics(self.metadata, everything)
         self._announce(sites, self.units[next(iter(todo))][:1])
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
             for key, file in todo.items():
                 self._embed_plate(self.units[key], file, bar)
 
-    def _statistics(self, metadata):
-        return dataset.plate_statistics(metadata, seed=self.settings["seed"])
+    def _inspect(self, todo):
+        """Say before any computing what the headers of the images to come tell.
 
-    def _reader(self, metadata, statistics):
+        Raises
+        ------
+        ValueError
+            No site is readable; a type that the scaling does not know; with on_error "raise", the
+            first site that is refused.
+        """
+        units = todo if self.metadata.plate_columns else self.units
+        rows = np.concatenate([self.units[key] for key in units])
+        found = dataset.inspect(dataset.subset(self.metadata, rows))
+        self.refused = {int(rows[i]): message for i, message in found.refused.items()}
+        first = next(iter(self.refused.values()), None)
+        name = self.metadata.valset
+        if first and self.on_error == "raise":
+            raise ValueError(first)
+        if len(self.refused) == len(self.metadata.metadata):
+            raise ValueError(f"none of the {len(rows)} sites could be read. The first: {first}")
+        if self._by_type():
+            for key, header in found.usual.items():
+                try:
+                    intensity.dtype_limits(header.dtype if header else np.uint16)
+                except ValueError as error:
+                    plate = f", plate {' '.join(map(str, key))}" if key else ""
+                    raise ValueError(f"{name}{plate}: {error}") from None
+        if first:
+            say(
+                f"warning: {len(self.refused)} of {len(rows)} sites are refused. The first: {first}"
+            )
+
+    def _by_type(self):
+        """Whether intensities are scaled by the type of the files."""
+        return (
+            self.settings["intensity_scaling"] == "dtype"
+            and self.settings["intensity_range"] is None
+        )
+
+    def _refused(self, rows):
+        """{place among `rows`: error} of the sites that `_inspect` found wanting."""
+        return {i: self.refused[row] for i, row in enumerate(rows) if row in self.refused}
+
+    def _statistics(self, metadata, rows):
+        refused = self._refused(rows)
+        return dataset.plate_statistics(metadata, refused=refused, seed=self.settings["seed"])
+
+    def _reader(self, metadata, rows, statistics):
         names = ("size", "stride", "tiling", "min_foreground", "foreground_channel", "small_images")
         return dataset.SiteTiles(
             metadata,
             statistics,
             **{name: self.settings[name] for name in names},
             on_error=self.on_error,
+            refused=self._refused(rows),
             with_limits=self.settings["intensity_scaling"] == "image",
-            natural_range=self.settings["intensity_scaling"] == "dtype"
-            and self.settings["intensity_range"] is None,
+            natural_range=self._by_type(),
         )
 
     def _announce(self, sites, first_row):
@@ -148,8 +194,8 @@ class SiteEmbeddings:
         first = dataset.subset(self.metadata, first_row)
         statistics = self.shared_statistics
         if statistics is None:
-            statistics = self._statistics(first)
-        item = self._reader(first, statistics)[0]
+            statistics = self._statistics(first, first_row)
+        item = self._reader(first, first_row, statistics)[0]
         tiles = item.get("tiles_kept", 1) * (1 if self.groups == ["all"] else len(self.groups))
         side = self.settings["size"]
         batch = torch.zeros(
@@ -176,7 +222,7 @@ class SiteEmbeddings:
         metadata = dataset.subset(self.metadata, row_numbers)
         statistics = self.shared_statistics
         if statistics is None:
-            statistics = self._statistics(metadata)
+            statistics = self._statistics(metadata, row_numbers)
         by_channel = statistics.set_index("channel").loc[metadata.channels]
 
         def limits(item):
@@ -187,7 +233,7 @@ class SiteEmbeddings:
                 self.settings["intensity_range"],
             )
 
-        loader = DataLoader(self._reader(metadata, statistics), **self.reading)
+        loader = DataLoader(self._reader(metadata, row_numbers, statistics), **self.reading)
         rows, embeddings = [], []
         width = self.embedder.model.embedding_dim
         missing = np.full((len(self.groups), width), np.nan, np.float32)

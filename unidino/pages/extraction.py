@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from .. import dataset, images, tables
+from .. import dataset, tables
 from ..profiles import SPARSE
 from . import plots
 
@@ -164,17 +164,16 @@ def dataset_montage(metadata, most=5):
 
 
 def dataset_size(metadata):
-    """Sites, plates, channels, sizes and type of a dataset; sizes of each site's first file."""
+    """Sites, plates, channels, sizes and types of a dataset; from its readable files."""
     frame = metadata.metadata
-    files = [path[0] if isinstance(path, list) else path for path in frame["path"]]
-    headers = [images.image_header(file, metadata.channel_axis) for file in files]
+    headers = [one for one in dataset.site_headers(metadata) if not isinstance(one, str)]
     sizes = sorted({(header.height, header.width) for header in headers})
     return {
         "sites": len(frame),
         "plates": str(frame["plate"].nunique()) if "plate" in frame else "none",
         "channels": ", ".join(metadata.channels),
         "field (pixels)": ", ".join(f"{height} x {width}" for height, width in sizes),
-        "type": str(headers[0].dtype),
+        "type": ", ".join(sorted({str(header.dtype) for header in headers})),
     }
 
 
