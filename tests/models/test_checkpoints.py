@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import json
 import os
+import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import unidino
 from unidino import models, paths
@@ -248,13 +251,151 @@ def test_unusual_shape_needs_an_arch(tmp_path):
     assert unidino.load_model(tmp_path / "x.pth", arch="vit_tiny").embedding_dim == 96
 
 
-def test_config_of_another_version(model, tmp_path):
-    from safetensors.torch import save_file
+# Weights from strangers.
 
-    header = {"unidino": '{"config": {"arch": "vit_tiny", "wings": 2}}'}
-    save_file(dict(model.weights()), tmp_path / "w.safetensors", metadata=header)
-    with pytest.raises(ValueError, match="unknown keys wings"):
-        unidino.load_model(tmp_path / "w.safetensors")
+
+@pytest.fixture(scope="module")
+def small():
+    """A model whose files are written in milliseconds."""
+    return vit.seeded(vit.arch_config("vit_tiny", embed_dim=12, size=32), 0)
+
+
+def with_header(small, text, path):
+    save_file(dict(small.weights()), path, metadata={"unidino": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wings": 2}, "unknown keys wings"),
+        ({"arch": "timm:hf-hub:timm/resnet18"}, "unknown arch 'timm:hf-hub:timm/resnet18'"),
+        ({"arch": "timm:hf_hub:timm/resnet18.a1"}, "unknown arch"),
+        ({"arch": "timm:local-dir:/etc"}, "unknown arch 'timm:local-dir:/etc'"),
+        ({"arch": "timm:resnet18.x/../y"}, "unknown arch"),
+        ({"arch": "timm:resnet18.hf-hub:x"}, "unknown arch"),
+        ({"arch": "torchvision:../x"}, "unknown arch"),
+        ({"arch": "vit_tiny_patch16"}, "arch is 'vit_tiny_patch16'; expected 'vit_tiny'"),
+        ({"arch": 3}, "parameter arch takes str, got 3"),
+        ({"arch": "timm:resnet10t.nothing", "embed_dim": None}, "nothing"),
+        ({"embed_dim": 10**6}, "embed_dim is 1000000; expected 1 to 65536"),
+        ({"embed_dim": 65535}, r"misshapen \(.* instead of \(.*65535"),
+        ({"embed_dim": "12"}, "parameter embed_dim takes int or None, got '12'"),
+        ({"embed_dim": True}, "parameter embed_dim takes int or None, got True"),
+        ({"size": 10**9}, "size is 1000000000; expected 1 to 2048"),
+        ({"size": 32.5}, "parameter size takes int"),
+        ({"size": -32}, "size is -32"),
+        ({"patch_size": 0}, "patch_size is 0"),
+        ({"in_chans": 0}, "in_chans is 0"),
+        ({"in_chans": 64}, "misshapen"),
+        ({"repeat_channels": 10**6}, "repeat_channels is 1000000"),
+        ({"reg_tokens": -1}, "reg_tokens is -1"),
+        ({"cls_reduced_dim": 60000}, "missing"),
+        ({"projected_dim": 0}, "projected_dim is 0"),
+        ({"pooling": "cls_"}, "pooling 'cls_' is not one of"),
+        ({"pooling": ["cls"]}, "parameter pooling takes str"),
+        ({"intensity": "none"}, "intensity 'none' is not one of dtype, plate, image"),
+        ({"mean": [1, 2]}, r"mean is \(1, 2\); expected 1 or 1 numbers"),
+        ({"mean": ["0"]}, "mean is"),
+        ({"mean": 0.5}, "parameter mean takes tuple or None"),
+        ({"std": [0]}, r"std is \(0,\); expected 1 or 1 numbers above 0"),
+        ({"std": [float("nan")]}, "std is"),
+    ],
+)  # fmt: skip
+def test_stored_configs_are_checked_like_arguments(changes, message, small, tmp_path):
+    config = dataclasses.asdict(small.config) | changes
+    path = with_header(small, json.dumps({"config": config}), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=f"w.safetensors .*{message}"):
+        unidino.load_model(path)
+    content = published(small, model_config=config)
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=f"w.pth .*{message}"):
+        unidino.load_model(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "header that is no JSON"),
+        ("[" * 10**5, "header that is no JSON"),
+        ("[]", "header that is no mapping"),
+        ('{"config": []}', "model config that is no mapping"),
+        ('{"config": "vit_tiny"}', "model config that is no mapping"),
+    ],
+)
+def test_headers_are_checked(text, message, small, tmp_path):
+    with pytest.raises(ValueError, match=f"w.safetensors .*{message}"):
+        unidino.load_model(with_header(small, text, tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: torch.full_like(v, torch.nan), r"not finite \(norm.bias\).*Take an earlier"),
+        (lambda v: torch.full_like(v, -torch.inf), "not finite"),
+        (lambda v: v.double() + 1e300, "not finite"),
+        (lambda v: v.to(torch.complex64), "norm.bias, which is no plain tensor"),
+        (lambda v: v.to_sparse(), "no plain tensor"),
+        (lambda v: v.to("meta"), "no plain tensor"),
+        (lambda v: torch.ones(1).expand(10**6, 10**6), "more than the file has"),
+        (lambda v: v.to(torch.int32), r"1 of another type \(norm.bias torch.int32 instead of"),
+        (lambda v: v[None], "1 misshapen"),
+        (lambda v: "zeros", "holds no state dict"),
+        (lambda v: {"a": v}, "holds no state dict"),
+    ],
+)
+def test_weights_are_plain_finite_numbers(change, message, small, tmp_path):
+    state = dict(small.weights())
+    state["norm.bias"] = change(state["norm.bias"])
+    torch.save({"teacher": state, "args": argparse.Namespace(arch="vit_tiny")}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=f"w.pth .*{message}"):
+        unidino.load_model(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {7: torch.ones(1)},
+        {"teacher": 3},
+        {"teacher": {}, "args": [1]},
+        {"state_dict": torch.ones(3)},
+        {"cls_token": torch.ones(1), "pos_embed": torch.ones(1)},
+        {"blocks.x.y": torch.ones(1)},
+    ],
+)
+def test_odd_trees_are_refused_by_name(content, tmp_path):
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match="odd.pth "):
+        unidino.load_model(tmp_path / "odd.pth")
+
+
+def test_compressed_weights_are_refused(small, tmp_path):
+    torch.save({k: torch.zeros_like(v) for k, v in small.weights().items()}, tmp_path / "w.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "w.pth") as file,
+        zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as other,
+    ):
+        for name in file.namelist():
+            other.writestr(name, file.read(name))
+    with pytest.raises(ValueError, match="c.pth is refused: .*compressed"):
+        unidino.load_model(tmp_path / "c.pth")
+
+
+def test_damaged_bytes_are_refused_by_name(small, tmp_path):
+    checkpoints.save_model(small, tmp_path / "w.safetensors")
+    torch.save(published(small), tmp_path / "w.pth")
+    for name in ("w.safetensors", "w.pth"):
+        data = (tmp_path / name).read_bytes()
+        for damaged in (b"", data[:5], data[: len(data) // 2], data[:-1], data[9:], b"\xff" * 99):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(ValueError, match=name):
+                unidino.load_model(tmp_path / name)
+
+
+def test_transfer_weights_are_checked_alike(small, tmp_path):
+    torch.save({"norm.bias": torch.tensor([torch.nan])}, tmp_path / "t.pth")
+    with pytest.raises(ValueError, match="t.pth holds weights that are not finite"):
+        unidino.load_model("transfer", ckpt=str(tmp_path / "t.pth"))
 
 
 @pytest.mark.parametrize(

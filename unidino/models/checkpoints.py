@@ -1,10 +1,12 @@
 """Checkpoints in and out: strict, and without executing anything that a file contains."""
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
 import pickle
+import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -28,6 +30,11 @@ def load_pth(path):
         Not a torch file, or one with other types.
     """
     try:
+        if zipfile.is_zipfile(path):
+            # Torch stores without compression; anything else may be far larger than its file.
+            with zipfile.ZipFile(path) as file:
+                if sum(part.file_size for part in file.infolist()) > Path(path).stat().st_size:
+                    raise pickle.UnpicklingError("compressed")
         # The published checkpoints hold their arguments as a Namespace: plain attributes, no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -67,20 +74,54 @@ def read_pth(path, key="teacher"):
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of weights.")
     arguments = content.get("args")
-    arguments = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments or {}
+    arguments = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+    arguments = arguments if isinstance(arguments, dict) else {}
     if key in content:
         content = content[key]
     elif "teacher" in content or "student" in content:
         raise ValueError(f"{path} holds no {key!r}; it has {', '.join(map(str, content))}.")
     else:
         content = next((content[name] for name in _CONTAINERS if name in content), content)
-    tensors = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if not tensors or len(tensors) != len(content):
+    named = isinstance(content, dict) and all(isinstance(key, str) for key in content)
+    if not (named and content and all(isinstance(v, torch.Tensor) for v in content.values())):
+        has = ", ".join(str(part)[:40] for part in list(content)[:5]) if named else "no names"
         raise ValueError(
-            f"{path} holds no state dict: {', '.join(map(str, list(content)[:5]))}. Expected the "
-            "published format (teacher, student, …) or names of weights to tensors."
+            f"{path} holds no state dict: {has}. Expected the published format (teacher, student, "
+            "…) or names of weights to tensors."
         )
-    return tensors, arguments
+    return dict(content), arguments
+
+
+def check_numbers(state, path):
+    """Stop on weights that are no plain finite numbers, or larger than their file.
+
+    Raises
+    ------
+    ValueError
+        Names the file and the weight.
+    """
+    plain = {
+        name: isinstance(value, torch.Tensor)
+        and type(value) in (torch.Tensor, torch.nn.Parameter)
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
+        and not (value.is_quantized or value.is_complex())
+        for name, value in state.items()
+    }
+    odd = [name for name, fine in plain.items() if not fine]
+    if odd:
+        raise ValueError(f"{path} holds {odd[0][:80]}, which is no plain tensor of real numbers.")
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > Path(path).stat().st_size:
+        raise ValueError(
+            f"{path} holds weights of {size:,} bytes, more than the file has: they are repeated. "
+            "Save them with torch.save or safetensors from plain tensors."
+        )
+    for name, value in state.items():
+        if not torch.isfinite(value.float()).all():
+            raise ValueError(
+                f"{path} holds weights that are not finite ({name[:80]}): the training failed, or "
+                "the file is damaged. Take an earlier checkpoint."
+            )
 
 
 def backbone_weights(state):
@@ -138,9 +179,16 @@ def read_header(path):
         raise FileNotFoundError(f"no weights at {path}. Give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get("unidino", "{}"))
-    except SafetensorError as error:
+            text = (file.metadata() or {}).get("unidino", "{}")
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a readable safetensors file ({error}).") from None
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} has a header that is no JSON ({error}).") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} has a header that is no mapping.")
+    return header
 
 
 def read_safetensors(path):
@@ -148,7 +196,36 @@ def read_safetensors(path):
     config = read_header(path).get("config")
     with safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}
-    return state, config and ModelConfig.from_dict(config, path)
+    return state, None if config is None else ModelConfig.from_dict(config, path)
+
+
+def read_weights(path, key="teacher"):
+    """What a weights file holds, checked.
+
+    Parameters
+    ----------
+    path : Path
+    key : {"teacher", "student"}
+        Which network of a training checkpoint.
+
+    Returns
+    -------
+    state : dict of str to torch.Tensor
+        The backbone's and what follows it, under their bare names.
+    config : ModelConfig or None
+    arguments : dict
+        Of the training, as the file holds them.
+    """
+    if path.suffix == ".safetensors":
+        state, config = read_safetensors(path)
+        arguments = {}
+    else:
+        state, arguments = read_pth(path, key)
+        stored = arguments.get("model_config")
+        config = None if stored is None else ModelConfig.from_dict(stored, path)
+    state = backbone_weights(state)
+    check_numbers(state, path)
+    return state, config, arguments
 
 
 def _config_from_weights(state, arguments, path):
@@ -157,16 +234,17 @@ def _config_from_weights(state, arguments, path):
     Width, depth, patch and tile size follow from the shapes; the number of heads does not, so it
     comes from the checkpoint's own `arguments` or from the usual shape of that width and depth.
     """
-    if "cls_token" not in state or "pos_embed" not in state:
+    kinds = {"cls_token": 3, "pos_embed": 3, "patch_embed.proj.weight": 4}
+    if any(name not in state or state[name].ndim != n for name, n in kinds.items()):
         raise ValueError(
             f"{path} holds no vision transformer ({', '.join(list(state)[:3])}, …) and no config. "
             "Give its arch, such as timm:resnet50."
         )
     width = state["cls_token"].shape[-1]
-    depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    depth = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
     _, in_chans, _, patch_size = state["patch_embed.proj.weight"].shape
-    registers = state["reg_token"].shape[1] if "reg_token" in state else 0
-    positions = state["pos_embed"].shape[1] - 1 - registers
+    registers = state["reg_token"].shape[-2] if "reg_token" in state else 0
+    positions = max(0, state["pos_embed"].shape[1] - 1 - registers)
     arch = resolve_arch(arguments["arch"]) if "arch" in arguments else None
     if arch is None or arch not in ARCHITECTURES:
         usual = [name for name, (w, d, _) in ARCHITECTURES.items() if (w, d) == (width, depth)]
@@ -219,34 +297,68 @@ def load_checkpoint(
             f"no weights at {path}. Give the path of a .safetensors or .pth file, or the name "
             "of a model (see unidino.load_model)."
         )
-    arguments = {}
-    if path.suffix == ".safetensors":
-        state, config = read_safetensors(path)
-    else:
-        state, arguments = read_pth(path, key)
-        stored = arguments.get("model_config")
-        config = stored and ModelConfig.from_dict(stored, path)
-    state = backbone_weights(state)
-    if config is None:
-        if arch is not None and resolve_arch(arch) not in ARCHITECTURES:
-            config = arch_config(arch)
-        else:
-            config = _config_from_weights(state, {"arch": arch} if arch else arguments, path)
-    given = {"arch": arch and resolve_arch(arch), "cls_reduced_dim": cls_reduced_dim}
-    width = config.embed_dim or ARCHITECTURES.get(config.arch, (None,))[0]
-    have = {"arch": config.arch, "cls_reduced_dim": config.cls_reduced_dim, "embed_dim": width}
-    for name, value in {**given, "embed_dim": embed_dim}.items():
-        if value is not None and value != have[name]:
-            raise ValueError(f"{path} has {name} {have[name]}, not {value}; leave {name} out.")
-    if pooling not in (None, config.pooling):
-        if config.projected_dim:
-            raise ValueError(
-                f"{path} ends in a projection that was fitted to pooling {config.pooling}, not "
-                f"{pooling}; leave pooling out."
-            )
-        config = replace(config, pooling=pooling)
+    with naming(path):
+        state, config, stored = read_weights(path, key)
+        if config is None:
+            if arch is not None and resolve_arch(arch) not in ARCHITECTURES:
+                config = arch_config(arch)
+            else:
+                config = _config_from_weights(state, {"arch": arch} if arch else stored, path)
+        given = {"arch": arch and resolve_arch(arch), "cls_reduced_dim": cls_reduced_dim}
+        _check_agreement(config, given | {"embed_dim": embed_dim}, path)
+        config = _with_pooling(config, pooling, path)
+        return named_model(config, state, path)
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Errors of a weights file name it: what it holds may fail in any way.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError | FileNotFoundError) and str(path) in str(error):
+            raise
+        reason = str(error).split("\n")[0] or repr(error)
+        raise ValueError(f"{path} cannot be loaded: {reason}") from None
+
+
+def named_model(config, state, path):
+    """The model of a config with the weights of a file, in eval mode.
+
+    Raises
+    ------
+    ValueError
+        They do not fit; said before memory is taken for the model.
+    """
+    if config.arch in ARCHITECTURES:
+        with torch.device("meta"):
+            EmbeddingModel(config).check_weights(state, path)
     model = EmbeddingModel(config)
     model.load_weights(state, path)
     model.sha256 = tables.sha256_file(path)
     model.name = f"{path.stem}-{model.sha256[:8]}"
     return model.eval()
+
+
+def _check_agreement(config, given, path):
+    width = config.embed_dim or ARCHITECTURES.get(config.arch, (None,))[0]
+    have = {"arch": config.arch, "cls_reduced_dim": config.cls_reduced_dim, "embed_dim": width}
+    for name, value in given.items():
+        if value is not None and value != have[name]:
+            raise ValueError(f"{path} has {name} {have[name]}, not {value}; leave {name} out.")
+
+
+def _with_pooling(config, pooling, path):
+    if pooling in (None, config.pooling):
+        return config
+    if config.projected_dim:
+        raise ValueError(
+            f"{path} ends in a projection that was fitted to pooling {config.pooling}, not "
+            f"{pooling}; leave pooling out."
+        )
+    return replace(config, pooling=pooling)

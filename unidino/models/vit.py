@@ -4,12 +4,15 @@ Preprocessing (tile size, intensity scaling, pooling) belongs to the weights and
 as `ModelConfig`.
 """
 
+import math
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import partial
 
 import torch
 from torch import nn
+
+from .. import arguments, intensity
 
 # Width, depth, heads (the released vision_transformer.py; narrow variants keep the base and large
 # depth and heads at width 384).
@@ -26,6 +29,18 @@ POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max")
 
 _AFTER = ("cls_reducer", "projection")
 """What follows the backbone, in this order."""
+
+_RANGES = {
+    "embed_dim": (1, 65536),
+    "cls_reduced_dim": (1, 65536),
+    "projected_dim": (1, 65536),
+    "patch_size": (1, 512),
+    "size": (1, 2048),
+    "in_chans": (1, 64),
+    "repeat_channels": (1, 16),
+    "reg_tokens": (0, 1024),
+}
+"""Least and largest values of a config; the weights' own shapes bound the widths further."""
 
 
 @dataclass(frozen=True)
@@ -74,26 +89,62 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self):
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}.")
+        """Stop on a value of another type or range: a config may come from a stranger's file.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Names the field, its value and what was expected.
+        """
+        arguments.check_types(vars(self), ModelConfig)
+        arguments.check_choice("pooling", self.pooling, POOLINGS)
+        arguments.check_choice("intensity", self.intensity, intensity.METHODS)
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} is {value}; expected {least} to {most}.")
+        for name in ("mean", "std"):
+            self._check_numbers(name, getattr(self, name))
+        if resolve_arch(self.arch) != self.arch:
+            raise ValueError(f"arch is {self.arch!r}; expected {resolve_arch(self.arch)!r}.")
         if self.size % self.patch_size and self.arch in ARCHITECTURES:
             raise ValueError(
                 f"size {self.size} is not a multiple of the patch size {self.patch_size}; take "
                 f"{self.size // self.patch_size * self.patch_size or self.patch_size}."
             )
 
+    def _check_numbers(self, name, values):
+        if values is None:
+            return
+        channels = self.in_chans * self.repeat_channels
+        numbers = all(type(v) in (int, float) and math.isfinite(v) for v in values)
+        if len(values) not in (1, channels) or not numbers or (name == "std" and min(values) <= 0):
+            kind = "numbers above 0" if name == "std" else "numbers"
+            raise ValueError(f"{name} is {values}; expected 1 or {channels} {kind}.")
+
     @classmethod
     def from_dict(cls, content, source):
-        """A config from JSON; unknown keys are an error that names `source`."""
+        """A config from JSON.
+
+        Raises
+        ------
+        ValueError
+            An unknown key, a value of another type or range; names `source`.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"{source} holds a model config that is no mapping.")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(set(content) - known)
+        unknown = sorted(map(str, set(content) - known))
         if unknown:
             raise ValueError(
-                f"{source} holds a model config with unknown keys {', '.join(unknown)}: it was "
+                f"{source} holds a model config with unknown keys {', '.join(unknown[:3])}: it was "
                 "written by another version; update unidino."
             )
         lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        return cls(**{**content, **lists})
+        try:
+            return cls(**{**content, **lists})
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{source} holds a model config that is refused: {error}") from None
 
 
 class EmbeddingModel(nn.Module):
@@ -218,8 +269,8 @@ class EmbeddingModel(nn.Module):
             state |= {f"{name}.{k}": v for k, v in getattr(self, name).state_dict().items()}
         return state
 
-    def load_weights(self, state, source):
-        """Load `weights` strictly.
+    def check_weights(self, state, source):
+        """Stop on weights that do not fit.
 
         Raises
         ------
@@ -227,16 +278,26 @@ class EmbeddingModel(nn.Module):
             Missing, unexpected or differently shaped weights; names `source` and the first few.
         """
         own = self.weights()
-        missing = sorted(set(own) - set(state))
-        extra = sorted(set(state) - set(own))
+        common = sorted(own.keys() & state.keys())
         shapes = [
             f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-            for k in own.keys() & state.keys()
+            for k in common
             if own[k].shape != state[k].shape
         ]
+        types = [
+            f"{k} {state[k].dtype} instead of {own[k].dtype}"
+            for k in common
+            if own[k].is_floating_point() != state[k].is_floating_point()
+        ]
+        found = {
+            "missing": sorted(own.keys() - state.keys()),
+            "unexpected": sorted(state.keys() - own.keys()),
+            "misshapen": shapes,
+            "of another type": types,
+        }
         problems = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-            for what, names in (("missing", missing), ("unexpected", extra), ("misshapen", shapes))
+            for what, names in found.items()
             if names
         ]
         if problems:
@@ -244,6 +305,10 @@ class EmbeddingModel(nn.Module):
                 f"{source} does not fit {self.config.arch}: {'; '.join(problems)}. Give the arch, "
                 "embed_dim and cls_reduced_dim that the weights were trained with."
             )
+
+    def load_weights(self, state, source):
+        """Load `weights` strictly: see `check_weights`."""
+        self.check_weights(state, source)
         parts = {name: {} for name in ("backbone", *_AFTER)}
         for key, value in state.items():
             name, _, rest = key.partition(".")
@@ -338,7 +403,8 @@ def resolve_arch(arch):
         "timm": lambda: timm.list_models(),
         "torchvision": lambda: torchvision.models.list_models(torchvision.models),
     }
-    if library in known and rest.split(".")[0] in known[library]():
+    stem, _, tag = rest.partition(".")
+    if library in known and stem in known[library]() and (not tag or tag.isidentifier()):
         return name
     if name in known["torchvision"]():
         return f"torchvision:{name}"

@@ -3,15 +3,9 @@
 from difflib import get_close_matches
 from pathlib import Path
 
-from .. import paths, tables
-from .checkpoints import (
-    backbone_weights,
-    load_checkpoint,
-    read_pth,
-    read_safetensors,
-    weights_digest,
-)
-from .vit import EmbeddingModel, ModelConfig, arch_config, seeded
+from .. import paths
+from .checkpoints import load_checkpoint, named_model, naming, read_weights, weights_digest
+from .vit import ModelConfig, arch_config, seeded
 
 NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
 DEFAULT_MODEL = "unidino-demo"
@@ -160,9 +154,6 @@ def _transfer(ckpt, settings):
             f"{path or paths.checkpoint_folders()[0] / TRANSFER_WEIGHTS}: put the file there or "
             "name it by ckpt."
         )
-    state = read_safetensors(path)[0] if path.suffix == ".safetensors" else None
-    if state is None:
-        state, _ = read_pth(path, "teacher")
     config = ModelConfig(
         arch="vit_small",
         repeat_channels=3,
@@ -170,8 +161,7 @@ def _transfer(ckpt, settings):
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
     )
-    model = EmbeddingModel(config)
-    model.load_weights(backbone_weights(state), path)
-    model.sha256 = tables.sha256_file(path)
+    with naming(path):
+        model = named_model(config, read_weights(path)[0], path)
     model.name = "transfer"
-    return model.eval()
+    return model
