@@ -1,13 +1,23 @@
 """The site table of a dataset: the published contract, checked before any computing."""
 
 import os
+import re
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from . import images, queries, tables
+from . import images, quality, queries, tables
+from .progress import say
 
 CONTROL_TYPES = ("negcon", "poscon", "empty")
+
+OWN_COLUMNS = (
+    *("path", "row", "simulated", "status", "error", "sites", "sites_empty", "sites_failed"),
+    *("replicates", "replicates_empty", "replicates_failed"),
+)
+"""Columns that the tables of results add, beside the measures of `quality`."""
 
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
 
@@ -42,6 +52,8 @@ class Metadata:
         The images are simulated.
     root : str or None
         Folder that the paths lie below.
+    notes : tuple of str
+        What was odd about the data, said when it was found.
     """
 
     valset = "dataset"
@@ -50,6 +62,7 @@ class Metadata:
     resize_shorter_side = None
     simulated = False
     root = None
+    notes = ()
     _plane_numbers = None
     _named_channels = None
 
@@ -177,15 +190,27 @@ class Metadata:
         self._named_channels = self.channels
         self.single_channel_metadata = True
 
-    def validate(self, check_files=True):
-        """Check the contract and, where asked, that every file is there.
+    def note(self, message):
+        """Say something about the data that whoever reads the results must know, and keep it."""
+        self.notes = (*self.notes, message)
+        say(f"{self.valset}: {message}")
+
+    def validate(self, check_files=True, max_missing=0.0):
+        """Check the contract and, where asked, that the files are there. Keys become text.
+
+        Parameters
+        ----------
+        check_files : bool
+        max_missing : float
+            See `check_files`.
 
         Raises
         ------
         AttributeError
             One of the four published attributes is missing.
         ValueError
-            An empty table, missing columns, duplicate rows, mixed channel counts; names them.
+            An empty table, missing columns, duplicate rows, mixed channel counts, labels that
+            differ within a well; names them.
         FileNotFoundError
             Files that are absent: how many, and the first few.
         """
@@ -204,14 +229,18 @@ class Metadata:
             )
         if frame.empty:
             raise ValueError(f"{self.valset}: the table has no rows.")
+        self.metadata = tables.keys_as_text(frame)
         self._check_paths()
         if self.channels is None:
             self.channels = self._default_channels()
         else:
             self.channels = list(self.channels)
+        self._check_names()
         self._check_keys()
+        self._check_rows()
+        self._check_labels()
         if check_files:
-            self._check_files()
+            self.check_files(max_missing)
 
     def _check_paths(self):
         frame = self.metadata
@@ -244,6 +273,36 @@ class Metadata:
                 f"{self.valset}: {int(repeated.sum())} rows repeat the images of another row; the "
                 f"first are rows {first} and {second}: {names[repeated].iat[0]}. Remove one."
             )
+        if several:
+            self._check_files_of_one_channel()
+
+    def _check_files_of_one_channel(self):
+        files = pd.Series([str(file) for row in self.metadata["path"] for file in row])
+        repeated = files.duplicated(keep=False)
+        if not repeated.any():
+            return
+        count = len(files) // len(self.metadata)
+        names = self.channels or [f"ch{i + 1}" for i in range(count)]
+        file = files[repeated].iat[0]
+        (row, channel), (other, second) = (
+            divmod(int(i), count) for i in np.flatnonzero(files == file)[:2]
+        )
+        raise ValueError(
+            f"{self.valset}: {file} is channel {names[channel]} of row {row + 1} and channel "
+            f"{names[second]} of row {other + 1}. Give every channel a file of its own; images "
+            "that hold all channels belong in a column path."
+        )
+
+    def _check_names(self):
+        """Stop on columns named like those that our tables add."""
+        measures = {f"{name}_{c}" for name in quality.CHANNEL_MEASURES for c in self.channels}
+        taken = {name.lower() for name in (*OWN_COLUMNS, *quality.SITE_MEASURES, *measures)}
+        for name in self.inference_metadata_columns:
+            if str(name).lower() in taken:
+                raise ValueError(
+                    f"{self.valset}: the tables of results have a column {str(name).lower()} of "
+                    f"their own. Rename the dataset's {name}, such as to {self.valset}_{name}."
+                )
 
     def _check_keys(self):
         frame = self.metadata
@@ -264,6 +323,63 @@ class Metadata:
                     f"expected {', '.join(CONTROL_TYPES)}, or nothing for treatments."
                 )
 
+    def _check_rows(self):
+        """Stop where two rows are the same site of a well."""
+        frame = self.metadata
+        if not {"well", "site"} <= set(self.key_columns):
+            return
+        keys = list(self.key_columns)
+        if self.single_channel_metadata and "channel" in frame.columns:
+            keys.append("channel")
+        repeated = frame.duplicated(keys, keep=False)
+        if not repeated.any():
+            return
+        row = int(np.flatnonzero(repeated)[0])
+        same = (frame[keys].fillna("") == frame[keys].fillna("").iloc[row]).all(axis=1)
+        first, second = np.flatnonzero(same)[:2] + 1
+        others = [c for c in self.inference_metadata_columns if c not in keys]
+        apart = [c for c in others if not frame.duplicated([*keys, c]).any()]
+        told = f"They differ in {', '.join(apart[:3])}. " if apart else ""
+        raise ValueError(
+            f"{self.valset}: rows {first} and {second} are both {self._words(row, keys)} "
+            f"({int(repeated.sum())} such rows). {told}A row is a site: keep one plane, time or "
+            "version of each, or tell other fields, plates or batches apart by a column site, "
+            "plate or batch."
+        )
+
+    def _check_labels(self):
+        """Stop where a label is not the same in all rows of a well; numbers are noted."""
+        frame, wells = self.metadata, self.well_columns
+        if not wells:
+            return
+        labels = [c for c in self.inference_metadata_columns if c not in self.key_columns]
+        for column, found in variation(frame, wells, labels).items():
+            if found.of_rows:
+                continue
+            rows = [np.flatnonzero(self._same_well(row)) for row in found.rows[:3]]
+            told = "; ".join(
+                f"{self._words(members[0], wells)} has "
+                + ", ".join(_shown(value) for value in frame[column].iloc[members].unique()[:4])
+                for members in rows
+            )
+            message = (
+                f"the column {column} is not the same in all rows of {len(found.rows)} wells: "
+                f"{told}{' …' if len(found.rows) > 3 else ''}"
+            )
+            if pd.api.types.is_numeric_dtype(frame[column]):
+                self.note(f"{message}; it is missing in the profiles of these wells")
+                continue
+            raise ValueError(
+                f"{self.valset}: {message}. Correct it; leave the column out if it describes sites."
+            )
+
+    def _same_well(self, row):
+        wells = self.metadata[self.well_columns].fillna("")
+        return (wells == wells.iloc[row]).all(axis=1).to_numpy()
+
+    def _words(self, row, keys):
+        return ", ".join(f"{key} {self.metadata[key].iat[row]}" for key in keys)
+
     def _default_channels(self):
         if self.single_channel_metadata:
             if "channel" not in self.metadata.columns:
@@ -275,15 +391,34 @@ class Metadata:
             count = len(self.paths(0))
         return [f"ch{i + 1}" for i in range(count)]
 
-    def _check_files(self):
+    def check_files(self, max_missing=0.0):
+        """Check that the image files are there, and that merged ones have the same channels.
+
+        Parameters
+        ----------
+        max_missing : float
+            Share of the files that may be missing, 0 to 1: they are counted and the first are
+            named in `notes`, and the run goes on.
+
+        Raises
+        ------
+        FileNotFoundError
+            All files, or more than this share, are missing: how many, and the first few.
+        ValueError
+            Mixed channel counts.
+        """
         files = [file for i in range(len(self.metadata)) for file in self.paths(i)]
         absent = missing_files(files)
         if absent:
             shown = "\n  ".join(absent[:3])
-            raise FileNotFoundError(
-                f"{self.valset}: {len(absent)} of {len(files)} image files are missing, the first "
-                f"are\n  {shown}\nCheck the paths in the table and the data root."
-            )
+            told = f"{len(absent):,} of {len(files):,} image files are missing, the first are"
+            if len(absent) == len(files) or len(absent) > max_missing * len(files):
+                share = f" At most {max_missing:.0%} may be missing." if max_missing else ""
+                raise FileNotFoundError(
+                    f"{self.valset}: {told}\n  {shown}\nCheck the paths in the table and the data "
+                    f"root.{share}"
+                )
+            self.note(f"{told} {', '.join(absent[:3])}; their sites are recorded as failed")
         if self.is_merged and not self.single_channel_metadata:
             self._check_channel_count()
 
@@ -315,6 +450,71 @@ class Metadata:
             )
 
 
+@dataclass
+class Variation:
+    """Where a column has more than one value within a group of rows.
+
+    Attributes
+    ----------
+    rows : list of int
+        Number of the first row of every such group.
+    of_rows : bool
+        The column describes rows, not groups: it differs within most groups that have several rows,
+        or is empty in most groups. Otherwise, and always if it is one of `tables.LABELS`, it is a
+        label, and these groups are exceptions.
+    """
+
+    rows: list
+    of_rows: bool
+
+
+def variation(frame, keys, columns):
+    """Which columns vary within groups of rows, such as the labels within wells.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+    keys : list of str
+        What names a group.
+    columns : list of str
+        What is looked at; a missing value is a value like others.
+
+    Returns
+    -------
+    dict
+        {column: Variation}, of those that vary.
+    """
+    members = tables.groups(frame, keys).values()
+    group = np.empty(len(frame), int)
+    for number, rows in enumerate(members):
+        group[rows] = number
+    first = np.array([rows[0] for rows in members])
+    several = sum(len(rows) > 1 for rows in members)
+    found = {}
+    for column in columns:
+        values = frame[column]
+        if not pd.api.types.is_numeric_dtype(values):
+            values = values.map(lambda v: str(v) if isinstance(v, list | tuple) else v)
+        codes = pd.Series(pd.factorize(values)[0])
+        lowest, highest = codes.groupby(group).min(), codes.groupby(group).max()
+        varies = (lowest != highest).to_numpy()
+        if not varies.any():
+            continue
+        present = codes[codes >= 0]
+        distinct = present.groupby(group[present.index]).nunique()
+        differs, filled = int((distinct > 1).sum()), len(distinct)
+        of_rows = differs > several / 2 or filled <= len(first) / 2
+        of_rows &= str(column).lower() not in tables.LABELS
+        found[column] = Variation(first[varies].tolist(), of_rows)
+    return found
+
+
+def _shown(value):
+    if pd.isna(value):
+        return "nothing"
+    return repr(value.item() if isinstance(value, np.generic) else value)
+
+
 def missing_files(files):
     """The files that do not exist, each folder listed once.
 
@@ -341,8 +541,12 @@ def missing_files(files):
     return absent
 
 
+_WELL = re.compile(r"([A-Za-z]{1,2})[-_ :]?0*(\d+)")
+_ROW_AND_COLUMN = re.compile(r"[Rr]0*(\d{1,2})[-_ ]?[Cc]0*(\d+)")
+
+
 def well_name(values):
-    """Wells in one spelling: A1, a01 and A001 become A01.
+    """Wells in one spelling: A1, a01, A-01 and the Phenix's r01c01 become A01.
 
     Parameters
     ----------
@@ -351,12 +555,29 @@ def well_name(values):
     Returns
     -------
     pd.Series
-        Missing stays missing; what is not a letter and a number stays as it is.
+        Missing stays missing. A number loses leading zeros; what is neither letters and a number
+        nor rows and columns stays as it is.
     """
-    text = values.astype("string").str.strip()
-    parts = text.str.extract(r"^([A-Za-z]{1,2})0*(\d+)$")
-    named = parts[0].str.upper() + parts[1].str.zfill(2)
-    return named.fillna(text).astype(object).where(values.notna(), None)
+    text = tables.text(values)
+    named = text.map({well: _well(well) for well in text.dropna().unique()}).astype(object)
+    return named.where(named.notna(), None)
+
+
+def _well(well):
+    position = _ROW_AND_COLUMN.fullmatch(well)
+    if position:
+        return (row_letters(int(position[1])) or f"r{position[1]}c") + position[2].zfill(2)
+    position = _WELL.fullmatch(well)
+    if position:
+        return position[1].upper() + position[2].zfill(2)
+    return str(int(well)) if well.isdecimal() else well
+
+
+def row_letters(number):
+    """Letters of a plate's row, counted from 1: A, B … Z, AA … AZ; None for others."""
+    if not 1 <= number <= 52:
+        return None
+    return ("A" if number > 26 else "") + chr(65 + (number - 1) % 26)
 
 
 def mark_controls(frame, controls, valset):

@@ -176,10 +176,8 @@ def read_table(path):
         frame.attrs["provenance"] = read_provenance(path)
         return frame
     if path.name.endswith((".csv", ".csv.gz")):
-        try:
+        with _named(path):
             return _read_profiles(path)
-        except (ValueError, OSError, pd.errors.ParserWarning) as error:
-            raise ValueError(f"{path.name} cannot be read as a table: {error}") from None
     raise ValueError(f"{path.name} is neither .parquet nor .csv; these are the tables read here.")
 
 
@@ -295,8 +293,15 @@ def groups(frame, columns):
     return dict(zip(keys, members, strict=True))
 
 
-def read_csv(path):
+def read_csv(path, named=None):
     """A table of text (CSV, TSV, in any dialect that `delimited` finds) or Parquet, column by type.
+
+    Parameters
+    ----------
+    path : str or Path
+    named : callable, optional
+        Takes the frame of text and returns it with other columns, before types are looked for:
+        what a column is called says what it may be.
 
     Returns
     -------
@@ -313,17 +318,23 @@ def read_csv(path):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}. Give the path of a CSV with one row a site.")
+    with _named(path):
+        frame, dialect = (_parquet(path), None) if _is_parquet(path) else delimited.read(path)
+        if not len(frame):
+            raise ValueError("it has no rows.")
+    if named is not None:
+        frame = named(frame)
+    with _named(path):
+        return keys_as_text(frame) if dialect is None else _typed(frame, frame.columns, dialect)
+
+
+@contextlib.contextmanager
+def _named(path):
+    """Errors of reading a table name its file."""
     try:
-        if _is_parquet(path):
-            frame = keys_as_text(_parquet(path))
-        else:
-            frame, dialect = delimited.read(path)
-            frame = _typed(frame, frame.columns, dialect)
-    except (ValueError, OSError) as error:
+        yield
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from None
-    if not len(frame):
-        raise ValueError(f"{path} has no rows.")
-    return frame
 
 
 def _is_parquet(path):
@@ -371,11 +382,12 @@ def keys_as_text(frame):
         if str(name).removeprefix("Metadata_").lower() in KEYS
         and not pd.api.types.is_string_dtype(frame[name])
     ]
-    return frame.assign(**{name: _as_text(frame[name]) for name in keys})
+    return frame.assign(**{name: text(frame[name]) for name in keys})
 
 
-def _as_text(values):
+def text(values):
+    """A column as stripped text, None where it is missing or blank; 7 and 7.0 are "7"."""
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
-    text = values.map(lambda v: str(v).strip(), na_action="ignore").astype(object)
-    return text.where(values.notna(), None)
+    written = values.map(lambda v: str(v).strip() or None, na_action="ignore").astype(object)
+    return written.where(written.notna(), None)

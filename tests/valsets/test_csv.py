@@ -73,7 +73,7 @@ def test_load_data_columns(folder):
 
 def test_sites_of_a_well_are_numbered(folder):
     metadata = CSVMetadata(write(folder, "well,DNA\nA1,a.tif\nA2,b.tif\nA1,c.tif\n"))
-    assert metadata.metadata["site"].tolist() == [1, 1, 2]
+    assert metadata.metadata["site"].tolist() == ["1", "1", "2"]
 
 
 def test_relative_paths_follow_root(folder):

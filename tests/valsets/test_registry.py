@@ -71,12 +71,12 @@ def test_cell_health_takes_the_version_whose_images_are_there(tmp_path):
         (images / f"r01c01f{field:02d}p01-ch1sk1fk1fl1.tiff").touch()
     frame = valsets.CellHealthMetadata(root=tmp_path, check_files=False).metadata
     assert set(frame["plate"]) == {"SQ00014610_illum_corrected"}
-    assert sorted(frame["site"].unique()) == [1, 2, 5]
+    assert sorted(frame["site"].unique()) == ["1", "2", "5"]
     assert len(frame) == 384 * 3
 
 
 def test_missing_images_are_counted():
-    with pytest.raises(FileNotFoundError, match="39408 of 39408 image files are missing"):
+    with pytest.raises(FileNotFoundError, match="39,408 of 39,408 image files are missing"):
         valsets.BBBC021Metadata(root=real("bbbc021_ljosa"))
 
 

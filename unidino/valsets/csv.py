@@ -1,91 +1,33 @@
-"""Datasets from a CSV with one row a site, and plate maps that bring treatments and controls."""
+"""Datasets from a table with one row a site, and plate maps that bring treatments and controls."""
 
-import re
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pandas as pd
 
 from .. import images, tables
 from ..metadata import Metadata, mark_controls, well_name
-from ..tables import read_csv
+from ..progress import say
+from . import files
+from .columns import bare_names, control_kinds, letters_of, name_wells
 
-_SUFFIX = re.compile(
-    "(" + "|".join(re.escape(suffix) for suffix in images.SUFFIXES) + ")$", re.IGNORECASE
-)
-# Columns that other software writes for the same thing.
-_SYNONYMS = {
-    "well_position": "well",
-    "well_id": "well",
-    "wellid": "well",
-    "plate_id": "plate",
-    "plateid": "plate",
-    "field": "site",
-    "fov": "site",
-    "imagenumber": "site",
-}
-
-
-def bare_names(frame):
-    """Column names without ``Metadata_``, the key columns in lower case."""
-    names = {}
-    for column in frame.columns:
-        name = str(column).strip().removeprefix("Metadata_")
-        if name.lower() in (*tables.KEYS, "path", "control_type", "simulated"):
-            name = name.lower()
-        names[column] = name
-    for column, name in names.items():
-        synonym = _SYNONYMS.get(name.lower())
-        if synonym and synonym not in names.values():
-            names[column] = synonym
-    repeated = pd.Series(list(names.values()))
-    repeated = repeated[repeated.duplicated()].unique()
-    if len(repeated):
-        raise ValueError(
-            f"the table has the column {repeated[0]} twice (with and without Metadata_, or in "
-            "another case). Remove one."
-        )
-    return frame.rename(columns=names)
-
-
-def _load_data_paths(frame):
-    """CellProfiler's LoadData columns as one column of paths a channel.
-
-    FileName_X with PathName_X, or URL_X, becomes X.
-    """
-    frame = frame.copy()
-    for column in list(frame.columns):
-        kind, _, channel = str(column).partition("_")
-        if kind == "URL" and channel:
-            urls = frame.pop(column)
-            frame[channel] = urls.map(lambda u: unquote(urlparse(u).path), na_action="ignore")
-            frame = frame.drop(columns=[f"FileName_{channel}", f"PathName_{channel}"],
-                               errors="ignore")  # fmt: skip
-        elif kind == "FileName" and channel and f"URL_{channel}" not in frame.columns:
-            folder = frame.pop(f"PathName_{channel}") if f"PathName_{channel}" in frame else None
-            files = frame.pop(column)
-            frame[channel] = files if folder is None else folder.str.rstrip("/") + "/" + files
-    return frame
-
-
-def _looks_like_images(values):
-    text = values.dropna()
-    return (
-        bool(len(text)) and text.map(lambda v: isinstance(v, str) and bool(_SUFFIX.search(v))).all()
-    )
+# Columns that part the images of one field, letters and digits only.
+_DEPTH_AND_TIME = ("plane", "planeid", "z", "zplane", "zslice", "zindex", "zstack", "slice", "time",
+                   "timepoint", "timeid", "timeindex", "t")  # fmt: skip
 
 
 class CSVMetadata(Metadata):
-    """A dataset from a CSV with one row a site; no code is needed.
+    """A dataset from a table with one row a site; no code is needed.
 
     Parameters
     ----------
     csv : str or Path
-        A column ``path`` of merged images, or one column of paths a channel (the columns whose
-        values end like image files, or those that `channels` names). Relative paths start at the
-        CSV's folder. Any other column is metadata; ``plate``, ``well``, ``site``, ``batch``,
-        ``source`` and ``control_type`` have their meaning, with or without ``Metadata_``.
-        CellProfiler's LoadData columns are understood.
+        Delimited text in any dialect (see `delimited`), or Parquet. A column ``path`` of merged
+        images, or one column of paths a channel (the columns whose values end like image files, or
+        those that `channels` names). With a column ``channel`` and one column of paths, a row is an
+        image, and the rows of a site are put together. Relative paths start at the table's folder.
+        Any other column is metadata; ``plate``, ``well`` (or ``row`` and ``col``), ``site``,
+        ``batch``, ``source`` and ``control_type`` (or ``pert_type``) have their meaning, with or
+        without ``Metadata_``. CellProfiler's LoadData columns are understood.
     single_channel_metadata : bool
         One row an image and channel.
     root : str or Path, optional
@@ -101,6 +43,8 @@ class CSVMetadata(Metadata):
         Query (`queries.rows`) that names the negative controls.
     channel_axis : {"first", "last"}, optional
         Where merged files hold their channels, if they do not say.
+    max_missing : float
+        See `Metadata.check_files`.
 
     Raises
     ------
@@ -119,38 +63,38 @@ class CSVMetadata(Metadata):
         channels=None,
         controls=None,
         channel_axis=None,
+        max_missing=0.0,
     ):
         if channel_axis is not None and channel_axis not in images.CHANNEL_AXES:
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
         csv = Path(csv).expanduser().absolute()
-        self.valset = csv.name.split(".")[0]
+        self.valset = dataset_name(csv)
         self.channel_axis = channel_axis
         self.single_channel_metadata = False
+        folder = Path(root).expanduser().absolute() if root else csv.parent
         try:
-            frame = _load_data_paths(bare_names(read_csv(csv)))
-            folder = Path(root).expanduser().absolute() if root else csv.parent
+            frame = tables.read_csv(csv, lambda text: files.load_data(bare_names(text)))
+            if "well" in frame.columns:
+                frame = frame.assign(well=well_name(frame["well"]))
+            frame, wells = name_wells(frame)
             frame = self._with_paths(frame, folder, channels)
         except ValueError as error:
             raise ValueError(f"{csv.name}: {error}") from None
         self.root = str(folder)
         self.simulated = _is_simulated(frame) or Path(folder, "SIMULATED.json").is_file()
         frame = frame.drop(columns="simulated", errors="ignore")
-        for name in ("plate", "batch", "source"):
-            if name in frame.columns:
-                frame[name] = _as_label(frame[name])
-        if "well" in frame.columns:
-            frame["well"] = well_name(frame["well"])
         if platemap is not None:
             frame = join_platemap(frame, platemap)
+        frame, note = control_kinds(frame)
+        if note and controls is None:
+            self.note(note)
         if controls is not None:
             frame = mark_controls(frame, controls, self.valset)
-        if "control_type" in frame.columns:
-            kinds = frame["control_type"].astype(object)
-            frame["control_type"] = kinds.where(kinds.notna(), None)
-        frame = _number_sites(frame)
+        frame = self._with_sites(frame)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
-        self.validate(check_files=check_files)
+        self.validate(check_files=check_files, max_missing=max_missing)
+        self._describe(wells)
         if channels is not None:
             self.select_channels(channels)
         if single_channel_metadata:
@@ -158,25 +102,22 @@ class CSVMetadata(Metadata):
 
     def _with_paths(self, frame, folder, channels):
         """The table with its ``path`` column; sets `is_merged` and `channels`."""
-        named = [column for column in frame.columns if _looks_like_images(frame[column])]
-        if "path" in frame.columns:
+        named = files.image_columns(frame)
+        asked = _asked(channels)
+        single = named[0] if len(named) == 1 else None
+        if single and "channel" in frame.columns and frame["channel"].nunique() > 1:
+            return self._from_rows_of_images(frame, single, folder)
+        self.is_merged = "path" in frame.columns
+        if self.is_merged:
             others = [column for column in named if column != "path"]
             if others:
                 raise ValueError(
                     f"has a column path and image paths in {', '.join(others)}. Keep path for "
                     "merged images, or the columns for one file a channel."
                 )
-            self.is_merged = True
-            wrong = frame["path"].map(lambda v: not isinstance(v, str))
-            if wrong.any():
-                row = int(wrong.to_numpy().argmax())
-                raise ValueError(
-                    f"the column path of row {row + 1} holds {frame['path'].iat[row]}; expected "
-                    "the path of an image."
-                )
-            return frame.assign(path=_resolved(frame["path"], folder))
-        self.is_merged = False
-        asked = _asked(channels)
+            files.check_images(frame, "path")
+            return frame.assign(path=files.resolved(frame, "path", folder))
+        chosen = named
         if asked:
             lacking = [name for name in asked if name not in frame.columns]
             if lacking:
@@ -184,24 +125,88 @@ class CSVMetadata(Metadata):
                     f"channels names {', '.join(lacking)}, which are no columns; the table has "
                     f"{', '.join(map(str, frame.columns))}."
                 )
-            named = list(dict.fromkeys([*named, *asked]))
-        if not named:
+            chosen = list(dict.fromkeys(asked))
+        if not chosen:
             raise ValueError(
                 "has no images: expected a column path, or columns of image paths (ending in "
                 f"{', '.join(images.SUFFIXES)}). It has {', '.join(map(str, frame.columns))}."
             )
-        for name in named:
-            absent = frame[name].isna()
-            if absent.any():
+        for name in chosen:
+            files.check_images(frame, name)
+        self.channels = [str(name) for name in chosen]
+        found = [files.resolved(frame, name, folder) for name in chosen]
+        rest = frame.drop(columns=list({*named, *chosen}))
+        return rest.assign(path=[list(row) for row in zip(*found, strict=True)])
+
+    def _from_rows_of_images(self, frame, column, folder):
+        """One row a site from one row an image and channel."""
+        self.is_merged = False
+        files.check_images(frame, column)
+        frame = frame.assign(**{column: files.resolved(frame, column, folder)})
+        sites, self.channels, left_out = files.channels_together(frame, column)
+        told = f"; {', '.join(left_out)} differ between channels and are left out"
+        say(
+            f"{self.valset}: {len(frame)} images are {len(sites)} sites of the channels "
+            f"{', '.join(self.channels)}{told if left_out else ''}"
+        )
+        return sites
+
+    def _with_sites(self, frame):
+        """Number the rows of a well where they have no site of their own.
+
+        Raises
+        ------
+        ValueError
+            What tells the rows of a well apart is their depth or time.
+        """
+        if "well" not in frame.columns or "site" in frame.columns:
+            return frame
+        keys = [name for name in tables.WELL_KEY if name in frame.columns]
+        number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
+        if number.max() == 1:
+            return frame
+        for column in frame.columns:
+            if letters_of(column) in _DEPTH_AND_TIME and frame[column].nunique() > 1:
                 raise ValueError(
-                    f"mixed channel counts: the channel {name} is empty in {int(absent.sum())} "
-                    f"rows, the first is row {int(absent.to_numpy().argmax()) + 1}. Fill them in, "
-                    "or remove the rows."
+                    f"{self.valset}: the rows of a well differ in {column}, and no column names "
+                    f"their site. Keep one {column}, or add a column site."
                 )
-        self.channels = [str(name) for name in named]
-        files = [_resolved(frame[name], folder) for name in named]
-        rest = frame.drop(columns=named)
-        return rest.assign(path=[list(row) for row in zip(*files, strict=True)])
+        return frame.assign(site=number.astype(str))
+
+    def _describe(self, wells):
+        """Say what was made of the table where another might have been meant."""
+        if wells:
+            say(f"{self.valset}: {wells}")
+        if not self.well_columns:
+            self.note(
+                "no column names the wells (well, or row and col), so every site has a profile of "
+                f"its own; the columns are {', '.join(self.inference_metadata_columns) or 'none'}"
+            )
+        elif not self.plate_columns:
+            say(f"{self.valset}: no column plate, so rows of the same well are one well")
+        for column in self.inference_metadata_columns:
+            values = self.metadata[column]
+            if pd.api.types.is_float_dtype(values) and values.isna().any():
+                say(
+                    f"{self.valset}: the column {column} has no number in "
+                    f"{int(values.isna().sum())} of {len(values)} rows"
+                )
+
+
+def dataset_name(csv):
+    """The name under which the outputs of a table are filed: its file's, without the suffix.
+
+    Raises
+    ------
+    ValueError
+        Nothing is left.
+    """
+    stem = Path(csv).name
+    stem = stem[:-3] if stem.lower().endswith(".gz") else stem
+    stem = (stem.rpartition(".")[0] if "." in stem else stem).strip()
+    if not stem:
+        raise ValueError(f"the table {csv} has no name before its suffix. Give it one.")
+    return stem
 
 
 def _asked(channels):
@@ -213,31 +218,10 @@ def _asked(channels):
     return list(channels.values() if isinstance(channels, dict) else channels)
 
 
-def _resolved(files, folder):
-    start = f"{folder}/"
-    return [file if file.startswith("/") else start + file for file in files.map(str)]
-
-
 def _is_simulated(frame):
     return "simulated" in frame.columns and bool(
         frame["simulated"].map(lambda v: str(v).lower() in ("true", "1", "yes")).all()
     )
-
-
-def _as_label(values):
-    """Names as text: plate 7 and plate 7.0 are the plate "7"."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return values.astype("string").astype(object).where(values.notna(), None)
-
-
-def _number_sites(frame):
-    """Number the rows of a well where they have no site of their own."""
-    if "well" not in frame.columns or "site" in frame.columns:
-        return frame
-    keys = [name for name in ("source", "batch", "plate", "well") if name in frame.columns]
-    number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
-    return frame.assign(site=number) if number.max() > 1 else frame
 
 
 def join_platemap(frame, platemap):
@@ -261,7 +245,7 @@ def join_platemap(frame, platemap):
     """
     name = Path(platemap).name
     try:
-        layout = bare_names(read_csv(platemap))
+        layout, _ = name_wells(tables.read_csv(platemap, bare_names))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"no plate map at {platemap}. Give the path of a CSV with one row a well, or leave "
@@ -275,12 +259,17 @@ def join_platemap(frame, platemap):
                 f"{what} has no column well, on which plate maps are joined; it has "
                 f"{', '.join(map(str, table.columns))}."
             )
-    keys = ["plate", "well"] if "plate" in layout.columns else ["well"]
-    if "plate" in keys and "plate" not in frame.columns:
-        raise ValueError(f"plate map {name} has a column plate, the table has none. Add it.")
+    keys = [key for key in tables.WELL_KEY if key in layout.columns]
+    for key in keys:
+        if key not in frame.columns:
+            raise ValueError(f"plate map {name} has a column {key}, the table has none. Add it.")
+        absent = layout[key].isna()
+        if absent.any():
+            raise ValueError(
+                f"plate map {name} has no {key} in row {int(absent.to_numpy().argmax()) + 1} "
+                f"({int(absent.sum())} such rows). Fill it in, or remove the row."
+            )
     layout = layout.assign(well=well_name(layout["well"]))
-    if "plate" in keys:
-        layout["plate"] = _as_label(layout["plate"])
     twice = layout.duplicated(keys)
     if twice.any():
         first = layout.loc[twice, keys].iloc[0].tolist()

@@ -1,6 +1,7 @@
 """The seven published datasets by name, and any CSV by path."""
 
 from difflib import get_close_matches
+from pathlib import Path
 
 from ..metadata import mark_controls
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
@@ -30,7 +31,12 @@ TRAINING_SETS = {
 }
 """The published training mix: class and options of each set (controls down-sampled per plate)."""
 
-_TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".parquet")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".parquet", ".gz", ".xlsx", ".xls")
+
+
+def _is_table(text):
+    """Whether a dataset is given by a table: by its suffix, or because there is such a file."""
+    return text.lower().endswith(_TABLE_SUFFIXES) or Path(text).expanduser().is_file()
 
 
 def name_and_root(text):
@@ -39,7 +45,7 @@ def name_and_root(text):
     Paths of tables are left whole.
     """
     text = str(text)
-    if text.lower().endswith(_TABLE_SUFFIXES):
+    if _is_table(text):
         return text, None
     name, _, root = text.partition("@")
     return name, root or None
@@ -55,13 +61,14 @@ def open_valset(
     channels=None,
     controls=None,
     channel_axis=None,
+    max_missing=0.0,
 ):
     """The metadata of a dataset by name, or of a CSV by path.
 
     Parameters
     ----------
     valset : str or Path
-        A key of `VALSETS` (any case), or a path ending in .csv, .csv.gz, .tsv or .parquet.
+        A key of `VALSETS` (any case), or the path of a table (see `CSVMetadata`).
     single_channel_metadata, root, check_files
         See `PublishedMetadata` and `CSVMetadata`.
     platemap, channel_axis
@@ -81,7 +88,7 @@ def open_valset(
         An unknown name (suggests the nearest), or options that do not apply.
     """
     name = str(valset)
-    if name.lower().endswith(_TABLE_SUFFIXES):
+    if _is_table(name):
         return CSVMetadata(
             name,
             single_channel_metadata,
@@ -91,6 +98,7 @@ def open_valset(
             channels=channels,
             controls=controls,
             channel_axis=channel_axis,
+            max_missing=max_missing,
         )
     known = {key.lower(): key for key in VALSETS}
     if name.lower() not in known:
@@ -103,7 +111,9 @@ def open_valset(
     for option, value in (("platemap", platemap), ("channel_axis", channel_axis)):
         if value is not None:
             raise ValueError(f"{option} goes with a CSV, not with {known[name.lower()]}.")
-    metadata = VALSETS[known[name.lower()]](False, root, check_files)
+    metadata = VALSETS[known[name.lower()]](False, root, check_files=False)
+    if check_files:
+        metadata.check_files(max_missing)
     if controls is not None:
         metadata.metadata = mark_controls(metadata.metadata, controls, metadata.valset)
     if channels is not None:

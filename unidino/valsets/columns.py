@@ -1,0 +1,147 @@
+"""The columns of a stranger's table by the names used here: keys, wells, kinds of control."""
+
+import re
+
+import pandas as pd
+
+from .. import tables
+from ..metadata import CONTROL_TYPES, row_letters
+
+# What other software calls a key, letters and digits only; the likeliest first.
+_SYNONYMS = {
+    "plate": ("plateid", "platename", "platenumber", "platebarcode", "assayplatebarcode",
+              "barcode"),
+    "well": ("wellid", "wellname", "wellposition", "welladdress", "wellnumber", "wellcoord"),
+    "site": ("siteid", "field", "fieldid", "fieldindex", "fieldofview", "fov", "fovid",
+             "imagenumber"),
+    "batch": ("batchid", "batchname"),
+    "source": ("sourceid",),
+    "channel": ("channelname", "channelid", "channelnumber", "wavelength"),
+}  # fmt: skip
+_IMAGE_PREFIX = re.compile(r"Image_(?=(Metadata|FileName|PathName|URL)_)")
+_ROWS = ("row", "wellrow", "platerow")
+_COLUMNS = ("col", "column", "wellcol", "wellcolumn", "platecol", "platecolumn")
+_TREATMENTS = ("trt", "treatment", "na", "nan", "null", "none")
+
+
+def letters_of(name):
+    """A column's name without what is written in many ways: case, blanks, underscores, hyphens."""
+    return re.sub(r"[\s_\-.]", "", str(name)).lower()
+
+
+def bare_names(frame):
+    """The table with bare names: no ``Metadata_`` or ``Image_``, the keys in lower case.
+
+    Other software's names of the keys are translated where the table has no column of the name
+    used here, ``Plate_DAPI`` beside ``FileName_DAPI`` among them.
+
+    Raises
+    ------
+    ValueError
+        Two columns that differ in their prefix or case only.
+    """
+    names = {}
+    for column in frame.columns:
+        name = _IMAGE_PREFIX.sub("", str(column).strip()).removeprefix("Metadata_")
+        if name.lower() in (*tables.KEYS, "path", "channel", "control_type", "simulated"):
+            name = name.lower()
+        names[column] = name
+    folded = pd.Series([name.lower() for name in names.values()])
+    if folded.duplicated().any():
+        name = list(names.values())[int(folded.duplicated().to_numpy().argmax())]
+        raise ValueError(
+            f"has the column {name} twice (with and without Metadata_, or in another case). "
+            "Remove one."
+        )
+    stains = {name.partition("_")[2] for name in names.values() if name.startswith("FileName_")}
+    for key, synonyms in _SYNONYMS.items():
+        if key in names.values():
+            continue
+        meant = [*synonyms, *(letters_of(f"{key}{stain}") for stain in sorted(stains))]
+        found = {letters_of(name): column for column, name in reversed(names.items())}
+        column = next((found[name] for name in meant if name in found), None)
+        if column is not None:
+            names[column] = key
+    return frame.rename(columns=names)
+
+
+def name_wells(frame):
+    """The table with a column ``well``, from a row and a column of the plate where it has none.
+
+    Rows are letters or count from 1, as in ``Row`` 2, ``Col`` 3: B03. Beside a column ``well`` that
+    says the same they are left out.
+
+    Returns
+    -------
+    (pd.DataFrame, str or None)
+        And what was done, in words.
+
+    Raises
+    ------
+    ValueError
+        A row or column that no plate has.
+    """
+    pair = [
+        next((column for column in frame.columns if letters_of(column) in names), None)
+        for names in (_ROWS, _COLUMNS)
+    ]
+    if None in pair:
+        return frame, None
+    row, column = (tables.text(frame[name]) for name in pair)
+    rows = row.map(_row_letters, na_action="ignore")
+    columns = pd.to_numeric(column, errors="coerce")
+    right = rows.notna() & (columns >= 1) & (columns % 1 == 0)
+    if not right.all():
+        if "well" in frame.columns:
+            return frame, None
+        first = int((~right).to_numpy().argmax())
+        raise ValueError(
+            f"row {first + 1} has {pair[0]} {frame[pair[0]].iat[first]} and {pair[1]} "
+            f"{frame[pair[1]].iat[first]}, which name no well: rows are letters or count from 1, "
+            "columns count from 1. Correct them, or name the wells in a column well."
+        )
+    wells = rows + columns.astype(int).astype(str).str.zfill(2)
+    if "well" in frame.columns:
+        same = (wells == frame["well"]).all()
+        return (frame.drop(columns=pair) if same else frame), None
+    named = frame.drop(columns=pair)
+    named.insert(0, "well", wells.astype(object))
+    return named, f"wells are named by the columns {pair[0]} and {pair[1]}"
+
+
+def _row_letters(row):
+    """A plate's row as letters: 1 and a are A; None for what is no row."""
+    if re.fullmatch(r"[A-Za-z]{1,2}", row):
+        return row.upper()
+    return row_letters(int(row)) if row.isdecimal() else None
+
+
+def control_kinds(frame):
+    """The table with ``control_type`` in the words used here, and a note or None.
+
+    ``poscon_diverse`` and other ``poscon_…`` of JUMP-CP are positive controls, ``trt`` is a
+    treatment, missing here. Without a column control_type, pert_type is read in its place. A word
+    that is not known stays, for `Metadata.validate` to name.
+    """
+    given = next((n for n in ("control_type", "pert_type") if n in frame.columns), None)
+    if given is None:
+        return frame, None
+    kinds = tables.text(frame[given]).map(_kind, na_action="ignore").astype(object)
+    kinds = kinds.where(kinds.notna(), None)
+    if given == "pert_type":
+        unknown = [kind for kind in kinds.dropna().unique() if kind not in CONTROL_TYPES]
+        if unknown:
+            return frame, (
+                f"the column pert_type holds {', '.join(map(repr, unknown[:3]))}, so it names no "
+                "controls; name them by controls or a column control_type"
+            )
+    return frame.assign(control_type=kinds), None
+
+
+def _kind(word):
+    lower = word.lower()
+    if lower in _TREATMENTS:
+        return None
+    if lower in CONTROL_TYPES:
+        return lower
+    return "poscon" if lower.startswith("poscon_") else word

@@ -1,0 +1,248 @@
+"""Where the images of a table lie: columns of paths, LoadData tables, one row an image."""
+
+import os
+import re
+from urllib.parse import unquote
+
+import pandas as pd
+
+from .. import images, tables
+from ..metadata import variation
+
+_SUFFIX = re.compile(
+    "(" + "|".join(re.escape(suffix) for suffix in images.SUFFIXES) + ")$", re.IGNORECASE
+)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://?")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_LOAD_DATA = ("FileName", "PathName", "URL")
+
+
+def is_image(value):
+    """Whether a cell names a file that is read as an image, by its ending."""
+    return isinstance(value, str) and bool(_SUFFIX.search(value))
+
+
+def image_columns(frame):
+    """The columns with at least one cell that names an image."""
+    return [column for column in frame.columns if frame[column].map(is_image).any()]
+
+
+def check_images(frame, column):
+    """Stop unless every cell of a column names an image.
+
+    Raises
+    ------
+    ValueError
+        Names the first row that does not.
+    """
+    values = frame[column]
+    absent = values.isna()
+    if absent.any():
+        raise ValueError(
+            f"mixed channel counts: the channel {column} is empty in {int(absent.sum())} rows, the "
+            f"first is row {int(absent.to_numpy().argmax()) + 1}. Fill them in, or remove the rows."
+        )
+    wrong = ~values.map(is_image).to_numpy(bool)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"the column {column} of row {row + 1} holds {values.iat[row]}; expected the path of "
+            f"an image, ending in {', '.join(images.SUFFIXES)}. Correct it, or name the columns of "
+            "images by channels."
+        )
+
+
+def load_data(frame):
+    """A LoadData table of CellProfiler with one column of paths a channel.
+
+    URL_X, or FileName_X in the folder PathName_X where that is not blank, becomes X, in the place
+    of the first of them; the columns stand in any order.
+
+    Raises
+    ------
+    ValueError
+        Illumination functions, planes inside of files, a channel that is also another column.
+    """
+    found = {}
+    for column in frame.columns:
+        kind, _, channel = column.partition("_")
+        if kind in _LOAD_DATA and channel:
+            found.setdefault(channel, {})[kind] = column
+    found = {channel: kinds for channel, kinds in found.items() if kinds.keys() != {"PathName"}}
+    _check_illumination([*found, *image_columns(frame)])
+    files = {}
+    for channel, kinds in found.items():
+        if channel in frame.columns:
+            raise ValueError(
+                f"has a column {channel} beside {', '.join(kinds.values())}. Rename it."
+            )
+        for inside in ("Frame", "Series"):
+            name = f"{inside}_{channel}"
+            if name in frame.columns and (tables.text(frame[name]).dropna() != "0").any():
+                raise ValueError(
+                    f"the column {name} takes planes from inside of files, which is not read here. "
+                    "Save each plane as a file of its own."
+                )
+        blank = pd.Series([None] * len(frame), index=frame.index, dtype=object)
+        urls, names, folders = (
+            frame[kinds[kind]].astype(object) if kind in kinds else blank
+            for kind in ("URL", "FileName", "PathName")
+        )
+        folders = folders.map(lambda folder: folder.rstrip("/\\") + "/", na_action="ignore")
+        in_folder = (folders.where(folders.notna(), "") + names).where(names.notna(), None)
+        files[kinds[next(iter(kinds))]] = (channel, urls.where(urls.notna(), in_folder))
+    used = {column for kinds in found.values() for column in kinds.values()}
+    used |= {f"{inside}_{channel}" for channel in found for inside in ("Frame", "Series")}
+    columns = {}
+    for column in frame.columns:
+        if column in files:
+            channel, paths = files[column]
+            columns[channel] = paths
+        elif column not in used:
+            columns[column] = frame[column]
+    return pd.DataFrame(columns) if found else frame
+
+
+def _check_illumination(columns):
+    illumination = [column for column in columns if column.lower().startswith("illum")]
+    if illumination:
+        raise ValueError(
+            f"the columns {', '.join(illumination)} hold illumination functions, which are not "
+            "applied here. Correct the images first and list those, or remove the columns to use "
+            "the images as they are."
+        )
+
+
+def resolved(frame, column, folder):
+    """The files that a column names, as absolute paths.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+    column : str
+        Paths with slashes or backslashes, or file:// addresses; relative ones start at `folder`.
+    folder : Path
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        Other addresses, and paths of a Windows machine elsewhere; names column and row.
+    """
+    start = f"{folder}/"
+    made = []
+    for row, value in enumerate(frame[column].map(str)):
+        try:
+            path = _local(value)
+        except ValueError as error:
+            raise ValueError(
+                f"the column {column} of row {row + 1} holds {value}: {error}"
+            ) from None
+        path = path if os.path.isabs(path) else start + path
+        # One file has one name, so that it is found where it is listed twice; .. stays, for it
+        # leaves a linked folder elsewhere than the text says.
+        made.append(path if ".." in path else os.path.normpath(path))
+    return made
+
+
+def _local(value):
+    """A path of this machine from what a cell says."""
+    if os.name != "nt" and _DRIVE.match(value):
+        raise ValueError(
+            "a path of a Windows machine. Write paths relative to the table, or to a folder that "
+            "root names."
+        )
+    scheme = _SCHEME.match(value)
+    if scheme is None or len(scheme[1]) < 2:
+        return value if os.name == "nt" else value.replace("\\", "/")
+    if scheme[1].lower() != "file":
+        raise ValueError(
+            f"{scheme[1]} addresses are not read. Copy the images to this machine, write paths "
+            "relative to their folder, and name it by root."
+        )
+    # Not by urlparse, which ends a path at # and ?: these are letters of file names here.
+    path = re.sub(r"^file:(//(localhost(?=/))?)?", "", value, flags=re.IGNORECASE)
+    if not path.startswith("/"):
+        raise ValueError("an address of another machine. Write the path that it has on this one.")
+    return unquote(path)
+
+
+def channels_together(frame, column):
+    """One row a site from one row an image: the rows that differ in ``channel`` are put together.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        With ``channel``, and the key columns of a site.
+    column : str
+        The files.
+
+    Returns
+    -------
+    (pd.DataFrame, list of str, list of str)
+        The sites, with the files of a row as a list in ``path``; the channels, in the order of
+        their first rows; the columns that differ between the channels of a site, left out.
+
+    Raises
+    ------
+    ValueError
+        No channel in a row, no columns that name a site, a site with a channel twice or without
+        one of the channels; names the first.
+    """
+    check_images(frame, column)
+    names = tables.text(frame["channel"])
+    if names.isna().any():
+        row = int(names.isna().to_numpy().argmax())
+        raise ValueError(f"the column channel is empty in row {row + 1}. Name every image's.")
+    keys = [name for name in tables.KEYS if name in frame.columns]
+    channels = list(names.unique())
+    if not keys:
+        raise ValueError(
+            f"has one row an image ({', '.join(channels)}) and no column that tells whose: add "
+            "plate, well and site."
+        )
+    frame = frame.assign(channel=names)
+    site = frame.groupby(keys, sort=False, dropna=False).ngroup()
+    twice = frame.assign(channel=names, _site=site).duplicated(["_site", "channel"])
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        same = (site == site.iat[row]) & (names == names.iat[row])
+        first, second = same.to_numpy().nonzero()[0][:2] + 1
+        raise ValueError(
+            f"rows {first} and {second} are both {_words(frame, keys, row)}, channel "
+            f"{names.iat[row]}. Tell them apart by a column "
+            f"{'site' if 'site' not in keys else 'plate, batch or site'}, or keep one."
+        )
+    table = pd.DataFrame({"site": site, "channel": names, "file": frame[column]})
+    table = table.pivot(index="site", columns="channel", values="file")[channels]
+    lacking = table.isna().to_numpy()
+    if lacking.any():
+        number, channel = (int(i[0]) for i in lacking.nonzero())
+        row = int((site == number).to_numpy().argmax())
+        raise ValueError(
+            f"mixed channel counts: {_words(frame, keys, row)} has no row of channel "
+            f"{channels[channel]} ({int(lacking.any(1).sum())} such sites of {len(table)})."
+        )
+    rest = frame.drop(columns=[column, "channel"])
+    varied = variation(rest, keys, [name for name in rest.columns if name not in keys])
+    for name, found in varied.items():
+        if not found.of_rows:
+            row = found.rows[0]
+            raise ValueError(
+                f"the column {name} is not the same in all rows of {_words(frame, keys, row)} "
+                f"({len(found.rows)} such sites of {len(table)}). Correct it: the rows of a site "
+                "differ in their channel."
+            )
+    made = rest.loc[(~site.duplicated()).to_numpy()].drop(columns=list(varied))
+    return (
+        made.reset_index(drop=True).assign(path=table.to_numpy().tolist()),
+        channels,
+        list(varied),
+    )
+
+
+def _words(frame, keys, row):
+    return ", ".join(f"{key} {frame[key].iat[row]}" for key in keys)
