@@ -145,6 +145,7 @@ def test_raw_tiles_equal_the_loop(workers, plate):
         for c in range(3):
             assert item["mean"][c] == pytest.approx(image[c].mean(), rel=1e-5)
             assert item["saturated"][c] == (image[c] >= 65535).mean()
+            assert item["signal"][c] == (image[c] > thresholds[c]).mean()
             assert item["low"][c] == np.percentile(image[c], 0.5)
         assert item["objects"] == quality.count_objects(image[0], thresholds[0])
 

@@ -440,7 +440,7 @@ def test_few_controls_are_said_before_any_image(plate, weights, tmp_path, monkey
 
 
 def test_a_dead_channel_and_a_dead_plate_are_named(weights, tmp_path):
-    """Plate p1 lost a lamp, p2 its cells: p0 is normalised as if it were alone."""
+    """A lamp of plate p1 and the camera of p2 failed: p0 is normalised as if it were alone."""
     csv = make_plate(tmp_path / "data", plates=3)
     rng = np.random.default_rng(0)
     for file in (tmp_path / "data").glob("1_*_1.tif"):

@@ -142,6 +142,7 @@ def test_columns_of_measures():
             "Metadata_focus_DNA": [0.2],
             "Metadata_mean_DNA": [110.0],
             "Metadata_saturated_DNA": [0.0],
+            "Metadata_signal_DNA": [0.4],
             "emb_DNA_0000": [0.3],
         }
     )
@@ -150,4 +151,5 @@ def test_columns_of_measures():
         "Metadata_focus_DNA",
         "Metadata_mean_DNA",
         "Metadata_saturated_DNA",
+        "Metadata_signal_DNA",
     ]

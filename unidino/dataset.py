@@ -338,8 +338,8 @@ class SiteTiles(TorchDataset):
     -----
     Item i is a dict of ``index``, ``tiles`` (n, C, size, size) raw, ``dtype``, ``tiles_total``,
     ``tiles_kept``, ``empty``, ``coverage``, ``foreground``, ``objects`` (of a nucleus's size in the
-    first channel), ``height``, ``width``, and ``mean``, ``saturated``, ``focus`` (C,); or of
-    ``index`` and ``error``.
+    first channel), ``height``, ``width``, and ``mean``, ``saturated``, ``focus``, ``signal`` (share
+    above the background) (C,); or of ``index`` and ``error``.
     """
 
     def __init__(
@@ -371,7 +371,7 @@ class SiteTiles(TorchDataset):
         self.natural_range = natural_range
         by_channel = statistics.set_index("channel").loc[metadata.channels]
         self.thresholds = by_channel["threshold"].to_numpy()
-        self.object_threshold = float(self.thresholds[0])
+        self.backgrounds = self.thresholds
         self.saturation = by_channel["saturation"].to_numpy()
         if tiling == "legacy":
             # The release takes every pixel above 0 of the first channel for foreground.
@@ -402,7 +402,10 @@ class SiteTiles(TorchDataset):
             [(p >= top).mean() for p, top in zip(planes, self.saturation, strict=True)]
         )
         item["focus"] = np.array([quality.focus(plane) for plane in planes])
-        item["objects"] = quality.count_objects(planes[0], self.object_threshold)
+        item["signal"] = np.array(
+            [(p > top).mean() for p, top in zip(planes, self.backgrounds, strict=True)]
+        )
+        item["objects"] = quality.count_objects(planes[0], self.backgrounds[0])
         if self.with_limits:
             item["low"], item["high"] = intensity.image_limits(image)
         image = tiles.fit_to_tile(image, self.size, self.small_images)

@@ -7,8 +7,9 @@ from scipy.ndimage import gaussian_filter, label
 SITE_MEASURES = ("tiles", "tiles_kept", "coverage", "foreground", "objects")
 """What is measured once a site: the columns ``Metadata_<measure>`` of its table."""
 
-CHANNEL_MEASURES = ("mean", "saturated", "focus")
-"""What is measured in each channel: the columns ``Metadata_<measure>_<channel>``."""
+CHANNEL_MEASURES = ("mean", "saturated", "focus", "signal")
+"""What is measured in each channel: the columns ``Metadata_<measure>_<channel>``; the signal is the
+share of pixels above the background of that channel on the plate."""
 
 NOISE_FOCUS = 20.0
 """`focus` of white noise: the squares of the Laplacian's weights, 4 and four times 1, summed."""
@@ -27,7 +28,7 @@ _COUNTED_SIDE = 500
 def columns(frame):
     """The columns of a table that hold measures, in their order.
 
-    A channel is known by all three of its measures, so that a label which merely begins like one
+    A channel is known by all of its measures, so that a label which merely begins like one
     (``Metadata_mean_dose``) is none.
 
     Parameters

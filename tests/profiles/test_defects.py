@@ -35,6 +35,7 @@ def wells(seed=0, plates=3, wells=40, controls=20):
         frame[f"Metadata_mean_{channel}"] = rng.uniform(100, 200, count)
         frame[f"Metadata_saturated_{channel}"] = 0.0
         frame[f"Metadata_focus_{channel}"] = rng.uniform(0.1, 2, count)
+        frame[f"Metadata_signal_{channel}"] = rng.uniform(0.02, 0.5, count)
     values = rng.normal(5, 2, (count, len(NAMES))) * rng.uniform(0.5, 9, len(NAMES))
     return frame.assign(**dict(zip(NAMES, values.T.astype(np.float32), strict=True)))
 
@@ -63,12 +64,17 @@ def noise(frame, plate, channel):
     frame.loc[on(frame, plate), f"Metadata_focus_{channel}"] = 19.97
 
 
+def filtered_noise(frame, plate, channel):
+    """Shrunk, so that it is white no longer."""
+    frame.loc[on(frame, plate), f"Metadata_signal_{channel}"] = 5e-5
+
+
 def constant_controls(frame, plate, channel):
     controls = frame["Metadata_control_type"] == "negcon"
     frame.loc[on(frame, plate) & controls, names(channel)] = 0.3
 
 
-@pytest.mark.parametrize("defect", [constant, missing, noise, constant_controls])
+@pytest.mark.parametrize("defect", [constant, missing, noise, filtered_noise, constant_controls])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_dead_channel_is_missing_on_its_plate_alone(method, defect):
     frame = wells()
@@ -97,12 +103,13 @@ def test_a_dead_channel_is_missing_on_its_plate_alone(method, defect):
     assert_unharmed(made, others, ~rows, NAMES)
 
 
-def test_a_channel_that_is_dark_in_some_wells_is_alive():
+def test_a_channel_that_is_lit_in_one_well_is_alive():
+    """A reporter that only hits show."""
     frame = wells()
-    rows = np.flatnonzero(on(frame, "p1"))[:30]
-    frame.loc[rows, "Metadata_focus_ER"] = 19.97
-    assert profiles.normalise(frame).dead_channels == {}
-    frame.loc[on(frame, "p1"), "Metadata_focus_ER"] = 18.0
+    noise(frame, "p1", "ER")
+    filtered_noise(frame, "p2", "ER")
+    lit = [np.flatnonzero(on(frame, plate))[-1] for plate in ("p1", "p2")]
+    frame.loc[lit, ["Metadata_focus_ER", "Metadata_signal_ER"]] = [18.0, 0.002]
     assert profiles.normalise(frame).dead_channels == {}
 
 

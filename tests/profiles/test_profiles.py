@@ -76,7 +76,7 @@ def test_measures_of_quality_are_means_over_the_sites_that_were_read():
     failed = sites["Metadata_status"] == "failed"
     rng = np.random.default_rng(0)
     measures = [f"Metadata_{name}" for name in ("foreground", "objects")]
-    measures += [f"Metadata_{name}_DNA" for name in ("mean", "saturated", "focus")]
+    measures += [f"Metadata_{name}_DNA" for name in ("mean", "saturated", "focus", "signal")]
     for name in measures:
         sites[name] = rng.random(len(sites))
     sites.loc[0:2, "Metadata_objects"] = 7.0
@@ -301,7 +301,7 @@ def test_no_spread_never_becomes_a_huge_number(method, spread):
     assert made.dropped_features == [NAMES[2]]
     assert NAMES[2] not in made.profiles.columns
     assert np.abs(made.profiles[tables.feature_columns(made.profiles)].to_numpy()).max() < 100
-    assert "1 of 5 features have no spread " in made.warnings[-1]
+    assert "1 of 5 features have no spread" in made.warnings[-1]
 
 
 def test_missing_profiles_stay_and_leave_the_fit_alone():

@@ -20,11 +20,12 @@ DEAD_SHARE = 0.5
 they are missing there. A few features less are dropped from all plates, so that none has gaps."""
 
 NOISE_SHARE = 0.95
-"""A well is dark in a channel that is constant, or of whose variance this share is white noise (of
-700 real images the noisiest had 0.88)."""
+"""A well is dark in a channel of whose variance this share is white noise; of 700 real images the
+noisiest had 0.88."""
 
-DARK_WELLS = 0.9
-"""A channel is dead on a plate of whose wells this share is dark in it."""
+SIGNAL_SHARE = 0.001
+"""A well is dark in a channel of whose pixels fewer than this share lie above the background; of
+500 real images the emptiest had 0.017, and noise through an antialiasing filter has 0.00005."""
 
 UNREAD = "have no readable profile"
 EMPTY = "show no foreground in any profile"
@@ -39,32 +40,35 @@ def channel_features(features):
 
 
 def blank_dark_channels(values, profiles, plates, channels):
-    """Set the features of dark channels missing, plate by plate, in place.
+    """Set a channel missing where every well of a plate is dark in it, in place.
 
-    Noise embeds to numbers that spread like any others: only the images tell, by their measured
-    focus (`quality.focus`).
+    Noise embeds to numbers that spread like any others: only the images tell, by their measures of
+    quality. A well is dark where it is constant, white noise, or nothing lies above the background.
 
     Parameters
     ----------
     values : numpy.ndarray
         (N, F) features.
     profiles : pd.DataFrame
-        With ``Metadata_focus_<channel>``; channels without are left as they are.
+        With ``Metadata_focus_<channel>`` and ``Metadata_signal_<channel>``; channels without are
+        left as they are.
     plates : dict
         {key: rows}.
     channels : dict
         From `channel_features`.
     """
-    for channel in channels:
-        column = f"Metadata_focus_{channel}"
-        if column not in quality.columns(profiles):
+    measures = quality.columns(profiles)
+    for channel, own in channels.items():
+        if f"Metadata_focus_{channel}" not in measures:
             continue
-        focus = profiles[column].to_numpy(float)
-        dark = (focus == 0) | (focus >= NOISE_SHARE * quality.NOISE_FOCUS)
+        focus, signal = (
+            profiles[f"Metadata_{name}_{channel}"].to_numpy(float) for name in ("focus", "signal")
+        )
+        dark = (focus == 0) | (focus >= NOISE_SHARE * quality.NOISE_FOCUS) | (signal < SIGNAL_SHARE)
         for members in plates.values():
             measured = members[np.isfinite(focus[members])]
-            if len(measured) and dark[measured].mean() >= DARK_WELLS:
-                values[np.ix_(members, channels[channel])] = np.nan
+            if len(measured) and dark[measured].all():
+                values[np.ix_(members, own)] = np.nan
 
 
 def spread(values, method):
