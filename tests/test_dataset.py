@@ -261,6 +261,10 @@ def test_sites_unlike_their_plate_are_refused_and_not_measured(tmp_path):
     np.testing.assert_allclose(measured[["low", "high"]], expected[["low", "high"]], atol=3)
     reader = dataset.SiteTiles(metadata, measured, size=24, refused=found.refused)
     assert words in reader[7]["error"] and "tiles" in reader[8]
+    crops = dataset.Dataset(metadata, None, True, size=24)
+    assert crops[8]["crops"].shape == (1, 1, 1, 24, 24)
+    with pytest.raises(images.ImageError, match="7.tif: is 24 x 24 uint8; 35 of the 39"):
+        crops[7]
 
 
 @pytest.mark.parametrize("number", [0, 39])

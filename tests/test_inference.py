@@ -294,6 +294,32 @@ def test_unreadable_sites_are_counted_or_stop(weights, tmp_path):
         run(csv, weights, tmp_path / "strict", on_error="raise")
 
 
+def test_sites_unlike_their_plate_fail_wherever_they_stand(weights, tmp_path, capfd):
+    csv = make_plate(tmp_path / "data", channels=1, plates=2, wells=5)
+    file = sorted((tmp_path / "data").rglob("*.tif"))[0]
+    tifffile.imwrite(file, (tifffile.imread(file) // 256).astype(np.uint8))
+    made = run(csv, weights, tmp_path / "out", reference="all", norm_method="no_post_proc")
+    assert (made.counts["failed"], made.counts["ok"]) == (1, 9)
+    errors = made.sites()["Metadata_error"].dropna().tolist()
+    assert len(errors) == 1 and f"{file.name}: is 96 x 130 uint" in errors[0]
+    assert "warning: 1 of 10 sites are refused. The first: " in capfd.readouterr().err
+    with pytest.raises(ValueError, match=f"{file.name}: is 96 x 130 uint"):
+        run(csv, weights, tmp_path / "strict", reference="all", on_error="raise")
+
+
+def test_types_without_a_range_are_said_before_the_first_plate(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", channels=1, plates=2, wells=4)
+    frame = pd.read_csv(csv)
+    second = frame[frame["plate"] == frame["plate"].unique()[1]]
+    for column in (c for c in frame if c.startswith("stain")):
+        for name in second[column]:
+            file = csv.parent / name
+            tifffile.imwrite(file, tifffile.imread(file).astype(np.int32))
+    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("computed"))
+    with pytest.raises(ValueError, match="plate .*: images of type int32 have no natural range"):
+        run(csv, weights, tmp_path / "out", reference="all", intensity_scaling="dtype")
+
+
 def test_nothing_readable(weights, tmp_path):
     csv = make_plate(tmp_path / "data", wells=8, channels=1)
     for file in (tmp_path / "data").glob("*.tif"):

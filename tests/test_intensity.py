@@ -39,7 +39,7 @@ def as16(image):
 
 @pytest.mark.parametrize(
     ("dtype", "expected"),
-    [(np.uint8, (0, 255)), (np.uint16, (0, 65535)), (np.float32, (0, 1)), (bool, (0, 1))],
+    [(np.uint8, (0, 255)), (np.uint16, (0, 65535)), (np.float32, (0, 1))],
 )
 def test_natural_ranges(dtype, expected):
     assert intensity.dtype_limits(dtype) == expected

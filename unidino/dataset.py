@@ -5,7 +5,7 @@ import copy
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -42,8 +42,8 @@ def subset(metadata, rows):
     return part
 
 
-def _joined(files, headers):
-    """The header of a site, from those of its files."""
+def _agreed(files, headers):
+    """The header that all files of a site share."""
     first = headers[0]
     for file, header in zip(files, headers, strict=True):
         if header != first:
@@ -51,7 +51,7 @@ def _joined(files, headers):
                 f"{file}: is {header}, its site's first channel {first}; the channels of a site "
                 "must agree."
             )
-    return replace(first, channels=first.channels * len(files))
+    return first
 
 
 def site_headers(metadata):
@@ -64,8 +64,8 @@ def site_headers(metadata):
     Returns
     -------
     list of images.ImageHeader or str
-        One a row; the error's message instead, where a file has no header or those of a site
-        disagree.
+        One a row, of each of its files; the error's message instead, where a file has no header
+        or those of a site disagree.
     """
     sites = [metadata.paths(i) for i in range(len(metadata.metadata))]
     files = list(dict.fromkeys(file for site in sites for file in site))
@@ -78,7 +78,7 @@ def site_headers(metadata):
             if isinstance(one, str):
                 return one
         try:
-            return _joined(site, headers)
+            return _agreed(site, headers)
         except images.ImageError as error:
             return str(error)
 
@@ -92,7 +92,7 @@ class Inspection:
     Attributes
     ----------
     usual : dict
-        {plate key: the `images.ImageHeader` of most of its sites, or None where none is readable}.
+        {plate key: the header of the files of most of its sites, or None where none is readable}.
     refused : dict
         {row: the error's message of a site that is unreadable or unlike its plate's others}.
     """
@@ -166,7 +166,7 @@ def load_site(metadata, i):
     planes = [
         images.read_image(file, metadata.channel_axis, alone=wanted is None) for file in files
     ]
-    header = _joined(files, [images.ImageHeader(*plane.shape, plane.dtype) for plane in planes])
+    header = _agreed(files, [images.ImageHeader(*plane.shape, plane.dtype) for plane in planes])
     image = planes[0] if len(planes) == 1 else np.concatenate(planes)
     if wanted is not None:
         needed = metadata.file_channels or max(wanted) + 1
@@ -480,7 +480,7 @@ class Dataset(TorchDataset):
         self.foreground_channel = _foreground_index(metadata_instance, foreground_channel)
         self.small_images = small_images
         self.intensity_range = intensity_range
-        self._plate_thresholds = None
+        self._plates = None
 
     def __len__(self):
         return len(self.metadata_instance.metadata)
@@ -507,7 +507,7 @@ class Dataset(TorchDataset):
         if not self.use_crops_with_metadata:
             return transformed
         row = self.metadata_instance.metadata.iloc[i]
-        crops, kept = self._crops(transformed, self._scaled_thresholds(row, raw.dtype))
+        crops, kept = self._crops(transformed, self._scaled_thresholds(i, raw.dtype))
         columns = self.metadata_instance.inference_metadata_columns
         return {"crops": crops, "labels": kept, **{name: row[name] for name in columns}}
 
@@ -521,19 +521,22 @@ class Dataset(TorchDataset):
         cut = np.stack([array[:, y : y + self.size, x : x + self.size] for y, x in grid])
         return torch.from_numpy(cut).transpose(0, 1).unsqueeze(2), torch.from_numpy(kept)
 
-    def _scaled_thresholds(self, row, dtype):
-        """Background thresholds of the row's plate on the scale of the image, (C,)."""
+    def _scaled_thresholds(self, i, dtype):
+        """Background thresholds of the plate of row `i` on the scale of its image, (C,)."""
         metadata = self.metadata_instance
         if self.tiling == "legacy":
             return np.zeros(len(metadata.channels))
-        if self._plate_thresholds is None:
-            by_plate = statistics_by_plate(metadata, plate_statistics(metadata))
-            self._plate_thresholds = {
-                key: part["threshold"].to_numpy() for key, part in by_plate.items()
-            }
-        key = tuple(row[name] for name in metadata.plate_columns)
+        if self._plates is None:
+            refused = inspect(metadata).refused
+            statistics = plate_statistics(metadata, refused=refused)
+            self._plates = statistics_by_plate(metadata, statistics), refused
+        by_plate, refused = self._plates
+        if i in refused:
+            raise images.ImageError(refused[i])
+        row = metadata.metadata.iloc[i]
+        thresholds = by_plate[tuple(row[name] for name in metadata.plate_columns)]["threshold"]
         low, high = intensity.dtype_limits(dtype, self.intensity_range)
-        return (self._plate_thresholds[key] - low) / (high - low)
+        return (thresholds.to_numpy() - low) / (high - low)
 
 
 def get_concatenated_datasets(

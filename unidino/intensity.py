@@ -46,7 +46,7 @@ def dtype_limits(dtype, intensity_range=None):
             )
         return float(intensity_range[0]), float(intensity_range[1])
     dtype = np.dtype(dtype)
-    if dtype.kind in "bf":
+    if dtype.kind == "f":
         return 0.0, 1.0
     if dtype in (np.uint8, np.uint16):
         return 0.0, float(np.iinfo(dtype).max)
@@ -197,7 +197,7 @@ def channel_statistics(planes):
     if dtype == np.uint16 and top in _CAMERA_MAXIMA:
         saturation = top
     else:
-        saturation = 1.0 if dtype.kind in "fb" else float(np.iinfo(dtype).max)
+        saturation = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     return {
         "low": float(low),
         "high": float(high),

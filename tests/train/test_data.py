@@ -239,6 +239,21 @@ def test_an_unreadable_image_is_replaced_and_reported(tmp_path):
         data[(0, 0)]
 
 
+def test_sites_unlike_their_plate_are_not_drawn(tmp_path, capfd):
+    path = write_plate(tmp_path, shape=(40, 40))
+    tifffile.imwrite(tmp_path / "2_1.tif", np.zeros((40, 40), np.uint8))
+    for c in range(2):
+        tifffile.imwrite(tmp_path / f"3_{c}.tif", np.full((40, 41), 60000, np.uint16))
+    part = planes_of(CSVMetadata(path), 1, "plate")
+    assert part.weights.tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1]
+    assert part.high.max() <= 1200
+    assert "warning: 2 of 6 sites are not drawn from. The first: " in capfd.readouterr().err
+    only = write_plate(tmp_path / "only", sites=4, sample_weight=[0, 0, 0, 1])
+    (tmp_path / "only" / "3_1.tif").write_text("broken")
+    with pytest.raises(ValueError, match="no site can be drawn from. The first: .*3_1.tif: not a"):
+        planes_of(CSVMetadata(only), 1, "plate")
+
+
 def test_float_images_outside_their_range_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.full((40, 40), 7.0, np.float32))
     pd.DataFrame({"path": ["a.tif"]}).to_csv(tmp_path / "plate.csv", index=False)

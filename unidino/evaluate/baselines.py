@@ -136,8 +136,16 @@ def handmade(metadata):
     -------
     pd.DataFrame
         One row a site: the metadata columns with their prefix, then the features.
+
+    Raises
+    ------
+    ValueError
+        A site that is unreadable, or unlike the others of its plate.
     """
-    statistics = dataset.plate_statistics(metadata)
+    refused = dataset.inspect(metadata).refused
+    if refused:
+        raise ValueError(next(iter(refused.values())))
+    statistics = dataset.plate_statistics(metadata, refused={})
     by_plate = dataset.statistics_by_plate(metadata, statistics)
     rows = [None] * len(metadata.metadata)
     for key, members in metadata.plates().items():

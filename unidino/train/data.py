@@ -132,8 +132,8 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
     Raises
     ------
     ValueError
-        A site that does not have `in_chans` channels; a column ``sample_weight`` with values that
-        are not above or equal to 0.
+        A dataset that does not have `in_chans` channels, or of which no site is readable; a column
+        ``sample_weight`` with values that are not above or equal to 0.
     """
     channels = metadata.channels
     if in_chans > 1 and len(channels) != in_chans:
@@ -150,13 +150,20 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         files += paths if wanted is None else paths * len(channels)
         if wanted is not None:
             numbers[i] = wanted
+    weights = _sample_weights(frame, metadata.valset)
+    refused = dataset.inspect(metadata).refused
+    if refused:
+        weights[list(refused)] = 0
+        first = next(iter(refused.values()))
+        if not weights.sum():
+            raise ValueError(f"{metadata.valset}: no site can be drawn from. The first: {first}")
+        say(f"warning: {len(refused)} of {sites} sites are not drawn from. The first: {first}")
     low = np.full((sites, len(channels)), np.nan)
     high = low.copy()
     if scaling == "plate":
-        low, high = _plate_limits(metadata, seed)
+        low, high = _plate_limits(metadata, refused, seed)
     elif scaling == "dtype" and intensity_range is not None:
         low[:], high[:] = intensity.dtype_limits(np.uint16, intensity_range)
-    weights = _sample_weights(frame, metadata.valset)
     groups = np.empty(sites, np.int64)
     for number, rows in enumerate(metadata.plates().values()):
         groups[rows] = number
@@ -207,9 +214,9 @@ def _spread(values, most):
     return values[::step]
 
 
-def _plate_limits(metadata, seed):
+def _plate_limits(metadata, refused, seed):
     """(low, high) of every site and channel from its plate's percentiles."""
-    statistics = dataset.plate_statistics(metadata, seed=seed)
+    statistics = dataset.plate_statistics(metadata, refused=refused, seed=seed)
     by_plate = dataset.statistics_by_plate(metadata, statistics)
     low = np.full((len(metadata.metadata), len(metadata.channels)), np.nan)
     high = low.copy()
