@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -247,14 +249,155 @@ def test_other_settings_are_never_mixed_in(options, named, plate, weights, tmp_p
     run(plate, weights, tmp_path, overwrite=True, **options)
 
 
-def test_another_site_table_is_never_mixed_in(weights, tmp_path):
-    csv = make_plate(tmp_path / "data", wells=8)
-    run(csv, weights, tmp_path / "out")
-    frame = pd.read_csv(csv)
-    frame["treatment"] = "other"
+RAW = {"norm_method": "no_post_proc"}
+
+
+def never_embed(monkeypatch):
+    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
+
+
+def test_labels_are_joined_without_embedding_again(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=8)
+    first = run(csv, weights, tmp_path / "out", reference="all")
+    stored = tables.read_table(first.sites_path / "p0.parquet")
+    assert not {"Metadata_treatment", "Metadata_control_type"} & set(stored.columns)
+    never_embed(monkeypatch)
+    frame = pd.read_csv(csv).drop(columns="control_type")
+    frame["treatment"] = [f"corrected {i // 2}" for i in range(8)]
+    frame = frame.iloc[::-1]
     frame.to_csv(csv, index=False)
-    with pytest.raises(ValueError, match="site_table_sha256 was"):
-        run(csv, weights, tmp_path / "out")
+    layout = pd.DataFrame({"well": frame["well"], "dose": range(8)})
+    layout.to_csv(tmp_path / "map.csv", index=False)
+    query = "treatment in ['corrected 0', 'corrected 1']"
+    again = run(csv, weights, tmp_path / "out", controls=query, platemap=str(tmp_path / "map.csv"))
+    assert again.profiles["Metadata_treatment"].tolist() == frame["treatment"].tolist()
+    assert again.profiles["Metadata_dose"].astype(str).tolist() == [str(i) for i in range(8)]
+    assert (again.profiles["Metadata_control_type"] == "negcon").sum() == 4
+    features = tables.feature_columns(stored)
+    before = tables.read_table(first.unnormalised_path).sort_values("Metadata_Well")
+    after = again.sites().sort_values("Metadata_Well")
+    np.testing.assert_array_equal(after[features], before[features])
+
+
+def test_site_tables_do_not_follow_the_order_of_the_table(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    first = run(csv, weights, tmp_path / "a", **RAW)
+    pd.read_csv(csv).sample(frac=1, random_state=1).to_csv(csv, index=False)
+    again = run(csv, weights, tmp_path / "b", **RAW)
+    made = [(one.sites_path / "p0.parquet").read_bytes() for one in (first, again)]
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("image", "plate p1: 1 of 4 sites have other images or keys .*such as 1_0_0_0.tif"),
+        ("well", "plate p1: 1 of 4 sites have other images or keys"),
+        ("row", "plate p1: 0 of 3 sites .* 1 of 4 are gone; such as 1_3_0_0.tif"),
+        ("renamed", "sites/p1.parquet holds the plate p0, not p1"),
+        ("keys", "plate b p0: it was stored without Metadata_Batch"),
+    ],
+)
+def test_plates_of_other_images_are_never_mixed_in(change, message, weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4, plates=2)
+    made = run(csv, weights, tmp_path / "out", **RAW)
+    never_embed(monkeypatch)
+    frame = pd.read_csv(csv)
+    if change == "image":
+        file = tmp_path / "data" / "1_0_0_0.tif"
+        before = file.stat()
+        tifffile.imwrite(file, np.flip(tifffile.imread(file)))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "well":
+        frame.loc[4, "well"] = "B01"
+    elif change == "row":
+        frame = frame.iloc[:-1]
+    elif change == "keys":
+        frame["batch"] = "b"
+        for name in ("p0", "p1"):
+            made_before = made.sites_path / f"{name}.parquet"
+            (made.sites_path / "b").mkdir(exist_ok=True)
+            table = tables.read_table(made_before)
+            stored = tables.read_provenance(made_before) | {"plate": ["b", name]}
+            tables.write_table(table, made.sites_path / "b" / f"{name}.parquet", stored)
+    else:
+        shutil.copy(made.sites_path / "p0.parquet", made.sites_path / "p1.parquet")
+    frame.to_csv(csv, index=False)
+    with pytest.raises(ValueError, match=f"holds an extraction made otherwise: {message}"):
+        run(csv, weights, tmp_path / "out", **RAW)
+
+
+def test_a_copied_dataset_is_the_same(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    first = run(csv, weights, tmp_path / "out", **RAW)
+    shutil.copytree(tmp_path / "data", tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "data")
+    never_embed(monkeypatch)
+    moved = run(tmp_path / "elsewhere" / "plate.csv", weights, tmp_path / "out", **RAW)
+    pd.testing.assert_frame_equal(moved.profiles, first.profiles)
+
+
+def test_datasets_of_one_name_do_not_share_outputs(weights, tmp_path):
+    csv = make_plate(tmp_path / "a", 1, (48, 60), wells=4)
+    first = run(csv, weights, tmp_path / "out", **RAW)
+    before = first.profiles_path.read_bytes()
+    frame = pd.read_csv(make_plate(tmp_path / "b", 1, (48, 60), wells=4)).assign(plate="p9")
+    frame.to_csv(tmp_path / "b" / "plate.csv", index=False)
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(ValueError, match="a/plate.csv.*b/plate.csv"):
+            run(tmp_path / "b" / "plate.csv", weights, tmp_path / "out", **RAW, **options)
+    assert first.profiles_path.read_bytes() == before
+    for name in ("screen.batch1.csv", "screen.batch2.csv"):
+        frame.to_csv(tmp_path / "b" / name, index=False)
+    made = {
+        run(tmp_path / "b" / name, weights, tmp_path / "out", **RAW).profiles_path
+        for name in ("screen.batch1.csv", "screen.batch2.csv")
+    }
+    assert {path.parent.name for path in made} == {"screen.batch1", "screen.batch2"}
+
+
+def test_a_damaged_site_table_is_made_again(weights, tmp_path, capsys):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    made = run(csv, weights, tmp_path / "out", **RAW)
+    file = made.sites_path / "p0.parquet"
+    before = file.read_bytes()
+    file.write_bytes(before[:1000])
+    run(csv, weights, tmp_path / "out", **RAW)
+    assert "p0.parquet is damaged; its plate is embedded again" in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_overwrite_checks_everything_before_it_discards(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    made = run(csv, weights, tmp_path / "out", **RAW)
+    before = made.profiles_path.read_bytes()
+    for mistake in ({"foreground_channel": "DNA"}, {"size": 100}, {"reference": "well == 'Z'"}):
+        with pytest.raises(ValueError):
+            run(csv, weights, tmp_path / "out", overwrite=True, **mistake)
+        assert made.profiles_path.read_bytes() == before
+    for file in (tmp_path / "data").glob("*.tif"):
+        file.write_text("broken")
+    with pytest.raises(ValueError, match="could be read"):
+        run(csv, weights, tmp_path / "out", overwrite=True, **RAW)
+    assert made.profiles_path.read_bytes() == before
+
+
+def test_parts_of_a_dataset_without_plates(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=6)
+    frame = pd.read_csv(csv).drop(columns=["plate", "well", "site"])
+    frame.to_csv(csv, index=False)
+    monkeypatch.setattr(inference.sites, "PART_SITES", 4)
+    made = run(csv, weights, tmp_path / "out", **RAW)
+    assert made.profiles_path.name == "plate_no_post_proc_site_features.parquet"
+    before = made.profiles
+    (made.sites_path / "part-0001.parquet").unlink()
+    pd.testing.assert_frame_equal(run(csv, weights, tmp_path / "out", **RAW).profiles, before)
+    # A dark image in the second part changes the limits of all, those of the first part, too.
+    (made.sites_path / "part-0001.parquet").unlink()
+    file = tmp_path / "data" / "0_5_0_0.tif"
+    tifffile.imwrite(file, tifffile.imread(file) // 100)
+    with pytest.raises(ValueError, match="the intensities of all sites"):
+        run(csv, weights, tmp_path / "out", **RAW)
 
 
 def test_other_normalisations_reuse_the_sites(plate, weights, tmp_path, monkeypatch):

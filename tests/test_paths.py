@@ -88,7 +88,7 @@ def test_case_alone_tells_files_apart_where_disks_ignore_it(tmp_path):
 
 
 def test_profiles_say_their_level(tmp_path):
-    well = paths.profiles_table(tmp_path, "HPA", "standardize")
-    site = paths.profiles_table(tmp_path, "HPA", "standardize", "none")
-    assert well.name == "HPA_standardize_well_features.parquet"
+    well = paths.profiles_table(tmp_path, "insect", "standardize")
+    site = paths.profiles_table(tmp_path, "HPA", "standardize", "site")
+    assert well.name == "insect_standardize_well_features.parquet"
     assert site.name == "HPA_standardize_site_features.parquet"

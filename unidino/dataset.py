@@ -180,7 +180,7 @@ def load_site(metadata, i):
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
 
 
-def _foreground_index(metadata, foreground_channel):
+def foreground_index(metadata, foreground_channel):
     """Number of the foreground channel, or "any".
 
     Raises
@@ -363,7 +363,7 @@ class SiteTiles(TorchDataset):
         self.stride = stride
         self.tiling = tiling
         self.min_foreground = min_foreground
-        self.foreground_channel = _foreground_index(metadata, foreground_channel)
+        self.foreground_channel = foreground_index(metadata, foreground_channel)
         self.small_images = small_images
         self.on_error = on_error
         self.refused = refused or {}
@@ -477,7 +477,7 @@ class Dataset(TorchDataset):
         self.stride = stride
         self.tiling = tiling
         self.min_foreground = min_foreground
-        self.foreground_channel = _foreground_index(metadata_instance, foreground_channel)
+        self.foreground_channel = foreground_index(metadata_instance, foreground_channel)
         self.small_images = small_images
         self.intensity_range = intensity_range
         self._plates = None

@@ -45,10 +45,15 @@ class Extraction:
     metadata: object
     warnings: list = field(default_factory=list)
 
+    def site_tables(self):
+        """The site tables, one a plate: (path, pd.DataFrame), see `sites.read_sites`."""
+        units = sites.units(self.metadata)
+        for key, file in paths.site_tables(self.sites_path.parent, units).items():
+            yield file, sites.read_sites(file, self.metadata, units[key])
+
     def sites(self):
         """The site table of all plates: one row a site, failed ones too."""
-        files = sorted(self.sites_path.rglob("*.parquet"))
-        return pd.concat([tables.read_table(file) for file in files], ignore_index=True)
+        return pd.concat([table for _, table in self.site_tables()], ignore_index=True)
 
 
 def extract(
@@ -121,7 +126,8 @@ def extract(
     outdir : str
         Output root; the outputs go to <outdir>/<model>/<valset>.
     overwrite : bool
-        Discard what an earlier run with other settings left there.
+        Discard what an earlier run with other settings or images left there, once the first new
+        plate is written.
     size, stride : int
         Pixels; the size that the model was trained at, and the size, by default.
     resize_shorter_side : int
@@ -183,9 +189,8 @@ def extract(
     metadata, embedder, settings = _open(given)
     foreseen = _check_reference(metadata, embedder.model, given)
     folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
-    sites.claim(folder, settings, overwrite)
     embeddings = sites.SiteEmbeddings(metadata, embedder, settings, folder, num_workers, on_error)
-    with logging_to(paths.log_file(folder)):
+    with embeddings.claimed(overwrite), logging_to(paths.log_file(folder)):
         _warn(foreseen)
         embeddings.embed_plates()
         unnormalised, counts = _aggregate(embeddings, operation)
@@ -224,7 +229,7 @@ def _open(given):
         "foreground_channel": given["foreground_channel"] or metadata.channels[0],
         "intensity_scaling": scaling,
         "intensity_range": None if limits is None else list(limits),
-        "site_table_sha256": sites.site_table_digest(metadata),
+        "channel_axis": metadata.channel_axis,
     }
     as_given = ("tiling", "min_foreground", "small_images", "precision", "seed")
     settings |= {name: given[name] for name in as_given}
@@ -288,8 +293,7 @@ def _aggregate(embeddings, operation):
     parts, counts = [], dict.fromkeys(("sites", "ok", "empty", "failed", "tiles", "tiles_kept"), 0)
     by_well = operation != "none" and metadata.well_columns
     wells = [tables.metadata_name(name) for name in metadata.well_columns]
-    for file in embeddings.files().values():
-        table = tables.read_table(file)
+    for table in embeddings.tables():
         statuses = table["Metadata_status"].value_counts()
         counts["sites"] += len(table)
         for status in profiles.STATUSES:
@@ -312,8 +316,10 @@ def _write(embeddings, unnormalised, counts, given):
     metadata, folder = embeddings.metadata, embeddings.folder
     norm_method, l2norm = given["norm_method"], given["l2norm"]
 
+    level = "well" if metadata.well_columns and given["operation"] != "none" else "site"
+
     def store(frame, method, l2norm, made):
-        path = paths.profiles_table(folder, metadata.valset, method, given["operation"], l2norm)
+        path = paths.profiles_table(folder, metadata.valset, method, level, l2norm)
         tables.write_table(frame, path, made)
         if given["csv"]:
             with tables.atomic_path(path.with_suffix(".csv")) as temporary:

@@ -54,6 +54,8 @@ class Metadata:
         Folder that the paths lie below.
     notes : tuple of str
         What was odd about the data, said when it was found.
+    origin : str or None
+        The table or folder that tells the dataset from others of its name; `root` by default.
     """
 
     valset = "dataset"
@@ -63,6 +65,7 @@ class Metadata:
     simulated = False
     root = None
     notes = ()
+    origin = None
     _plane_numbers = None
     _named_channels = None
 

@@ -168,9 +168,8 @@ def site_tables(folder, plate_keys):
     return files
 
 
-def profiles_table(folder, valset, norm_method, operation="mean", l2norm=False):
-    """Profiles of an extraction; operation "none" keeps one row a site."""
-    level = "site" if operation == "none" else "well"
+def profiles_table(folder, valset, norm_method, level="well", l2norm=False):
+    """Profiles of an extraction, one row a well or, where there are none, one row a site."""
     method = f"l2_{norm_method}" if l2norm else norm_method
     return Path(folder) / f"{escape(valset)}_{method}_{level}_features.parquet"
 
@@ -178,6 +177,16 @@ def profiles_table(folder, valset, norm_method, operation="mean", l2norm=False):
 def settings_file(folder):
     """The settings that every plate of an extraction shares."""
     return Path(folder) / "settings.json"
+
+
+def lock_file(folder):
+    """Beside an extraction's folder: locked by the run that is at work there."""
+    return Path(folder).with_name(f".{Path(folder).name}.lock")
+
+
+def aside_folder(folder):
+    """Where an overwrite keeps the earlier extraction until there is a new plate."""
+    return Path(folder).with_name(f".{Path(folder).name}.replaced")
 
 
 def log_file(folder):

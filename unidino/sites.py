@@ -1,18 +1,17 @@
 """Site embeddings of a dataset, plate by plate: claimed, resumed, written with their provenance."""
 
+import hashlib
 import json
 import platform
-import shutil
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from . import dataset, intensity, paths, quality, tables
+from . import claims, dataset, identity, intensity, paths, profiles, quality, tables
 from .embedding import channel_groups
 from .progress import Progress, say
 
@@ -22,49 +21,55 @@ PART_SITES = 500
 _LIBRARIES = ("torch", "timm", "numpy", "pandas", "tifffile", "pycytominer")
 
 
-def _relative(metadata):
-    """The site table with paths below the dataset's folder: the same on every machine."""
-    frame = metadata.metadata.copy()
-    root = f"{metadata.root}/" if getattr(metadata, "root", None) else ""
-    frame["path"] = frame["path"].map(
-        lambda p: (
-            [str(x).removeprefix(root) for x in p]
-            if isinstance(p, list)
-            else str(p).removeprefix(root)
-        )
-    )
-    return frame
+_IMAGE_ID = "Metadata_image_id"
+_OTHER_LIMITS = "the intensities of all sites, from which their common limits are taken, differ"
 
 
-def site_table_digest(metadata):
-    """SHA-256 of the site table, and for simulated data of what they were simulated with."""
-    digest = tables.frame_digest(_relative(metadata))
-    marker = Path(getattr(metadata, "root", None) or ".", "SIMULATED.json")
-    if metadata.simulated and marker.is_file():
-        digest += "+" + tables.sha256_file(marker)
-    return digest
+def units(metadata):
+    """The units of work of a dataset: its plates, or parts of equal size where it has none.
+
+    Returns
+    -------
+    dict
+        {plate key: row numbers (n,)}, in the order of the table.
+    """
+    if metadata.plate_columns:
+        return metadata.plates()
+    count = len(metadata.metadata)
+    return {
+        (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, count))
+        for i, start in enumerate(range(0, count, PART_SITES))
+    }
 
 
-def claim(folder, settings, overwrite):
-    """Make the output folder ours, or stop when it holds plates made otherwise."""
-    file = paths.settings_file(folder)
-    settings = json.loads(json.dumps(settings))
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
-    # Settings alone, from a run that stopped before its first plate, bind nobody.
-    if file.exists() and any((folder / "sites").rglob("*.parquet")):
-        earlier = json.loads(file.read_text())
-        differing = [
-            f"{key} was {earlier.get(key)!r}, is {settings.get(key)!r}"
-            for key in sorted(earlier.keys() | settings.keys())
-            if earlier.get(key) != settings.get(key)
-        ]
-        if differing:
-            raise ValueError(
-                f"{folder} holds an extraction made otherwise: {'; '.join(differing)}. Set "
-                "overwrite=True to discard it, or give another outdir."
-            )
-    tables.write_json(file, settings)
+def _by_path(metadata, rows):
+    """The positions of `rows` in the order of their files, in which a plate is embedded and stored:
+    whatever the order of the dataset's table, its site tables are the same."""
+    names = identity.relative_paths(metadata, rows)
+    return np.array(sorted(range(len(rows)), key=names.__getitem__), dtype=int)
+
+
+def read_sites(file, metadata, rows):
+    """The site table of a plate with what the dataset says of its sites now.
+
+    Parameters
+    ----------
+    file : Path
+    metadata : Metadata
+    rows : numpy.ndarray
+        (n,) row numbers of the plate, from `units`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a site, in the order of `rows`: keys, the dataset's other columns, ``Metadata_row``,
+        what was measured, features.
+    """
+    stored = tables.read_table(file)
+    measured = stored.drop(columns=[*_key_names(metadata), "Metadata_path", _IMAGE_ID])
+    measured = measured.iloc[np.argsort(_by_path(metadata, rows))].reset_index(drop=True)
+    described = _described(dataset.subset(metadata, rows)).assign(Metadata_row=rows)
+    return pd.concat([described, measured], axis=1)
 
 
 class SiteEmbeddings:
@@ -75,7 +80,7 @@ class SiteEmbeddings:
     metadata : Metadata
     embedder : Embedder
     settings : dict
-        What every plate shares, as claimed by `claim`.
+        What every plate shares, see `claims`.
     folder : Path
         From `paths.valset_folder`.
     num_workers : int or None
@@ -95,41 +100,108 @@ class SiteEmbeddings:
         self.reading = {"batch_size": None, "num_workers": num_workers}
         self.on_error = on_error
         self.groups = channel_groups(embedder.model, metadata.channels)
-        self.units = self._units()
+        dataset.foreground_index(metadata, settings["foreground_channel"])
+        self.units = units(metadata)
+        self.finished = set()
+        self.image_ids = {}
         self.shared_statistics = None
         self.refused = {}
-
-    def _units(self):
-        """{plate key: rows} in the order of the table; parts where there are no plates."""
-        if self.metadata.plate_columns:
-            return self.metadata.plates()
-        count = len(self.metadata.metadata)
-        return {
-            (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, count))
-            for i, start in enumerate(range(0, count, PART_SITES))
-        }
 
     def files(self):
         """The site tables, one a unit."""
         return paths.site_tables(self.folder, self.units)
 
+    def claimed(self, overwrite=False):
+        """The output folder, ours alone while the block lasts: see `claims.claimed`."""
+        origin = self.metadata.origin or self.metadata.root or type(self.metadata).__qualname__
+        return claims.claimed(
+            self.folder,
+            {"valset": self.metadata.valset, "origin": str(origin)},
+            self.settings,
+            self.files().values(),
+            self._differences,
+            overwrite,
+        )
+
+    def _differences(self):
+        """What finished plates were made of otherwise, a list of str; notes those that agree."""
+        found, statistics = [], []
+        for key, file in self.files().items():
+            if not file.exists():
+                continue
+            made = claims.provenance(file)
+            if made is None:
+                say(f"warning: {file} is damaged; its plate is embedded again")
+                continue
+            plate = " ".join(map(str, key))
+            if made.get("plate") != [str(part) for part in key]:
+                held = " ".join(made.get("plate", ["another"]))
+                found.append(f"{file.relative_to(self.folder)} holds the plate {held}, not {plate}")
+            elif text := self._other_sites(key, file):
+                found.append(f"plate {plate}: {text}")
+            self.finished.add(key)
+            statistics.append(made.get("intensity_statistics"))
+        if not self.metadata.plate_columns and len({json.dumps(s) for s in statistics}) > 1:
+            found.append(_OTHER_LIMITS)
+        return found
+
+    def _check_shared_statistics(self):
+        """Stop where the parts to come would be scaled otherwise than those that are finished."""
+        for key in sorted(self.finished)[:1]:
+            made = claims.provenance(self.files()[key])["intensity_statistics"]
+            if made != self._stored_statistics(self.shared_statistics):
+                raise claims.made_otherwise(self.folder, [_OTHER_LIMITS])
+
+    def _other_sites(self, key, file):
+        """How the sites of a finished plate differ from the dataset's; None where they agree."""
+        names = [*_key_names(self.metadata), "Metadata_path", _IMAGE_ID]
+        stored = tables.read_table(file, names)
+        lacking = [name for name in names if name not in stored]
+        if lacking:
+            return f"it was stored without {', '.join(lacking)}"
+        now = self._identified(key)
+        was, now = (set(_as_text(frame[names])) for frame in (stored, now))
+        if was == now:
+            return None
+        some = min(now - was or was - now)
+        return (
+            f"{len(now - was)} of {len(now)} sites have other images or keys than when they were "
+            f"embedded, {len(was - now)} of {len(was)} are gone; such as {some[-2]}"
+        )
+
+    def _identified(self, key):
+        """Keys, path and image id of the sites of a unit, in the order they are embedded in."""
+        rows = self.units[key][_by_path(self.metadata, self.units[key])]
+        self.image_ids[key] = identity.image_ids(self.metadata, rows)
+        described = _described(dataset.subset(self.metadata, rows))
+        return described[[*_key_names(self.metadata), "Metadata_path"]].assign(
+            **{_IMAGE_ID: self.image_ids[key]}
+        )
+
     def embed_plates(self):
         """Embed the plates that are not finished."""
-        todo = {key: file for key, file in self.files().items() if not file.exists()}
+        todo = {key: file for key, file in self.files().items() if key not in self.finished}
         sites = sum(len(self.units[key]) for key in todo)
-        finished = len(self.units) - len(todo)
-        if finished:
-            say(f"{self.metadata.valset}: {finished} of {len(self.units)} plates are finished")
+        if self.finished:
+            count = f"{len(self.finished)} of {len(self.units)}"
+            say(f"{self.metadata.valset}: {count} plates are finished")
         if not todo:
             return
         self._inspect(todo)
         if not self.metadata.plate_columns:
             everything = np.arange(len(self.metadata.metadata))
             self.shared_statistics = self._statistics(self.metadata, everything)
+            self._check_shared_statistics()
         self._announce(sites, self.units[next(iter(todo))][:1])
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
             for key, file in todo.items():
-                self._embed_plate(self.units[key], file, bar)
+                self._embed_plate(key, file, bar)
+                claims.settle(self.folder)
+
+    def tables(self):
+        """The site tables, one after another, with what the dataset says of their sites now."""
+        for key, file in self.files().items():
+            yield read_sites(file, self.metadata, self.units[key])
 
     def _inspect(self, todo):
         """Say before any computing what the headers of the images to come tell.
@@ -218,11 +290,13 @@ class SiteEmbeddings:
             f"{sites * features * 4 / 1e6:.0f} MB in {self.folder}"
         )
 
-    def _embed_plate(self, row_numbers, file, bar):
-        metadata = dataset.subset(self.metadata, row_numbers)
+    def _embed_plate(self, key, file, bar):
+        identified = self._identified(key)
+        rows = self.units[key][_by_path(self.metadata, self.units[key])]
+        metadata = dataset.subset(self.metadata, rows)
         statistics = self.shared_statistics
         if statistics is None:
-            statistics = self._statistics(metadata, row_numbers)
+            statistics = self._statistics(metadata, rows)
         by_channel = statistics.set_index("channel").loc[metadata.channels]
 
         def limits(item):
@@ -233,44 +307,64 @@ class SiteEmbeddings:
                 self.settings["intensity_range"],
             )
 
-        loader = DataLoader(self._reader(metadata, row_numbers, statistics), **self.reading)
-        rows, embeddings = [], []
+        loader = DataLoader(self._reader(metadata, rows, statistics), **self.reading)
+        measured, embeddings = [], []
         width = self.embedder.model.embedding_dim
         missing = np.full((len(self.groups), width), np.nan, np.float32)
         for item, embedding in self.embedder.sites(loader, limits):
-            rows.append(_row(item, metadata.channels, self.settings["tiling"]))
+            measured.append(_row(item, metadata.channels, self.settings["tiling"]))
             embeddings.append(missing if embedding is None else embedding)
             bar.update()
         features = pd.DataFrame(
-            np.stack(embeddings).reshape(len(rows), -1),
+            np.stack(embeddings).reshape(len(measured), -1),
             columns=[f"emb_{group}_{i:04d}" for group in self.groups for i in range(width)],
         )
-        described = _described(metadata).assign(Metadata_row=row_numbers)
-        frame = pd.concat([described, pd.DataFrame(rows), features], axis=1)
-        provenance = self.provenance() | {
-            "intensity_statistics": json.loads(by_channel.reset_index().to_json(orient="records")),
+        measured = pd.DataFrame(measured)
+        frame = pd.concat([identified, measured, features], axis=1)
+        statuses = measured["Metadata_status"].value_counts()
+        provenance = self.provenance([key]) | {
+            "plate": [str(part) for part in key],
+            "counts": {name: int(statuses.get(name, 0)) for name in profiles.STATUSES},
+            "intensity_statistics": self._stored_statistics(statistics),
         }
         tables.write_table(frame, file, provenance)
 
-    def provenance(self):
-        """What every table of this extraction says about its making."""
+    def _stored_statistics(self, statistics):
+        by_channel = statistics.set_index("channel").loc[self.metadata.channels].reset_index()
+        return json.loads(by_channel.to_json(orient="records"))
+
+    def provenance(self, keys=None):
+        """What a table of some plates, by default all, says about its making."""
+        ids = [i for key in (self.units if keys is None else keys) for i in self.image_ids[key]]
         return {
             "software": {"unidino": version("unidino"), "commit": _commit()},
             "libraries": {"python": platform.python_version()}
             | {name: version(name) for name in _LIBRARIES},
             "settings": self.settings,
+            "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }
 
 
+def _key_names(metadata):
+    return [tables.metadata_name(name) for name in metadata.key_columns]
+
+
+def _as_text(frame):
+    """The rows of a table as tuples of text."""
+    text = frame.astype(object).where(frame.notna(), "")
+    return [tuple(map(str, row)) for row in text.itertuples(index=False, name=None)]
+
+
 def _described(metadata):
-    """The metadata columns of the site table."""
-    frame = _relative(metadata)
+    """What the dataset says of its sites, one row each."""
+    frame = metadata.metadata
     wanted = [*metadata.key_columns, *metadata.inference_metadata_columns, "control_type"]
     wanted = [name for name in dict.fromkeys(wanted) if name in frame.columns]
     described = frame[wanted].copy()
-    described["path"] = frame["path"].map(lambda p: p[0] if isinstance(p, list) else p)
+    rows = range(len(frame))
+    described["path"] = [files[0] for files in identity.relative_paths(metadata, rows)]
     for name in described.columns[described.map(lambda v: isinstance(v, list)).any()]:
         described[name] = described[name].map(lambda v: "|".join(map(str, v)))
     described["simulated"] = bool(metadata.simulated)

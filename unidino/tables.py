@@ -151,8 +151,14 @@ def read_provenance(path):
     return json.loads(metadata.get(_PROVENANCE_KEY, b"{}"))
 
 
-def read_table(path):
+def read_table(path, columns=None):
     """Read a table of profiles: Parquet (with provenance) or CSV.
+
+    Parameters
+    ----------
+    path : str or Path
+    columns : list of str, optional
+        Of a Parquet file, only those of these columns that it has.
 
     Returns
     -------
@@ -171,7 +177,9 @@ def read_table(path):
             "the path of an existing .parquet or .csv file."
         )
     if path.suffix == ".parquet":
-        frame = pq.read_table(path).to_pandas()
+        if columns is not None:
+            columns = [name for name in columns if name in pq.read_schema(path).names]
+        frame = pq.read_table(path, columns=columns).to_pandas()
         frame = keys_as_text(frame)
         frame.attrs["provenance"] = read_provenance(path)
         return frame

@@ -97,9 +97,8 @@ def _title(*parts):
 
 def montage(made, most=4):
     """Arguments of `plots.tile_montage`: sites evenly spaced through those with foreground."""
-    files = sorted(made.sites_path.rglob("*.parquet"))
-    sites = pd.concat([tables.read_table(f).assign(file=i) for i, f in enumerate(files)])
-    sites = sites.reset_index(drop=True)
+    files, plates = zip(*made.site_tables(), strict=True)
+    sites = pd.concat([plate.assign(file=i) for i, plate in enumerate(plates)], ignore_index=True)
     read = np.flatnonzero(sites["Metadata_status"] == "ok")
     if not len(read):
         read = np.flatnonzero(sites["Metadata_status"] == "empty")
@@ -110,7 +109,6 @@ def montage(made, most=4):
         limits.append(_limits(statistics, made.metadata.channels))
     values, _ = _label_values(sites)
     wells = sites.get("Metadata_Well", pd.Series("", sites.index))
-    # Site tables are sorted by file name; the stored row number leads back to the metadata.
     rows = sites["Metadata_row"].iloc[chosen]
     return {
         "sites": [dataset.load_site(made.metadata, row) for row in rows],

@@ -69,6 +69,7 @@ class CSVMetadata(Metadata):
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
         csv = Path(csv).expanduser().absolute()
         self.valset = dataset_name(csv)
+        self.origin = str(csv.resolve())
         self.channel_axis = channel_axis
         self.single_channel_metadata = False
         folder = Path(root).expanduser().absolute() if root else csv.parent
