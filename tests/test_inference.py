@@ -12,7 +12,8 @@ import tifffile
 import torch
 
 import unidino
-from unidino import dataset, inference, paths, profiles, quality, tables
+from unidino import dataset, inference, paths, profiles, quality, sites, tables
+from unidino.metadata import added_columns
 from unidino.models import checkpoints, vit
 
 
@@ -491,6 +492,20 @@ def test_datasets_without_wells(weights, tmp_path):
     made = run(csv, weights, tmp_path / "out")
     assert len(made.profiles) == 8
     assert [p.name for p in made.sites_path.glob("*.parquet")] == ["part-0000.parquet"]
+    assert made.profiles_path.name == "plate_standardize_site_features.parquet"
+
+
+def test_wells_without_a_plate_are_whole(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", sites=2)
+    frame = pd.read_csv(csv).drop(columns="plate").sort_values("site")
+    frame.to_csv(csv, index=False)
+    whole = run(csv, weights, tmp_path / "whole").profiles
+    monkeypatch.setattr(sites, "PART_SITES", 5)
+    made = run(csv, weights, tmp_path / "parts")
+    assert len(list(made.sites_path.glob("*.parquet"))) > 1
+    assert (made.profiles["Metadata_sites"] == 2).all()
+    parts = made.profiles.set_index("Metadata_Well").loc[whole["Metadata_Well"]].reset_index()
+    pd.testing.assert_frame_equal(parts[whole.columns], whole, rtol=1e-4, check_dtype=False)
 
 
 def test_what_varies_within_a_well_reaches_no_profile(weights, tmp_path):
@@ -503,6 +518,11 @@ def test_what_varies_within_a_well_reaches_no_profile(weights, tmp_path):
     assert "Metadata_operator" in made.sites().columns
     assert "Metadata_operator" not in made.profiles.columns
     assert "Metadata_treatment" in made.profiles.columns
+    # A dataset is told in advance of every name that it cannot use.
+    known = {f"Metadata_{name}" for name in added_columns(made.metadata.channels)}
+    given = set(tables.prefixed(frame).columns)
+    for table in (made.sites(), made.profiles):
+        assert set(tables.metadata_columns(table)) <= known | given
 
 
 def test_multi_channel_models(tmp_path):

@@ -1,6 +1,7 @@
 """From a dataset's images to site embeddings and well profiles; ``python -m unidino.inference``."""
 
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -305,9 +306,10 @@ def _aggregate(embeddings, operation):
     if not counts["ok"] + counts["empty"]:
         first = parts[0]["Metadata_error"].iloc[0] if "Metadata_error" in parts[0] else ""
         raise ValueError(f"none of the {counts['sites']} sites could be read. The first: {first}")
-    # What varies within the wells of one plate reaches no profile, so that plates stay alike.
-    shared = [name for name in parts[0] if all(name in part for part in parts)]
-    made = pd.concat([part[shared] for part in parts], ignore_index=True)
+    # What varies within the wells of most plates reaches no profile.
+    plates = Counter(name for part in parts for name in part)
+    shared = [name for name, count in plates.items() if 2 * count > len(parts)]
+    made = pd.concat([part.reindex(columns=shared) for part in parts], ignore_index=True)
     return made, counts | {"profiles": len(made), "features": len(tables.feature_columns(made))}
 
 

@@ -13,11 +13,8 @@ from .progress import say
 
 CONTROL_TYPES = ("negcon", "poscon", "empty")
 
-OWN_COLUMNS = (
-    *("path", "row", "simulated", "status", "error", "sites", "sites_empty", "sites_failed"),
-    *("replicates", "replicates_empty", "replicates_failed"),
-)
-"""Columns that the tables of results add, beside the measures of `quality`."""
+_ADDED = ("path", "row", "simulated", "status", "error")
+_COUNTED = ("sites", "replicates")
 
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
 
@@ -298,8 +295,7 @@ class Metadata:
 
     def _check_names(self):
         """Stop on columns named like those that our tables add."""
-        measures = {f"{name}_{c}" for name in quality.CHANNEL_MEASURES for c in self.channels}
-        taken = {name.lower() for name in (*OWN_COLUMNS, *quality.SITE_MEASURES, *measures)}
+        taken = {name.lower() for name in added_columns(self.channels)}
         for name in self.inference_metadata_columns:
             if str(name).lower() in taken:
                 raise ValueError(
@@ -356,7 +352,15 @@ class Metadata:
         if not wells:
             return
         labels = [c for c in self.inference_metadata_columns if c not in self.key_columns]
-        for column, found in variation(frame, wells, labels).items():
+        varied = variation(frame, wells, labels)
+        of_sites = [
+            column
+            for column, found in varied.items()
+            if found.of_rows and not pd.api.types.is_numeric_dtype(frame[column])
+        ]
+        if of_sites:
+            say(f"{self.valset}: {', '.join(of_sites)} describe sites and reach no well's profile")
+        for column, found in varied.items():
             if found.of_rows:
                 continue
             rows = [np.flatnonzero(self._same_well(row)) for row in found.rows[:3]]
@@ -453,6 +457,22 @@ class Metadata:
             )
 
 
+def added_columns(channels):
+    """Bare names of the columns that the tables of results have of their own.
+
+    Parameters
+    ----------
+    channels : list of str
+
+    Returns
+    -------
+    list of str
+    """
+    measures = [f"{name}_{channel}" for name in quality.CHANNEL_MEASURES for channel in channels]
+    counts = [f"{name}{kind}" for name in _COUNTED for kind in ("", "_empty", "_failed")]
+    return [*_ADDED, *counts, *quality.SITE_MEASURES, *measures]
+
+
 @dataclass
 class Variation:
     """Where a column has more than one value within a group of rows.
@@ -506,7 +526,7 @@ def variation(frame, keys, columns):
         present = codes[codes >= 0]
         distinct = present.groupby(group[present.index]).nunique()
         differs, filled = int((distinct > 1).sum()), len(distinct)
-        of_rows = differs > several / 2 or filled <= len(first) / 2
+        of_rows = differs >= max(several / 2, 1) or filled <= len(first) / 2
         of_rows &= str(column).lower() not in tables.LABELS
         found[column] = Variation(first[varies].tolist(), of_rows)
     return found

@@ -26,7 +26,7 @@ _OTHER_LIMITS = "the intensities of all sites, from which their common limits ar
 
 
 def units(metadata):
-    """The units of work of a dataset: its plates, or parts of equal size where it has none.
+    """The units of work of a dataset: its plates, or parts of whole wells where it has none.
 
     Returns
     -------
@@ -35,11 +35,13 @@ def units(metadata):
     """
     if metadata.plate_columns:
         return metadata.plates()
-    count = len(metadata.metadata)
-    return {
-        (f"part-{i:04d}",): np.arange(start, min(start + PART_SITES, count))
-        for i, start in enumerate(range(0, count, PART_SITES))
-    }
+    frame, keys = metadata.metadata, metadata.well_columns
+    rows, sizes = np.arange(len(frame)), np.ones(len(frame), int)
+    if keys:
+        wells = list(tables.groups(frame, keys).values())
+        rows, sizes = np.concatenate(wells), np.array([len(well) for well in wells])
+    part = np.repeat((np.cumsum(sizes) - sizes) // PART_SITES, sizes)
+    return {(f"part-{i:04d}",): rows[part == number] for i, number in enumerate(np.unique(part))}
 
 
 def _by_path(metadata, rows):

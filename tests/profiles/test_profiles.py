@@ -188,6 +188,16 @@ def test_what_varies_in_one_group_leaves():
     assert made["emb0"].tolist() == [2.0, 5.5]
 
 
+def test_one_group_takes_no_column_from_the_others():
+    wells = [f"A{i:02d}" for i in range(6) for _ in range(2)]
+    frame = pd.DataFrame({"well": wells, "dose": [1.0] * 12, "gene": ["x"] * 12, "emb0": 0.0})
+    frame.loc[5, "dose"] = 2.0
+    frame.loc[[0, 2, 4], "gene"] = "y"
+    made = profiles.aggregate(frame)
+    assert np.flatnonzero(made["dose"].isna()).tolist() == [2]
+    assert "gene" not in made
+
+
 def test_single_precision_stays_and_sums_in_double():
     frame = pd.DataFrame({"well": ["a"] * 30001, "emb0": np.float32(0.1)})
     made = profiles.aggregate(frame)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from unidino.valsets.csv import CSVMetadata
+from unidino import valsets
+from unidino.valsets.csv import CSVMetadata, dataset_name
 
 IMAGE = np.zeros((12, 14), np.uint8)
 
@@ -116,6 +117,245 @@ def test_simulated_column(folder):
     assert not CSVMetadata(write(folder, "DNA\na.tif\n")).simulated
 
 
+def column(metadata, name):
+    return metadata.metadata[name].tolist()
+
+
+FORMS = {
+    "Metadata_": ("Metadata_Plate,Metadata_Well,Metadata_Site,DNA", "p,A1,1"),
+    "CellProfiler": ("Image_Metadata_Plate,Image_Metadata_Well,ImageNumber,DNA", "p,A1,1"),
+    "a stain's plate": ("Image_Metadata_Plate_DNA,Image_Metadata_Well_DNA,Field,FileName_DNA",
+                        "p,A1,1"),
+    "identifiers": ("Plate ID,Well_ID,FieldID,DNA", "p,a01,1"),
+    "barcode": ("Assay_Plate_Barcode,well_position,fov,DNA", "p,A-01,1"),
+    "Phenix": ("plate,well,site,DNA", "p,r01c01,1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_keys_by_other_names(form, folder):
+    header, row = FORMS[form]
+    (folder / "t.csv").write_text(f"{header}\n{row},a.tif\n")
+    metadata = CSVMetadata(folder / "t.csv")
+    assert metadata.metadata[["plate", "well", "site"]].to_numpy().tolist() == [["p", "A01", "1"]]
+    assert metadata.channels == ["DNA"]
+
+
+@pytest.mark.parametrize(
+    "names", ["Row,Col", "row,column", "WellRow,WellColumn", "Metadata_Row,COL"]
+)
+@pytest.mark.parametrize("values", [("2,3", "27,12"), ("B,3", "aa,12"), ("02,03", "27,12")])
+def test_wells_from_row_and_column(names, values, folder, capsys):
+    rows = "".join(f"p,{value},{file}.tif\n" for value, file in zip(values, "ab", strict=True))
+    metadata = CSVMetadata(write(folder, f"plate,{names},DNA\n{rows}"))
+    assert column(metadata, "well") == ["B03", "AA12"]
+    assert metadata.inference_metadata_columns == ["well", "plate"]
+    assert "wells are named by the columns" in capsys.readouterr().err
+
+
+def test_row_and_column_beside_a_well(folder):
+    metadata = CSVMetadata(write(folder, "well,Row,Col,DNA\nB3,2,3,a.tif\nB4,2,4,b.tif\n"))
+    assert metadata.inference_metadata_columns == ["well"]
+    with pytest.raises(ValueError, match="have a column row of their own. Rename .* Row"):
+        CSVMetadata(write(folder, "well,Row,Col,DNA\nB3,1,1,a.tif\nB4,1,1,b.tif\n"))
+
+
+def test_wells_by_number(folder):
+    metadata = CSVMetadata(write(folder, "well,DNA\n1,a.tif\n12,b.tif\n"))
+    assert column(metadata, "well") == ["1", "12"]
+
+
+def test_tables_without_wells_say_so(folder, capsys):
+    metadata = CSVMetadata(write(folder, "plate,position,DNA\np,1,a.tif\np,2,b.tif\n"))
+    assert metadata.notes == (
+        "no column names the wells (well, or row and col), so every site has a profile of its own; "
+        "the columns are plate, position",
+    )
+    assert "no column names the wells" in capsys.readouterr().err
+
+
+def test_gaps_are_counted(folder, capsys):
+    text = "plate,well,dose,gene,DNA\np,A1,NA,NA,a.tif\np,A2,0.5,None,b.tif\n"
+    metadata = CSVMetadata(write(folder, text))
+    assert column(metadata, "gene") == ["NA", "None"]
+    assert "the column dose has no number in 1 of 2 rows" in capsys.readouterr().err
+
+
+def test_names_in_digits_stay_apart(folder):
+    text = "plate,well,DNA\n007,A1,a.tif\n7,A1,b.tif\n1E05,A1,c.tif\n100000,A1,d.tif\n"
+    metadata = CSVMetadata(write(folder, text))
+    assert len(metadata.plates()) == 4
+    plates = CSVMetadata(write(folder, text.replace("plate,", "Plate_ID,")))
+    assert column(plates, "plate") == ["007", "7", "1E05", "100000"]
+
+
+LONG = """plate,well,site,channel,compound,exposure,path
+p,A1,1,ER,x,9,a.tif
+p,A1,1,DNA,x,5,b.tif
+p,A1,2,DNA,x,5,c.tif
+p,A1,2,ER,x,9,d.tif
+"""
+
+
+@pytest.mark.parametrize("name", ["channel", "Channel", "ChannelName", "Metadata_Channel"])
+@pytest.mark.parametrize("path", ["path", "file"])
+def test_one_row_an_image(name, path, folder, capsys):
+    text = LONG.replace("channel", name).replace("path", path)
+    metadata = CSVMetadata(write(folder, text))
+    assert metadata.channels == ["ER", "DNA"]
+    assert column(metadata, "path") == [
+        [str(folder / "a.tif"), str(folder / "b.tif")],
+        [str(folder / "d.tif"), str(folder / "c.tif")],
+    ]
+    assert column(metadata, "site") == ["1", "2"]
+    assert metadata.inference_metadata_columns == ["plate", "well", "site", "compound"]
+    said = capsys.readouterr().err
+    assert "4 images are 2 sites of the channels ER, DNA; exposure differ between channels" in said
+
+
+BAD_LONG = {
+    "lacking": (LONG.replace("p,A1,2,ER,x,9,d.tif\n", ""), "site 2 has no row of channel ER"),
+    "twice": (
+        LONG.replace("c.tif", "c.tif\np,A1,2,DNA,x,5,a3.tif"),
+        "both plate p, well A01, site 2",
+    ),
+    "no site": (
+        "\n".join(",".join(line.split(",")[:2] + line.split(",")[3:]) for line in LONG.split()),
+        "rows 2 and 3 are both plate p, well A01, channel DNA. Tell them apart by a column site",
+    ),
+    "no keys": ("channel,path\nER,a.tif\nDNA,b.tif\n", "add plate, well and site"),
+    "no channel": (LONG.replace("2,ER", "2,"), "column channel is empty in row 4"),
+    "label": (LONG.replace("x,5,b", "y,5,b"), "column compound is not the same in all rows of"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LONG)
+def test_rows_of_images_that_make_no_sites(case, folder):
+    text, message = BAD_LONG[case]
+    with pytest.raises(ValueError, match=message):
+        CSVMetadata(write(folder, text))
+
+
+def test_load_data_columns_in_any_order(folder):
+    text = (
+        f"URL_ER,PathName_ER,PathName_DNA,FileName_ER,FileName_DNA,URL_DNA,Series_ER,Well\n"
+        f"file://{folder}/a.tif,/gone,{folder},gone.tif,b.tif,,0,A1\n"
+        f",{folder}/,,c.tif,d.tif,,0,A2\n"
+    )
+    metadata = CSVMetadata(write(folder, text))
+    assert metadata.channels == ["ER", "DNA"]
+    assert column(metadata, "path") == [
+        [str(folder / "a.tif"), str(folder / "b.tif")],
+        [str(folder / "c.tif"), str(folder / "d.tif")],
+    ]
+    assert metadata.inference_metadata_columns == ["well"]
+
+
+ADDRESSES = {
+    "file:///{folder}/a#1 b.tif": None,
+    "file://localhost{folder}/a%231%20b.tif": None,
+    "file:{folder}/a#1 b.tif": None,
+    "FILE://{folder}/a#1%20b.tif": None,
+    "{folder}/a#1 b.tif": None,
+    "sub\\..\\a#1 b.tif": None,
+    "./a#1 b.tif": None,
+    "s3://bucket/project/a.tif": "s3://bucket/project/a.tif: s3 addresses are not read",
+    "https://host/a.tif": "https addresses are not read",
+    "file://host/share/a.tif": "an address of another machine",
+    "C:\\data\\a.tif": "a path of a Windows machine",
+}
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("name", ["URL_DNA", "DNA", "path"])
+def test_addresses(address, name, folder):
+    (folder / "sub").mkdir()
+    (folder / "a.tif").rename(folder / "a#1 b.tif")
+    (folder / "t.csv").write_text(f"well,{name}\nA1,{address.format(folder=folder)}\n")
+    if ADDRESSES[address] is None:
+        path = CSVMetadata(folder / "t.csv").paths(0)[0]
+        assert tifffile.imread(path).shape == IMAGE.shape
+    else:
+        with pytest.raises(ValueError, match=f"of row 1 holds .*{ADDRESSES[address]}"):
+            CSVMetadata(folder / "t.csv")
+
+
+KINDS = {
+    "control_type": (
+        ["negcon", "poscon_diverse", "Empty", "trt"],
+        ["negcon", "poscon", "empty", None],
+    ),
+    "pert_type": (["negcon", "poscon", "trt", ""], ["negcon", "poscon", None, None]),
+    "Metadata_pert_type": (
+        ["NEGCON", "poscon_diverse", "NA", "None"],
+        ["negcon", "poscon", None, None],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_control_words_of_the_field(name, folder):
+    given, expected = KINDS[name]
+    rows = "".join(f"A{i},{kind},{'abcd'[i]}.tif\n" for i, kind in enumerate(given))
+    metadata = CSVMetadata(write(folder, f"well,{name},DNA\n{rows}"))
+    assert column(metadata, "control_type") == expected
+
+
+def test_pert_types_that_name_no_controls_are_said(folder):
+    text = "well,pert_type,DNA\nA1,control,a.tif\nA2,trt,b.tif\n"
+    metadata = CSVMetadata(write(folder, text))
+    assert "control_type" not in metadata.metadata
+    assert "pert_type holds 'control', so it names no controls" in metadata.notes[0]
+
+
+def test_flags_name_controls(folder):
+    text = "well,is_control,DNA\nA1,0,a.tif\nA2,1,b.tif\nA3,1,c.tif\n"
+    metadata = CSVMetadata(write(folder, text), controls="is_control")
+    assert column(metadata, "control_type") == [None, "negcon", "negcon"]
+
+
+def test_numbers_that_differ_within_a_well_are_noted(folder):
+    rows = "".join(f"A{i // 2},{i % 2},{dose},{'abcdef'[i]}.tif\n"
+                   for i, dose in enumerate([1, 1, 2, 3, 4, 4]))  # fmt: skip
+    for name in "ef":
+        tifffile.imwrite(folder / f"{name}.tif", IMAGE)
+    metadata = CSVMetadata(write(folder, f"well,site,dose,DNA\n{rows}"))
+    assert (
+        "column dose is not the same in all rows of 1 wells: well A01 has 2, 3" in metadata.notes[0]
+    )
+
+
+def test_what_describes_sites_is_said(folder, capsys):
+    text = "well,site,focus,DNA\nA1,1,sharp,a.tif\nA1,2,blurred,b.tif\n"
+    metadata = CSVMetadata(write(folder, text))
+    assert metadata.notes == ()
+    assert "focus describe sites" in capsys.readouterr().err
+
+
+def test_names_of_tables(folder):
+    names = {}
+    for name in ("screen.batch1.csv", "screen.batch2.csv", ".plate.csv", "a.tsv.gz", "plate"):
+        names[name] = dataset_name(folder / name)
+    assert list(names.values()) == ["screen.batch1", "screen.batch2", ".plate", "a", "plate"]
+    for name in (".csv", " .csv", ".csv.gz"):
+        (folder / name).write_text(APART)
+        with pytest.raises(ValueError, match="has no name before its suffix"):
+            CSVMetadata(folder / name)
+
+
+@pytest.mark.parametrize("name", ["plate.txt", "plate.TSV", "plate.dat", "my plate"])
+def test_any_file_of_text_is_a_table(name, folder):
+    (folder / name).write_text(APART.replace(",", "\t"))
+    assert valsets.open_valset(folder / name).channels == ["DNA", "ER"]
+
+
+def test_chosen_channels_leave_other_images_out(folder):
+    text = "well,DNA,thumb\nA1,a.tif,b.tif\nA2,c.tif,\n"
+    metadata = CSVMetadata(write(folder, text), channels="DNA")
+    assert metadata.channels == ["DNA"]
+    assert metadata.inference_metadata_columns == ["well"]
+
+
 BAD = {
     "empty table": ("plate,well,DNA\n", {}, "my_plate.csv: .*has no rows"),
     "no images": ("plate,well\n1,A1\n", {}, "has no images: expected a column path, or columns"),
@@ -131,8 +371,71 @@ BAD = {
     "channel twice": (APART, {"channels": "A=DNA,B=DNA"}, "names a channel twice: DNA, DNA"),
     "no channel": (APART, {"channels": []}, "channels is empty"),
     "bad query": (APART, {"controls": "compund == 1"}, "controls .* is no query on my_plate"),
-    "no control": (APART, {"controls": "compound == 'H2O'"}, "matches no row of my_plate"),
+    "no control": (
+        APART,
+        {"controls": "compound == 'H2O'"},
+        "no row of my_plate: compound holds 'x', 'DMSO'",
+    ),
     "control word": ("DNA,control_type\na.tif,neg\n", {}, "control_type holds 'neg'; expected neg"),
+    "site twice": (
+        "plate,well,site,DNA,PlaneID\np,A1,1,a.tif,1\np,A1,1,b.tif,2\np,A1,2,c.tif,1\n",
+        {},
+        "rows 1 and 2 are both plate p, well A01, site 1 .2 such rows.. They differ in PlaneID",
+    ),
+    "thumbnails": (
+        "well,site,DNA\nA1,1,a.tif\nA2,1,b.tif\nA2,1,c.tif\n",
+        {},
+        "rows 2 and 3 are both",
+    ),
+    "plane": ("well,z,DNA\nA1,1,a.tif\nA1,2,b.tif\n", {}, "rows of a well differ in z, and no"),
+    "time": ("well,Time_Point,DNA\nA1,0,a.tif\nA1,1,b.tif\n", {}, "differ in Time_Point"),
+    "file twice": (
+        "DNA,ER\na.tif,./a.tif\n",
+        {},
+        "a.tif is channel DNA of row 1 and channel ER of",
+    ),
+    "file again": (
+        "DNA,ER\na.tif,b.tif\nb.tif,c.tif\n",
+        {},
+        "channel ER of row 1 and channel DNA of row 2",
+    ),
+    "some images": (
+        "DNA,ER\na.tif,b.tif\nc.tif,none\n",
+        {},
+        "column ER of row 2 holds none; expected",
+    ),
+    "paths": ("path\na3.tif\nb3\n", {}, "column path of row 2 holds b3; expected the path"),
+    "label": (
+        "well,site,compound,DNA\nA1,1,DMSO,a.tif\nA1,2,dmso,b.tif\nA2,1,x,c.tif\n",
+        {},
+        "column compound is not the same in all rows of 1 wells: well A01 has 'DMSO', 'dmso'",
+    ),
+    "label missing": (
+        "well,site,drug,DNA\nA1,1,x,a.tif\nA1,2,,b.tif\nA2,1,x,c.tif\nA2,2,x,d.tif\n",
+        {},
+        "column drug is not the same .* well A01 has 'x', nothing",
+    ),
+    "our name": (
+        "well,Status,DNA\nA1,x,a.tif\n",
+        {},
+        "column status of their own. Rename .* Status",
+    ),
+    "our measure": ("well,focus_DNA,DNA\nA1,1,a.tif\n", {}, "a column focus_dna of their own"),
+    "case": ("dose,Dose,DNA\n1,2,a.tif\n", {}, "has the column Dose twice"),
+    "row 0": ("row,col,DNA\n0,1,a.tif\n", {}, "row 1 has row 0 and col 1, which name no well"),
+    "illumination": (
+        "FileName_DNA,FileName_IllumDNA\na.tif,i.npy\n",
+        {},
+        "columns IllumDNA hold illum",
+    ),
+    "planes of files": (
+        "FileName_DNA,Frame_DNA\na.tif,1\n",
+        {},
+        "Frame_DNA takes planes from inside",
+    ),
+    "channel a column": ("FileName_DNA,DNA\na.tif,x\n", {}, "has a column DNA beside FileName_DNA"),
+    "code": (APART, {"controls": "@pd.io.common.os.getpid() > 0"}, "is no query on my_plate .'@'"),
+    "no truth": (APART, {"controls": "compound"}, "'compound' is neither true nor false"),
     "axis": ("path\na3.tif\n", {"channel_axis": "middle"}, "'middle' is not 'first' or 'last'"),
 }
 
@@ -149,6 +452,13 @@ def test_missing_files_are_counted(folder):
     with pytest.raises(FileNotFoundError, match="5 of 6 image files are missing") as error:
         CSVMetadata(write(folder, "DNA\na.tif\n" + rows))
     assert str(error.value).count("gone") == 3
+    with pytest.raises(FileNotFoundError, match="At most 50% may be missing"):
+        CSVMetadata(folder / "my_plate.csv", max_missing=0.5)
+    some = CSVMetadata(folder / "my_plate.csv", max_missing=0.9)
+    assert any("5 of 6 image files are missing, the first are" in note for note in some.notes)
+    with pytest.raises(FileNotFoundError, match="5 of 5 image files are missing"):
+        CSVMetadata(write(folder, "DNA\n" + rows), max_missing=1.0)
+    write(folder, "DNA\na.tif\n" + rows)
     assert len(CSVMetadata(folder / "my_plate.csv", check_files=False).metadata) == 6
 
 
@@ -173,6 +483,8 @@ BAD_MAPS = {
     "no well": ("plate,t\n7,x\n", "plate map layout.csv has no column well"),
     "twice": ("well,t\nA1,x\nA01,y\nB2,x\n", "plate map layout.csv lists A01 twice"),
     "both": ("well,compound\nA1,x\nB2,y\n", "columns compound are in the table and in plate map"),
+    "no well in a row": ("well,t\nA1,x\nB2,y\n,z\n", "plate map layout.csv has no well in row 3"),
+    "batch": ("batch,well,t\nb,A1,x\n", "has a column batch, the table has none"),
     "empty": ("well,t\n", "plate map layout.csv: .*has no rows"),
 }
 
@@ -182,6 +494,32 @@ def test_plate_map_mistakes_are_named(case, folder):
     layout, message = BAD_MAPS[case]
     with pytest.raises(ValueError, match=message):
         CSVMetadata(write(folder, PLATE), platemap=write(folder, layout, "layout.csv"))
+
+
+MAPS = {
+    "blank rows": "well,t\nA1,x\nB2,y\n,\n,\n",
+    "surplus": "well,t,,\nA1,x,,\nB2,y,,\n",
+    "rows and columns": "t;Row;Col\nx;A;1\ny;B;2\n",
+    "Phenix": "well\tt\nr01c01\tx\nr2c2\ty\n",
+}
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_plate_maps_of_all_kinds(case, folder):
+    metadata = CSVMetadata(write(folder, PLATE), platemap=write(folder, MAPS[case], "layout.csv"))
+    assert column(metadata, "t") == ["x", "y"]
+
+
+def test_plate_map_of_numbered_wells(folder):
+    layout = write(folder, "well,t\n1,x\n2,y\n,\n", "layout.csv")
+    metadata = CSVMetadata(write(folder, "well,DNA\n1,a.tif\n02,b.tif\n"), platemap=layout)
+    assert column(metadata, "t") == ["x", "y"]
+
+
+def test_plate_map_by_batch(folder):
+    text = "batch,plate,well,DNA\n1,p,A1,a.tif\n2,p,A1,b.tif\n"
+    layout = write(folder, "Batch,Plate,Well,t\n1,p,A1,x\n2,p,A1,y\n", "layout.csv")
+    assert column(CSVMetadata(write(folder, text), platemap=layout), "t") == ["x", "y"]
 
 
 def test_plate_map_needs_the_tables_keys(folder):

@@ -34,9 +34,11 @@ def aggregate(sites, by=None, operation="mean"):
     Returns
     -------
     pd.DataFrame
-        One row a group, in the order of their first sites: metadata that is constant within every
-        group, ``Metadata_sites`` (how many were averaged), the measures of quality (means over
-        the sites that were read, empty ones too), features in the precision they came in.
+        One row a group, in the order of their first sites: metadata that is constant within
+        groups (missing in the groups in which it is not; left out if these are half of those that
+        have several rows), ``Metadata_sites`` (how many were averaged), the measures of quality
+        (means over the sites that were read, empty ones too), features in the precision they came
+        in.
         Where there is a ``Metadata_status``, that of a group is the best of its sites', and
         ``Metadata_sites_empty`` and ``Metadata_sites_failed`` count the others.
 
@@ -137,15 +139,21 @@ def _all_missing(frame, features):
 
 
 def _constant(metadata, group, keys):
-    """First value of each column in each group; columns that vary within a group are left out."""
+    """The value of each column in each group.
+
+    Missing in the groups in which it varies; a column that varies in half of them is left out.
+    """
     first = np.unique(group, return_index=True)[1]
-    constant = []
+    several = np.count_nonzero(np.bincount(group) > 1)
+    constant = {}
     for column in metadata.columns:
         codes = pd.factorize(metadata[column].map(_hashable))[0]
         # A missing value is -1, a value like any other here.
-        if column in keys or (codes == codes[first[group]]).all():
-            constant.append(column)
-    return metadata[constant].iloc[first].reset_index(drop=True)
+        varying = np.unique(group[codes != codes[first[group]]])
+        if column in keys or 2 * len(varying) < max(several, 1):
+            values = metadata[column].iloc[first].reset_index(drop=True)
+            constant[column] = values.where(~values.index.isin(varying)) if len(varying) else values
+    return pd.DataFrame(constant)
 
 
 def _hashable(value):
