@@ -71,13 +71,28 @@ def blank_dark_channels(values, profiles, plates, channels):
                 values[np.ix_(members, own)] = np.nan
 
 
-def spread(values, method):
-    """Spread of each feature as a method of normalisation measures it, (F,)."""
-    if method == "mad_robustize":
-        return np.median(np.abs(values - np.median(values, 0)), 0)
-    if method == "robustize":
-        return np.subtract(*np.percentile(values, [75, 25], axis=0))
-    return values.std(0)
+def varies(reference, overall, method):
+    """Which features spread among reference profiles, so that a method can divide by it, (F,).
+
+    Parameters
+    ----------
+    reference : numpy.ndarray
+        (n, F).
+    overall : numpy.ndarray
+        (F,), the standard deviation over all profiles.
+    method : str
+        Of normalisation: the spread is measured as it does.
+    """
+    reference = reference.astype(float)
+    with np.errstate(invalid="ignore"):  # a feature that was not measured is NaN, which varies not
+        if method == "mad_robustize":
+            spread = np.median(np.abs(reference - np.median(reference, 0)), 0)
+        elif method == "robustize":
+            spread = np.subtract(*np.percentile(reference, [75, 25], axis=0))
+        else:
+            spread = reference.std(0)
+        enough = spread > SPREAD_FLOOR * np.abs(reference).max(0)
+        return enough & (spread > SHARE_FLOOR * overall)
 
 
 @dataclass
@@ -90,6 +105,8 @@ class Survey:
         {key: rows} of all plates.
     channels : dict
         {channel: its features, (F,) bool}.
+    overall : numpy.ndarray
+        (F,), the standard deviation over all profiles.
     fitted : numpy.ndarray of bool
         (N,), the profiles that the fit of their plate rests on.
     lost : dict
@@ -102,6 +119,7 @@ class Survey:
 
     plates: dict
     channels: dict
+    overall: np.ndarray
     fitted: np.ndarray
     lost: dict = field(default_factory=dict)
     able: dict = field(default_factory=dict)
@@ -210,43 +228,42 @@ def survey(values, plates, channels, rows, method, status=None):
     -------
     Survey
     """
-    made = Survey(plates, channels, np.zeros(len(values), bool))
     overall = np.array([_deviation(column) for column in values.T])
+    made = Survey(plates, channels, overall, np.zeros(len(values), bool))
     lit = np.ones(len(values), bool) if status is None else status == "ok"
     for key, members in plates.items():
-        finite = np.isfinite(values[members])
-        read = finite.any(1)
-        if not read.any():
-            made.lost[key] = UNREAD
-            continue
-        if lit.any() and not lit[members].any():
+        if lit.any() and not lit[members].any() and np.isfinite(values[members]).any():
             made.lost[key] = EMPTY
             continue
-        chosen = rows[members] & read
-        measured = finite[chosen].sum(0) > chosen.sum() / 2
-        complete = chosen & finite[:, measured].all(1)
-        if complete.sum() >= LEAST_REFERENCE:
-            fitted = values[members[complete]].astype(float)
-            with np.errstate(invalid="ignore"):  # features that were not measured are NaN
-                here = spread(fitted, method)
-                able = here > SPREAD_FLOOR * np.abs(fitted).max(0)
-                able &= here > SHARE_FLOOR * overall
-        elif method == "spherize":
-            able = finite.any(0)
-        else:
-            made.lost[key] = FEW
-            continue
+        able, complete, why = _judged(values[members], rows[members], overall, method)
         dead = [c for c, own in channels.items() if (~able[own]).mean() > DEAD_SHARE]
-        if len(dead) == len(channels):
-            made.lost[key] = FLAT
+        if why or len(dead) == len(channels):
+            made.lost[key] = why or FLAT
             continue
-        if dead:
-            made.dead[key] = dead
         for channel in dead:
             able &= ~channels[channel]
         made.able[key] = able
         made.fitted[members[complete]] = True
+        if dead:
+            made.dead[key] = dead
     return made
+
+
+def _judged(values, rows, overall, method):
+    """Of one plate: features that can be normalised, rows of the fit, and why nothing can be."""
+    finite = np.isfinite(values)
+    none = np.zeros(values.shape[1], bool)
+    if not finite.any():
+        return none, rows, UNREAD
+    chosen = rows & finite.any(1)
+    # A feature that most of the reference lacks is given up, not the profiles that lack it.
+    measured = finite[chosen].sum(0) > chosen.sum() / 2
+    complete = chosen & finite[:, measured].all(1)
+    if complete.sum() >= LEAST_REFERENCE:
+        return varies(values[complete], overall, method), complete, None
+    if method == "spherize":
+        return finite.any(0), complete, None
+    return none, complete, FEW
 
 
 def _deviation(column):

@@ -89,34 +89,11 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     sparse, said = np.zeros(len(profiles), bool), []
     if words not in references.ALL:
         sparse, said = references.sparse_reference(profiles, plates, rows)
-    survey = _survey(profiles, values, features, plates, rows & ~sparse, norm_method, words)
-    whiten = norm_method == "spherize"
-    notes += said + survey.sentences(
-        "profiles of these plates are missing, since spherize mixes features"
-        if whiten
-        else "its features are missing there"
-    )
-    kept = survey.kept()
-    if whiten:
-        survey.blank(values)
-        complete = np.isfinite(values[:, kept]).all(1)
-        fitted = rows & ~sparse & complete
-        counts = {(): int(fitted.sum())}
-        references.check_whitening(counts[()], int(kept.sum()), words)
-        own = _independent(values[np.ix_(fitted, kept)])
-        if not own.all():
-            notes.append(
-                f"{int((~own).sum())} of {len(kept)} features have no spread of their own among "
-                "the reference, beyond what others have, and are dropped."
-            )
-        kept[kept] = own
-        blocks = [(np.flatnonzero(complete), kept)]
-    else:
-        fitted = survey.fitted
-        living = {key: plates[key] for key in survey.able}
-        counts = {key: int(fitted[members].sum()) for key, members in living.items()}
-        blocks = [(members, kept & survey.able[key]) for key, members in living.items()]
-    notes += references.few_reference(counts, words)
+    rows &= ~sparse
+    survey = _survey(profiles, values, features, plates, rows, norm_method, words)
+    fit = _pooled if norm_method == "spherize" else _apart
+    fitted, kept, blocks, noted = fit(values, survey, rows, words)
+    notes += said + noted
     made = np.full(values.shape, np.nan, np.float32)
     for members, able in blocks:
         block = np.ix_(members, able)
@@ -190,6 +167,36 @@ def _gaps(features, values, rows):
         f"({features[worst]} in {int(lacking[worst])} of {int(read.sum())}), which keeps it out of "
         "the fit: remove such features first."
     )
+
+
+def _apart(values, survey, rows, words):
+    """Plate by plate: rows of the fits, features kept, rows and features of each fit, warnings."""
+    kept = survey.kept()
+    living = {key: survey.plates[key] for key in survey.able}
+    counts = {key: int(survey.fitted[members].sum()) for key, members in living.items()}
+    notes = survey.sentences("its features are missing there")
+    blocks = [(members, kept & survey.able[key]) for key, members in living.items()]
+    return survey.fitted, kept, blocks, notes + references.few_reference(counts, words)
+
+
+def _pooled(values, survey, rows, words):
+    """All plates in one fit, for whitening; as `_apart`."""
+    notes = survey.sentences("profiles of these plates are missing, since spherize mixes features")
+    survey.blank(values)
+    kept = survey.kept()
+    complete = np.isfinite(values[:, kept]).all(1)
+    fitted = rows & complete
+    kept[kept] = defects.varies(values[np.ix_(fitted, kept)], survey.overall[kept], "spherize")
+    references.check_whitening(int(fitted.sum()), int(kept.sum()), words)
+    kept[kept] = _independent(values[np.ix_(fitted, kept)])
+    dependent = int((survey.kept() & ~kept).sum())
+    if dependent:
+        notes.append(
+            f"{dependent} of {len(kept)} features have no spread of their own among the reference, "
+            "beyond what others have, and are dropped."
+        )
+    notes += references.few_reference({(): int(fitted.sum())}, words)
+    return fitted, kept, [(np.flatnonzero(complete), kept)], notes
 
 
 def _independent(reference):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import queries, tables
+from .. import quality, queries, tables
 
 LEAST_REFERENCE = 4
 """Reference wells on a plate below which its spread cannot be estimated at all."""
@@ -16,6 +16,10 @@ SPARSE = 0.25
 Foregrounds of healthy control wells differ by a few tenths; without cells a well embeds its own
 background, which is far from all others and widens the spread of every feature.
 """
+
+LEAST_FOREGROUND = 0.01
+"""Where the reference of a plate shows less foreground than this, as with a reporter that only hits
+light up, a still smaller one says nothing."""
 
 SHOWN = 10
 """Plates or wells that a warning names before it says how many more there are."""
@@ -117,14 +121,14 @@ def sparse_reference(profiles, plates, rows):
         where at least `LEAST_REFERENCE` others remain. Warnings on these, and on those that stay.
     """
     sparse, stay = np.zeros(len(profiles), bool), np.zeros(len(profiles), bool)
-    column = tables.key_columns(profiles, ["foreground"])
-    if not column:
+    if "Metadata_foreground" not in quality.columns(profiles):
         return sparse, []
-    foreground = profiles[column[0]].to_numpy(float)
+    foreground = profiles["Metadata_foreground"].to_numpy(float)
     for members in plates.values():
         measured = members[rows[members] & np.isfinite(foreground[members])]
-        if len(measured) >= LEAST_REFERENCE:
-            below = foreground[measured] < SPARSE * np.median(foreground[measured])
+        median = np.median(foreground[measured]) if len(measured) else 0
+        if len(measured) >= LEAST_REFERENCE and median >= LEAST_FOREGROUND:
+            below = foreground[measured] < SPARSE * median
             remain = (~below).sum() >= LEAST_REFERENCE
             (sparse if remain else stay)[measured[below]] = True
     fates = {
