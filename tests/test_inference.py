@@ -1,8 +1,10 @@
 """Extraction against a slow twin; resuming, refusing to mix, and what each mistake is told."""
 
+import errno
 import inspect
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -12,7 +14,7 @@ import tifffile
 import torch
 
 import unidino
-from unidino import dataset, inference, paths, profiles, quality, sites, tables
+from unidino import dataset, inference, paths, profiles, progress, quality, sites, tables
 from unidino.metadata import added_columns
 from unidino.models import checkpoints, vit
 
@@ -546,6 +548,7 @@ def test_multi_channel_models(tmp_path):
         ({"size": 0}, ValueError, "size is 0; it must be above 0"),
         ({"size": "48"}, TypeError, "parameter size takes int or None, got '48'"),
         ({"min_foreground": 2.0}, ValueError, "min_foreground is 2.0; it is a share"),
+        ({"max_missing": 5.0}, ValueError, "max_missing is 5.0; it is a share, 0 to 1"),
         ({"num_workers": -1}, ValueError, "num_workers is -1; it must be 0 or more"),
         ({"foreground_channel": "DNA"}, ValueError, "'DNA' is not a channel; it is one of stain1"),
         (
@@ -573,6 +576,52 @@ def test_command_line(plate, weights, tmp_path, capsys):
     assert printed.endswith("plate_standardize_well_features.parquet")
     with pytest.raises(SystemExit, match="error: unknown valset 'HAP'. .* Did you mean HPA"):
         inference.main(["--valset", "HAP"])
+
+
+def test_a_full_disk_ends_in_one_line(weights, tmp_path, monkeypatch):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables.pq, "write_table", full)
+    arguments = ["--valset", str(csv), "--model", weights, "--outdir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="^error: .*p0.parquet cannot be written: the disk"):
+        inference.main([*arguments, "--norm_method", "no_post_proc"])
+
+
+def test_too_little_memory_names_the_batch_size(plate, weights, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
+
+    monkeypatch.setattr(vit.EmbeddingModel, "forward", full)
+    with pytest.raises(SystemExit, match="^error: cpu has too little memory left for 64 ti"):
+        inference.main(["--valset", str(plate), "--model", weights, "--outdir", str(tmp_path)])
+
+
+def test_traces_of_reading_processes_are_left_out():
+    trace = (
+        "Caught ValueError in DataLoader worker process 0.\nTraceback:\nValueError: a.tif: no: x"
+    )
+    assert progress.one_line(ValueError(trace)) == "a.tif: no: x"
+    assert progress.one_line(RuntimeError("CUDA error: x\nCompile with y")) == "CUDA error: x"
+    assert progress.one_line(ValueError("two\nlines")) == "two\nlines"
+    assert progress.one_line(RuntimeError()) == "RuntimeError"
+
+
+def test_missing_files_are_recorded_up_to_a_share(weights, tmp_path, capsys):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=8, sites=2)
+    (tmp_path / "data" / "0_6_1_0.tif").unlink()
+    made = run(csv, weights, tmp_path / "out", max_missing=0.07)
+    assert (made.counts["failed"], made.counts["ok"]) == (1, 15)
+    said = "1 of 16 image files are missing, the first are .*0_6_1_0.tif"
+    assert re.search(said, capsys.readouterr().err)
+    assert any(re.search(said, warning) for warning in made.warnings)
+    failed = made.sites().query("Metadata_status == 'failed'")
+    assert failed["Metadata_error"].str.contains("0_6_1_0.tif").tolist() == [True]
+    for options in ({}, {"on_error": "raise", "max_missing": 0.5}):
+        with pytest.raises(FileNotFoundError, match="1 of 16 image files are missing"):
+            run(csv, weights, tmp_path / "new", **options)
 
 
 def test_log_says_what_is_to_come(plate, weights, tmp_path):

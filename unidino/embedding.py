@@ -95,8 +95,14 @@ class Embedder:
         autocast = (
             torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
         )
-        with torch.inference_mode(), autocast:
-            return torch.cat([self.model(part).float() for part in x.split(self.batch_size)])
+        try:
+            with torch.inference_mode(), autocast:
+                return torch.cat([self.model(part).float() for part in x.split(self.batch_size)])
+        except torch.OutOfMemoryError:
+            raise RuntimeError(
+                f"{self.device} has too little memory left for {self.batch_size} tiles of "
+                f"{x.shape[-1]} px at a time. Take a smaller batch_size."
+            ) from None
 
     def _inputs(self, item, limits):
         """Tiles of a site on the device, scaled: (tiles x channels, 1, h, w)."""

@@ -12,7 +12,7 @@ from . import arguments, intensity, paths, profiles, queries, sites, tables, til
 from .embedding import PRECISIONS, Embedder, channel_groups, check_size, find_device
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
-from .progress import logging_to, say
+from .progress import logging_to, one_line, say
 
 
 @dataclass
@@ -92,6 +92,7 @@ def extract(
     device: str | None = None,
     precision: str = "fp32",
     on_error: str = "record",
+    max_missing: float = 0.05,
     seed: int = 0,
 ):
     """Embed every site of a dataset and make normalised well profiles.
@@ -166,6 +167,9 @@ def extract(
         Of the forward pass.
     on_error : {"record", "raise"}
         An unreadable image is recorded with its site, or stops the run.
+    max_missing : float
+        Share of the image files that may be missing, 0 to 1; their sites are recorded as failed.
+        With on_error "raise" none may.
     seed : int
         Of random_vit and of the sample that intensity statistics are taken from.
 
@@ -206,7 +210,11 @@ def _open(given):
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
-    metadata = valsets.open_valset(given["valset"], **{name: given[name] for name in of_dataset})
+    metadata = valsets.open_valset(
+        given["valset"],
+        **{name: given[name] for name in of_dataset},
+        max_missing=given["max_missing"] if given["on_error"] == "record" else 0.0,
+    )
     if given["resize_shorter_side"] is not None:
         metadata.resize_shorter_side = given["resize_shorter_side"]
     size = check_size(network, given["size"] or network.config.size)
@@ -258,8 +266,9 @@ def _check(given):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")
-    if not 0 <= given["min_foreground"] <= 1:
-        raise ValueError(f"min_foreground is {given['min_foreground']}; it is a share, 0 to 1.")
+    for name in ("min_foreground", "max_missing"):
+        if not 0 <= given[name] <= 1:
+            raise ValueError(f"{name} is {given[name]}; it is a share, 0 to 1.")
 
 
 def _check_reference(metadata, model, given):
@@ -358,7 +367,7 @@ def _write(embeddings, unnormalised, counts, given):
         counts=counts,
         provenance=provenance,
         metadata=metadata,
-        warnings=list(normalised.warnings),
+        warnings=[*metadata.notes, *normalised.warnings],
     )
 
 
@@ -375,7 +384,7 @@ def _unit_length(frame):
 def _report(made, said):
     """Say what was made, and what was odd on the way and is not said yet."""
     counts = made.counts
-    _warn(warning for warning in made.warnings if warning not in said)
+    _warn(warning for warning in made.warnings if warning not in (*said, *made.metadata.notes))
     if counts["failed"]:
         say(f"warning: {counts['failed']} of {counts['sites']} sites could not be read")
     say(
@@ -389,8 +398,8 @@ def main(argv=None, program="python -m unidino.inference"):
     options = vars(arguments.parser(extract, program).parse_args(argv))
     try:
         made = extract(**options)
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {one_line(error)}")
     print(made.profiles_path)
 
 

@@ -41,8 +41,21 @@ def logging_to(path):
 def say(message):
     """Write one line to the terminal and to the open logs."""
     print(message, file=_terminal())
+    _log(message)
+
+
+def _log(message):
     for log in _LOGS:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), message, file=log)
+        with contextlib.suppress(OSError):  # a full disk is named by what writes results
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), message, file=log)
+
+
+def one_line(error):
+    """What went wrong, without the traces that torch and its reading processes wrap around it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "DataLoader worker process" in lines[0]:
+        return lines[-1].partition(": ")[2] or lines[-1]
+    return lines[0] if isinstance(error, RuntimeError) else str(error)
 
 
 class Progress:
@@ -90,5 +103,4 @@ class Progress:
         self._bar.update(n)
         if time.monotonic() - self._logged >= 60:
             self._logged = time.monotonic()
-            for log in _LOGS:
-                print(time.strftime("%Y-%m-%d %H:%M:%S"), self._bar, file=log)
+            _log(self._bar)

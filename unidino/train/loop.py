@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .. import arguments, tables
-from ..progress import Progress, logging_to, say
+from ..progress import Progress, logging_to, one_line, say
 from . import augment
 from .data import (
     DRAWING,
@@ -493,18 +493,9 @@ def main(argv=None, program="python -m unidino.train"):
     options = vars(arguments.parser(train, program).parse_args(argv))
     try:
         weights = train(**options)
+    except torch.OutOfMemoryError as error:
+        sys.exit(f"error: {one_line(error)} Take a smaller batch_size_per_gpu.")
     except (ValueError, TypeError, OSError, RuntimeError, NonFiniteLoss) as error:
         sys.exit(f"error: {one_line(error)}")
     if int(os.environ.get("RANK", 0)) == 0:
         print(weights)
-
-
-def one_line(error):
-    """What went wrong, without the traces that torch and its reading processes wrap around it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if "DataLoader worker process" in lines[0]:
-        return lines[-1].partition(": ")[2] or lines[-1]
-    hint = (
-        " Take a smaller batch_size_per_gpu." if isinstance(error, torch.OutOfMemoryError) else ""
-    )
-    return lines[0] + hint
