@@ -157,6 +157,23 @@ def cut_array(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def sparse(path):
+    tiles = [np.full((16, 16), 7, np.uint8)] * 3 + [None]
+    tifffile.imwrite(path, iter(tiles), shape=GREY.shape, dtype=np.uint8, tile=(16, 16))
+
+
+def taller(path):
+    """More rows than there are strips for."""
+    tifffile.imwrite(path, GREY, rowsperstrip=5, compression="zlib", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["ImageLength"].overwrite(40)
+
+
+def cut_pages(path):
+    series(*RAW)(path)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
 def cut_plane(path):
     tifffile.imwrite(path, RAW[0])
     path.write_bytes(path.read_bytes()[:-1])
@@ -191,6 +208,9 @@ BAD = {
     "eps.jpg": (postscript, "not a readable image"),
     "short.npy": (cut_array, "not a readable image .it ends early"),
     "short.tif": (cut_plane, "not a readable image .it ends early"),
+    "pages.tif": (cut_pages, "not a readable image .it ends early"),
+    "sparse.tif": (sparse, "lacks a part of its pixels"),
+    "taller.tif": (taller, "lacks a part of its pixels"),
     "folder.tif": (lambda p: p.mkdir(), "is no file, but a folder or a device"),
     "pipe.png": (lambda p: os.mkfifo(p), "is no file, but a folder or a device"),
     "nothing.tif": (lambda p: p.touch(), "not a readable image"),

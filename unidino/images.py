@@ -209,8 +209,17 @@ def _check_whole(path, series):
     if series.dataoffset is not None:
         if series.dataoffset + series.nbytes > series.parent.filehandle.size:
             raise ValueError("it ends early")
-    elif any(one is None for one in series[:]):
-        _refuse(path, "lacks planes that it says it has. Copy or save it again.")
+        return
+    for one in series[:]:
+        if one is None:
+            _refuse(path, "lacks planes that it says it has. Copy or save it again.")
+        starts, lengths = one.dataoffsets, one.databytecounts
+        # Tiles and strips that are not stored, or end up so when writing stops, would be zeros.
+        if len(starts) < math.prod(one.keyframe.chunked) or not (min(starts) and min(lengths)):
+            _refuse(path, "lacks a part of its pixels (tiles or strips). Copy or save it again.")
+        ends = (start + length for start, length in zip(starts, lengths, strict=True))
+        if max(ends) > one.parent.filehandle.size:
+            raise ValueError("it ends early")
 
 
 def _is_ome(path, file):

@@ -49,12 +49,6 @@ def pages(**options):
     return write
 
 
-def sparse(path):
-    # A tile that is None is stored as nothing.
-    tiles = [np.full(TILE, 7, np.uint16)] * 8 + [None] * 4
-    tifffile.imwrite(path, iter(tiles), shape=(50, 70), dtype=np.uint16, tile=TILE)
-
-
 def pyramid(path):
     with tifffile.TiffWriter(path, ome=True) as file:
         options = {"tile": TILE, "compression": "zlib", "photometric": "minisblack"}
@@ -122,7 +116,6 @@ FILES = {
         "tiled_colour.tif": tiff(RGB8_LAST, photometric="rgb", **TILED),
         "tiled.ome.tif": tiff(RAW, metadata={"axes": "CYX"}, bigtiff=True, **TILED),
         "jpeg.tif": tiff(RGB8_LAST, photometric="rgb", compression="jpeg", tile=(16, 16)),
-        "sparse.tif": sparse,
         "pyramid.ome.tif": pyramid,
         "gaps.tif": gaps,
     },

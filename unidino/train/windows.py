@@ -175,9 +175,7 @@ def _read_segments(path, layout, channel, boxes, options):
             segment, (_, _, y, x, _), shape = keyframe.decode(data, number, jpegtables=tables)
             top, bottom = max(y, y0), min(y + shape[1], y1)
             left, right = max(x, x0), min(x + shape[2], x1)
-            values = keyframe.nodata  # of empty segments, which are not stored
-            if segment is not None:
-                values = segment[0, top - y : bottom - y, left - x : right - x, sample]
+            values = segment[0, top - y : bottom - y, left - x : right - x, sample]
             canvas[top - y0 : bottom - y0, left - x0 : right - x0] = values
     for top, left, bottom, right in boxes:
         yield canvas[top - y0 : bottom - y0, left - x0 : right - x0]
