@@ -165,7 +165,7 @@ def without_controls(frame, rows):
     [
         (unread, "have no readable profile"),
         (black, "have no feature that varies among the reference"),
-        (unlit, "have no"),
+        (unlit, "are constant or nothing but noise in every channel"),
         (unseeded, "show no foreground in any profile"),
         (without_controls, "have fewer than 4 readable reference profiles"),
     ],

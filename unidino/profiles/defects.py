@@ -28,6 +28,7 @@ SIGNAL_SHARE = 0.001
 500 real images the emptiest had 0.017, and noise through an antialiasing filter has 0.00005."""
 
 UNREAD = "have no readable profile"
+DARK = "are constant or nothing but noise in every channel"
 EMPTY = "show no foreground in any profile"
 FEW = f"have fewer than {LEAST_REFERENCE} readable reference profiles"
 FLAT = "have no feature that varies among the reference"
@@ -205,7 +206,7 @@ class Survey:
             )
 
 
-def survey(values, plates, channels, rows, method, status=None):
+def survey(values, plates, channels, rows, method, read, status=None):
     """What can be normalised on which plate.
 
     Parameters
@@ -221,6 +222,8 @@ def survey(values, plates, channels, rows, method, status=None):
     method : str
         Of normalisation; with spherize, which pools the plates, a plate with few profiles is not
         judged.
+    read : numpy.ndarray of bool
+        (N,), the profiles that had features before dark channels were set missing.
     status : numpy.ndarray, optional
         (N,), ok, empty or failed.
 
@@ -232,13 +235,19 @@ def survey(values, plates, channels, rows, method, status=None):
     made = Survey(plates, channels, overall, np.zeros(len(values), bool))
     lit = np.ones(len(values), bool) if status is None else status == "ok"
     for key, members in plates.items():
-        if lit.any() and not lit[members].any() and np.isfinite(values[members]).any():
-            made.lost[key] = EMPTY
-            continue
-        able, complete, why = _judged(values[members], rows[members], overall, method)
+        able, complete = _judged(values[members], rows[members], overall, method)
         dead = [c for c, own in channels.items() if (~able[own]).mean() > DEAD_SHARE]
-        if why or len(dead) == len(channels):
-            made.lost[key] = why or FLAT
+        if not read[members].any():
+            made.lost[key] = UNREAD
+        elif not np.isfinite(values[members]).any():
+            made.lost[key] = DARK
+        elif lit.any() and not lit[members].any():
+            made.lost[key] = EMPTY
+        elif method != "spherize" and complete.sum() < LEAST_REFERENCE:
+            made.lost[key] = FEW
+        elif len(dead) == len(channels):
+            made.lost[key] = FLAT
+        if key in made.lost:
             continue
         for channel in dead:
             able &= ~channels[channel]
@@ -250,20 +259,15 @@ def survey(values, plates, channels, rows, method, status=None):
 
 
 def _judged(values, rows, overall, method):
-    """Of one plate: features that can be normalised, rows of the fit, and why nothing can be."""
+    """Of one plate: the features that can be normalised, and the rows of the fit."""
     finite = np.isfinite(values)
-    none = np.zeros(values.shape[1], bool)
-    if not finite.any():
-        return none, rows, UNREAD
     chosen = rows & finite.any(1)
     # A feature that most of the reference lacks is given up, not the profiles that lack it.
     measured = finite[chosen].sum(0) > chosen.sum() / 2
     complete = chosen & finite[:, measured].all(1)
     if complete.sum() >= LEAST_REFERENCE:
-        return varies(values[complete], overall, method), complete, None
-    if method == "spherize":
-        return finite.any(0), complete, None
-    return none, complete, FEW
+        return varies(values[complete], overall, method), complete
+    return finite.any(0), complete
 
 
 def _deviation(column):

@@ -130,12 +130,13 @@ def _numbers(profiles, features):
 def _survey(profiles, values, features, plates, rows, norm_method, words):
     """`defects.survey`; stops where not a single plate, or feature, can be normalised."""
     channels = defects.channel_features(features)
+    read = np.isfinite(values).any(1)
     defects.blank_dark_channels(values, profiles, plates, channels)
     status = profiles.get("Metadata_status")
     status = None if status is None else status.to_numpy(object)
     # Whitening pools the plates: what a plate can contribute is judged on all of its profiles.
     judged = np.ones(len(rows), bool) if norm_method == "spherize" else rows
-    survey = defects.survey(values, plates, channels, judged, norm_method, status)
+    survey = defects.survey(values, plates, channels, judged, norm_method, read, status)
     if not survey.able:
         hint = (
             references.remedy(words)
