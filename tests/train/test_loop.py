@@ -27,12 +27,20 @@ from unidino.train.log import (
     EPOCHS,
     STEPS,
     EpochSums,
+    Pace,
     TrainingLog,
     collapse_warnings,
+    in_words,
     read_log,
 )
 from unidino.train.loop import EXIT_STOPPED, train
-from unidino.train.options import _chosen_sets, checked, model_config
+from unidino.train.options import (
+    BY_DEVICE,
+    _chosen_sets,
+    checked,
+    model_config,
+    small_defaults,
+)
 from unidino.train.processes import Processes
 from unidino.train.run import NonFiniteLoss, Trainer
 from unidino.train.state import ROLLING, WEIGHTS, newest, numbered
@@ -422,7 +430,7 @@ def test_other_options_do_not_continue_a_run(plate, tmp_path, uninterrupted):
     [
         ({"use_fp16": True, "precision": "bf16"}, "use_fp16 goes against precision 'bf16'"),
         ({"batch_size_per_gpu": 64}, "the total batch is 64 images .* an epoch has 40"),
-        ({"epoch_length": None, "batch_size_per_gpu": 25}, "an epoch has 24"),
+        ({"epoch_length": 24, "batch_size_per_gpu": 25}, "an epoch has 24"),
         ({"optimizer": "adam"}, "optimizer 'adam' is not one of adamw, sgd, lars. Did you mean"),
         ({"warmup_epochs": 4}, "warmup_epochs is 4, more than the 3 epochs"),
         ({"lr": -1.0}, "lr is -1.0; it must be above 0"),
@@ -448,7 +456,7 @@ def test_other_options_do_not_continue_a_run(plate, tmp_path, uninterrupted):
         ({"in_chans": 5}, "has 3 channels .*, in_chans is 5"),
         ({"device": "cuda:7"}, "device 'cuda:7' is not to be had here"),
         ({"arch": "timm:resnet18", "reg_tokens": 2, "embed_dim": None}, "reg_tokens applies to"),
-        ({"epochs": "three"}, "parameter epochs takes int, got 'three'"),
+        ({"epochs": "three"}, "parameter epochs takes int or None, got 'three'"),
     ],
 )
 def test_wrong_options_stop_before_any_work(wrong, message, plate, tmp_path):
@@ -458,6 +466,73 @@ def test_wrong_options_stop_before_any_work(wrong, message, plate, tmp_path):
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
         train(str(tmp_path / "out"), **options(plate, **wrong))
     assert not list(tmp_path.rglob("*.pth")) and not list(tmp_path.rglob("steps.jsonl"))
+
+
+def left_out(**given):
+    """The options of `train` with these alone given."""
+    defaults = {n: p.default for n, p in inspect.signature(train).parameters.items()}
+    return defaults | {"output_dir": "out", "datasets": ["a.csv"]} | given
+
+
+def test_options_left_out_are_published_on_a_gpu_and_small_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in (None, "cuda", "cuda:1"):
+        made = checked(left_out(device=device), train)
+        assert (made["arch"], made["out_dim"], made["epochs"]) == ("vit_small", 20000, 201)
+        assert made["epoch_length"] is None and made["lr"] == 0.0004
+        assert small_defaults(left_out(device=device), made) == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in (None, "cpu"):
+        given = left_out(device=device, arch="vit_small", epochs=201)
+        made = checked(given, train)
+        assert (made["arch"], made["epochs"], made["out_dim"]) == ("vit_small", 201, 1024)
+        said = small_defaults(given, made)
+        assert "out_dim 1024 (published 20000)" in said and "epoch_length 1280," in said
+        assert " arch" not in said and " epochs " not in said
+    # Counts of epochs that were left out are no more than all; those given are refused.
+    assert checked(left_out(epochs=1), train)["warmup_teacher_temp_epochs"] == 1
+    with pytest.raises(ValueError, match="freeze_last_layer is 2, more than the 1 epochs"):
+        checked(left_out(epochs=1, freeze_last_layer=2), train)
+    everything = {n: values[1] for n, values in BY_DEVICE.items()}
+    assert small_defaults(left_out(**everything), everything) == ""
+
+
+def test_a_line_without_options_trains_a_small_model(plate, tmp_path, capfd, monkeypatch):
+    monkeypatch.setitem(BY_DEVICE, "epoch_length", (None, 32))
+    monkeypatch.setattr(Pace, "SECONDS", 0.0)
+    weights = train(str(tmp_path), datasets=plate, epochs=2, embed_dim=24, size=32, local_size=16,
+                    num_workers=0, device="cpu")  # fmt: skip
+    assert unidino.load_model(weights).config.arch == "vit_tiny"
+    said = capfd.readouterr().err
+    lines = [line for line in said.splitlines() if not line.startswith("training:")]
+    assert lines[0].startswith("on a CPU the published options take weeks; those left out are")
+    assert "images a second on this CPU: it will take" in said
+    assert "images a second: 0 steps to go will take 1 seconds" in said
+    assert "WARNING" not in said.split("epoch 1:")[0]
+
+
+def test_a_run_of_weeks_is_warned_of(plate, tmp_path, capfd):
+    run = make_run(plate, tmp_path)
+    before = {name: value.clone() for name, value in run.student.state_dict().items()}
+    run.seconds_an_image = lambda: 3600.0
+    loop._announce(run, [])
+    said = capfd.readouterr().err
+    assert "about 0.00028 images a second on this CPU: it will take 5 days" in said
+    assert "WARNING: 5 days on this CPU. Train on a GPU" in said
+    # The trial leaves the networks as they are.
+    assert 0 < Trainer.seconds_an_image(run) < 60
+    for name, value in run.student.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(p.grad is None for p in run.student.parameters())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "1 seconds"), (119, "119 seconds"), (120, "2 minutes"), (7200, "2 hours"),
+     (2 * 86400, "2 days"), (2 * 604800, "2 weeks")],
+)  # fmt: skip
+def test_times_in_words(seconds, words):
+    assert in_words(seconds) == words
 
 
 def test_sets_are_listed_or_flagged():
@@ -539,6 +614,7 @@ class Images:
     """As many images as a run needs to know of."""
 
     published_length = 80
+    image_count = 24
 
     @staticmethod
     def files(image):

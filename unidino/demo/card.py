@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from .. import paths, tables
 from ..pages import plots, training
 from ..train import train
+from ..train.options import published as published_options
 from . import evaluation, real_sets
 from .data import OPTIONS, REAL_SHARE, TRAINING, TRAINING_PLATES
 
@@ -157,8 +158,9 @@ def training_options(header):
 
 
 def _published():
-    """The defaults of `train.train`."""
-    return {name: p.default for name, p in inspect.signature(train).parameters.items()}
+    """The defaults of `train.train` on a GPU."""
+    defaults = {name: p.default for name, p in inspect.signature(train).parameters.items()}
+    return defaults | published_options()
 
 
 def _differing(header, options):

@@ -25,9 +25,18 @@ from .data import (
     read_planes,
     remembered_planes,
 )
-from .log import CONFIG, ENVIRONMENT, EpochSums, TrainingLog, collapse_warnings, environment
+from .log import (
+    CONFIG,
+    ENVIRONMENT,
+    EpochSums,
+    Pace,
+    TrainingLog,
+    collapse_warnings,
+    environment,
+    in_words,
+)
 from .monitor import Monitor
-from .options import as_json, checked, model_config, open_sets
+from .options import as_json, checked, model_config, open_sets, small_defaults
 from .processes import Processes
 from .run import NonFiniteLoss, Trainer
 from .state import (
@@ -54,7 +63,7 @@ FREE = (
 def train(
     output_dir: str,
     *,
-    arch: str = "vit_small",
+    arch: str | None = None,
     patch_size: int = 16,
     embed_dim: int | None = None,
     cls_reduced_dim: int | None = None,
@@ -63,24 +72,24 @@ def train(
     pooling: str = "cls",
     drop_path_rate: float = 0.1,
     ckpt: str | None = None,
-    out_dim: int = 20000,
+    out_dim: int | None = None,
     norm_last_layer: bool = True,
     use_bn_in_head: bool = False,
-    freeze_last_layer: int = 3,
-    momentum_teacher: float = 0.9995,
+    freeze_last_layer: int | None = None,
+    momentum_teacher: float | None = None,
     warmup_teacher_temp: float = 0.01,
     teacher_temp: float = 0.04,
-    warmup_teacher_temp_epochs: int = 30,
+    warmup_teacher_temp_epochs: int | None = None,
     centring: str = "mean",
     koleo_weight: float = 0.0,
-    epochs: int = 201,
+    epochs: int | None = None,
     epoch_length: int | None = None,
-    batch_size_per_gpu: int = 102,
+    batch_size_per_gpu: int | None = None,
     grad_accum: int = 1,
     optimizer: str = "adamw",
-    lr: float = 0.0004,
+    lr: float | None = None,
     min_lr: float = 1e-6,
-    warmup_epochs: int = 20,
+    warmup_epochs: int | None = None,
     weight_decay: float = 0.04,
     weight_decay_end: float = 0.4,
     clip_grad: float = 3.0,
@@ -96,9 +105,9 @@ def train(
     use_example_data: bool = False,
     intensity_scaling: str = "dtype",
     intensity_range: list | tuple | None = None,
-    size: int = 224,
-    local_size: int = 96,
-    local_crops_number: int = 8,
+    size: int | None = None,
+    local_size: int | None = None,
+    local_crops_number: int | None = None,
     zoom_min: float = 1.0,
     zoom_max: float = 1.0,
     shared_zoom: bool = False,
@@ -115,14 +124,16 @@ def train(
     checkpoint_minutes: float = 15.0,
     group_size: int = 1,
     min_contrast: float = 0.0,
-    num_workers: int = 6,
+    num_workers: int | None = None,
     device: str | None = None,
     seed: int = 0,
 ):
     """Train a model; go on where an interrupted run with the same options stopped.
 
-    The defaults are those of the published run (a ViT-S/16, 5 GPUs, 102 images each), but that
-    gradients are clipped, which the released script declares and does not do.
+    On a GPU the defaults are those of the published run (a ViT-S/16, 5 GPUs, 102 images each), but
+    that gradients are clipped, which the released script declares and does not do. On a CPU, where
+    it would take weeks, options that are left out are smaller and make a first model in minutes to
+    hours: the values in brackets, see `options.BY_DEVICE`.
 
     Parameters
     ----------
@@ -130,7 +141,7 @@ def train(
         Folder of checkpoints and logs.
     arch : str
         vit_tiny, vit_small, vit_base, vit_large, vit_xbase, vit_slarge, timm:NAME or
-        torchvision:NAME.
+        torchvision:NAME; by default vit_small [vit_tiny].
     patch_size : int
         Pixels, of a vision transformer.
     embed_dim, cls_reduced_dim : int
@@ -146,37 +157,40 @@ def train(
     ckpt : str
         Weights file whose backbone student and teacher start from.
     out_dim : int
-        K, prototypes of the head.
+        K, prototypes of the head; by default 20000 [1024].
     norm_last_layer : bool
         Prototypes of unit length.
     use_bn_in_head : bool
         Batch normalisation in the head.
     freeze_last_layer : int
-        Epochs in which the prototypes stay fixed.
+        Epochs in which the prototypes stay fixed; by default 3 [1].
     momentum_teacher : float
-        Of the teacher's moving average at the start; 1 at the end, by a cosine.
+        Of the teacher's moving average at the start, by default 0.9995 [0.99]; 1 at the end, by a
+        cosine.
     warmup_teacher_temp, teacher_temp : float
         The teacher's temperature at the start, and after its warm-up.
     warmup_teacher_temp_epochs : int
-        Epochs of that warm-up.
+        Epochs of that warm-up; by default 30 [3].
     centring : {"mean", "sinkhorn"}
         How the teacher is kept from collapse: moving centre, or Sinkhorn-Knopp.
     koleo_weight : float
         Weight of the KoLeo regulariser (arXiv:2304.07193).
     epochs : int
-        Epochs in all.
+        Epochs in all; by default 201 [10].
     epoch_length : int
-        Images of an epoch; the published repetition of the smaller sets by default.
+        Images of an epoch; by default the published repetition of the smaller sets [1280].
     batch_size_per_gpu : int
-        Images of a process in a forward pass. The method expects a total batch of about 510.
+        Images of a process in a forward pass, by default 102 [32]. The method expects a total
+        batch of about 510.
     grad_accum : int
         Forward passes of a step.
     optimizer : {"adamw", "sgd", "lars"}
         What moves the student.
     lr, min_lr : float
-        Peak learning rate for a total batch of 256, scaled by the total batch; rate at the end.
+        Peak learning rate for a total batch of 256, by default 0.0004 [0.003], scaled by the total
+        batch; rate at the end.
     warmup_epochs : int
-        Epochs in which the learning rate rises.
+        Epochs in which the learning rate rises; by default 20 [1].
     weight_decay, weight_decay_end : float
         At the start and at the end, by a cosine; not on biases and norms.
     clip_grad : float
@@ -199,9 +213,10 @@ def train(
     intensity_range : list
         Raw [low, high] that become 0 and 1 with the scaling dtype.
     size, local_size : int
-        Sides of the two global views and of the local views, in pixels.
+        Sides of the two global views and of the local views, in pixels; by default 224 and 96
+        [96 and 48].
     local_crops_number : int
-        Local views of an image.
+        Local views of an image; by default 8 [4].
     zoom_min, zoom_max : float
         Range of the magnification of views; 1 and 1 cut at native resolution.
     shared_zoom : bool
@@ -232,7 +247,7 @@ def train(
         Standard deviation, on the scale of [0, 1], that both global views of an image need;
         otherwise another image is drawn, at most nine times.
     num_workers : int
-        Reading processes of each GPU.
+        Reading processes of each GPU; by default 6 [1].
     device : str
         cuda, cuda:1, cpu …; by default the process's GPU, else the CPU.
     seed : int
@@ -252,7 +267,8 @@ def train(
     SystemExit
         With status 143 after a SIGTERM, once a checkpoint is written.
     """
-    options = checked(dict(locals()), train)
+    given = dict(locals())
+    options = checked(given, train)
     config = model_config(options)
     views = augment.ViewSettings.of(options)
     with Processes(options["device"]) as processes:
@@ -261,6 +277,8 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         name = f"train-{processes.rank}.log" if processes.rank else "train.log"
         with logging_to(folder / name):
+            if processes.rank == 0:
+                _begin(folder, small_defaults(given, options))
             measured = processes.first(remembered_planes, opened, options, folder)
             planes = measured or read_planes(folder)
             images = TrainingImages(planes, views, **{name: options[name] for name in DRAWING})
@@ -286,6 +304,13 @@ def train(
 def _open(options):
     """The sets to train on, and the one that is watched."""
     return open_sets(options), Monitor.open(options)
+
+
+def _begin(folder, small):
+    if (folder / CONFIG).is_file():
+        tables.remove_leftovers(folder)
+    if small:
+        say(small)
 
 
 def _resume(trainer, folder, stored):
@@ -343,6 +368,20 @@ def _announce(trainer, opened):
         f"learning rate {trainer.peak_lr:.3g} = {trainer.options['lr']:g} x {trainer.total_batch} "
         f"/ 256, {trainer.total_steps} steps of {trainer.options['precision']}"
     )
+    remaining = (trainer.total_steps - trainer.step) * trainer.total_batch
+    if trainer.device.type == "cpu" and remaining:
+        rate = trainer.world / trainer.seconds_an_image()
+        seconds = remaining / rate
+        say(f"about {rate:.2g} images a second on this CPU: it will take {in_words(seconds)}")
+        if seconds > _LONG:
+            say(
+                f"WARNING: {in_words(seconds)} on this CPU. Train on a GPU, or leave arch, size, "
+                "epochs, epoch_length and out_dim out for the small defaults."
+            )
+
+
+_LONG = 2 * 24 * 3600
+"""Seconds that nobody waits for without a warning."""
 
 
 @contextlib.contextmanager
@@ -413,6 +452,7 @@ class Loop:
         trainer, processes = self.trainer, self.trainer.processes
         remaining = (trainer.total_steps - trainer.step) * trainer.total_batch
         saved = time.monotonic()
+        pace = Pace(processes.rank == 0)
         with (
             StopRequest() as stop,
             _batches(trainer) as batches,
@@ -429,6 +469,7 @@ class Loop:
                 self.log.step({"step": trainer.step - 1} | measured)
                 bar.note(f"loss {measured['loss']:.3f}")
                 bar.update(trainer.total_batch)
+                pace.step(trainer.total_batch, trainer.total_steps - trainer.step)
                 whole = trainer.step % trainer.steps_per_epoch == 0
                 late = time.monotonic() - saved > 60 * self.stored["checkpoint_minutes"]
                 stopping = processes.any(stop.requested)

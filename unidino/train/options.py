@@ -3,12 +3,78 @@
 import json
 from pathlib import Path
 
+import torch
+
 from .. import arguments, intensity, valsets
 from ..embedding import PRECISIONS
 from ..models import vit
 from . import data, dino
 
 OPTIMIZERS = ("adamw", "sgd", "lars")
+
+BY_DEVICE = {
+    "arch": ("vit_small", "vit_tiny"),
+    "size": (224, 96),
+    "local_size": (96, 48),
+    "local_crops_number": (8, 4),
+    "out_dim": (20000, 1024),
+    "epochs": (201, 10),
+    "epoch_length": (None, 1280),
+    "batch_size_per_gpu": (102, 32),
+    "lr": (0.0004, 0.003),
+    "momentum_teacher": (0.9995, 0.99),
+    "warmup_epochs": (20, 1),
+    "warmup_teacher_temp_epochs": (30, 3),
+    "freeze_last_layer": (3, 1),
+    "num_workers": (6, 1),
+}
+"""Options that are left out: the published values on a GPU, smaller ones on a CPU, where those take
+weeks. Rate and momentum are those that few steps need."""
+
+_WITHIN = ("warmup_epochs", "warmup_teacher_temp_epochs", "freeze_last_layer")
+"""Counts of epochs that are no more than all."""
+
+
+def published():
+    """The published value of every option that has one."""
+    return {name: values[0] for name, values in BY_DEVICE.items()}
+
+
+def _trains_on_cpu(device):
+    return not torch.cuda.is_available() if device is None else device.startswith("cpu")
+
+
+def _filled(given):
+    """The options with a value for those of `BY_DEVICE` that were left out."""
+    column = int(_trains_on_cpu(given["device"]))
+    left_out = [name for name in BY_DEVICE if given[name] is None]
+    filled = given | {name: BY_DEVICE[name][column] for name in left_out}
+    for name in set(left_out) & set(_WITHIN):
+        filled[name] = min(filled[name], filled["epochs"])
+    return filled
+
+
+def small_defaults(given, options):
+    """What is chosen smaller than published because there is no GPU, in words; "" for nothing.
+
+    Parameters
+    ----------
+    given, options : dict
+        Before and after `checked`.
+    """
+    if not _trains_on_cpu(given["device"]):
+        return ""
+    small = [
+        f"{name} {options[name]}" + (f" (published {values[0]})" if values[0] is not None else "")
+        for name, values in BY_DEVICE.items()
+        if given[name] is None
+    ]
+    if not small:
+        return ""
+    return (
+        "on a CPU the published options take weeks; those left out are small here, for a first "
+        f"model: {', '.join(small)}. Give any of them, or train on a GPU."
+    )
 
 
 def as_json(content):
@@ -17,7 +83,7 @@ def as_json(content):
 
 
 def checked(given, function):
-    """The options, checked; ``precision`` and the sets to train on resolved.
+    """The options, checked; ``precision``, the sets to train on and what is left out resolved.
 
     Parameters
     ----------
@@ -31,6 +97,7 @@ def checked(given, function):
         Names the option, its value and what was expected.
     """
     arguments.check_types(given, function)
+    given = _filled(given)
     for name, choices in {
         "pooling": vit.POOLINGS,
         "centring": dino.CENTRINGS,
@@ -59,7 +126,7 @@ def checked(given, function):
         raise ValueError(f"drop_path_rate is {given['drop_path_rate']}; expected 0 to below 1.")
     if not 0 <= given["momentum_teacher"] <= 1:
         raise ValueError(f"momentum_teacher is {given['momentum_teacher']}; expected 0 to 1.")
-    for name in ("warmup_epochs", "warmup_teacher_temp_epochs", "freeze_last_layer"):
+    for name in _WITHIN:
         if given[name] > given["epochs"]:
             raise ValueError(
                 f"{name} is {given[name]}, more than the {given['epochs']} epochs: lower it."
