@@ -34,17 +34,20 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def plate(tmp_path_factory):
-    """A CSV of six sites of two channels."""
+    """A CSV of six sites of two channels, a blob in each image."""
     folder = tmp_path_factory.mktemp("plate")
+    y, x = np.mgrid[:48, :56]
     rows = []
     for i in range(6):
         rng = np.random.default_rng(i)
-        row = {"plate": "p", "well": f"A{i + 1:02d}", "treatment": f"t{i % 2}"}
+        row = {"plate": "p", "well": f"A{i + 1:02d}", "treatment": f"t{i // 2 % 2}"}
         row["control_type"] = "negcon" if i < 4 else None
         for c in range(2):
             row[f"stain{c}"] = f"{i}_{c}.tif"
-            image = rng.integers(100, 4000, (48, 56)).astype(np.uint16)
-            tifffile.imwrite(folder / row[f"stain{c}"], image)
+            cy, cx, width = rng.uniform(15, 35), rng.uniform(15, 40), rng.uniform(40, 120)
+            image = rng.integers(100, 400, (48, 56))
+            image += (6000 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / width)).astype(int)
+            tifffile.imwrite(folder / row[f"stain{c}"], image.astype(np.uint16))
         rows.append(row)
     pd.DataFrame(rows).to_csv(folder / "plate.csv", index=False)
     return str(folder / "plate.csv")
