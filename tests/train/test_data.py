@@ -326,24 +326,24 @@ def test_damaged_planes_are_named_and_measured_again(tmp_path, capfd):
         assert data.read_planes(tmp_path)[0].digest == first[0].digest
 
 
-def test_files_are_known_by_names_sizes_and_contents(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_BYTES", 300)
+def test_files_are_known_by_names_and_contents(tmp_path, monkeypatch):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        for name in "xyz":
+        for name in "wxyz":
             (tmp_path / folder / name).write_bytes(name.encode() * 1000)
-    files = [str(tmp_path / "a" / name) for name in "xyz"]
+    files = [str(tmp_path / "a" / name) for name in "wxyz"]
     digest = data.files_digest(files)
     # A copy elsewhere, at another time, is the same.
     os.utime(files[0], (1, 1))
-    assert data.files_digest([str(tmp_path / "b" / name) for name in "xyz"]) == digest
+    assert data.files_digest([str(tmp_path / "b" / name) for name in "wxyz"]) == digest
     assert data.files_digest(files[::-1]) != digest
-    for at in (0, 500, 999):
-        content = bytearray(b"y" * 1000)
-        content[at] = 0
-        Path(files[1]).write_bytes(content)
+    content = b"x" * 1000
+    for changed in (b"w" + content[1:], content[1:] + b"w", content + b"x", b""):
+        Path(files[1]).write_bytes(changed)
         assert data.files_digest(files) != digest
-    Path(files[1]).write_bytes(b"y" * 1001)
-    assert data.files_digest(files) != digest
+    monkeypatch.setattr(data, "_COMPARED", 2)  # w and y
+    sampled = data.files_digest(files)
     Path(files[1]).unlink()
-    assert data.files_digest(files) != digest
+    assert data.files_digest(files) == sampled
+    Path(files[2]).unlink()
+    assert data.files_digest(files) != sampled

@@ -5,9 +5,9 @@ position in the epoch, so that neither the number of processes and workers nor a
 changes it.
 """
 
-import contextlib
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from .. import dataset, intensity, tables, valsets
+from .. import dataset, identity, intensity, tables, valsets
 from ..progress import say
 from . import augment
 from .state import read_whole, write_whole
@@ -176,42 +176,24 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
     return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis, sha256)
 
 
-_MOST_SIZES, _MOST_CONTENTS, _BYTES = 10_000, 256, 1 << 28
+_COMPARED, _THREADS = 2000, 8
 
 
 def files_digest(files):
-    """SHA-256 of file names, and of sizes and contents as far as they are read in seconds.
+    """SHA-256 of the names of files, and of the contents of at most 2000, evenly spread.
 
-    Parameters
-    ----------
-    files : list of str
-        Sizes are those of at most 10,000 files, contents those of at most 256, evenly spread: 256
-        MiB in all, of larger files the beginning, the middle and the end. Folders and times do not
-        count: a copy of the same images is the same.
+    Folders and times do not count: a copy of the same images is the same. See
+    `identity.file_digest` for how much of a file is read.
     """
     digest = hashlib.sha256()
     for file in files:
         digest.update(os.path.basename(file).encode() + b"\0")
     distinct = list(dict.fromkeys(files))
-    for file in _spread(distinct, _MOST_SIZES):
-        with contextlib.suppress(OSError):  # reported where it is drawn
-            digest.update(f"{os.path.getsize(file)} ".encode())
-    chosen = _spread(distinct, _MOST_CONTENTS)
-    share = _BYTES // max(1, len(chosen))
-    for file in chosen:
-        with contextlib.suppress(OSError), open(file, "rb") as opened:
-            size = os.path.getsize(file)
-            part = share if size <= share else share // 3
-            for start in (0,) if size <= share else (0, (size - part) // 2, size - part):
-                opened.seek(start)
-                digest.update(opened.read(part))
+    compared = distinct[:: max(1, -(-len(distinct) // _COMPARED))]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for found in pool.map(identity.file_digest, compared):
+            digest.update(found.encode() + b"\0")
     return digest.hexdigest()
-
-
-def _spread(values, most):
-    """At most so many of the values, evenly spread."""
-    step = max(1, -(-len(values) // most))
-    return values[::step]
 
 
 def _plate_limits(metadata, refused, seed):
