@@ -7,7 +7,7 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
-from unidino import dataset, images, quality, tiles
+from unidino import dataset, images, intensity, quality, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -265,6 +265,20 @@ def test_sites_unlike_their_plate_are_refused_and_not_measured(tmp_path):
     assert crops[8]["crops"].shape == (1, 1, 1, 24, 24)
     with pytest.raises(images.ImageError, match="7.tif: is 24 x 24 uint8; 35 of the 39"):
         crops[7]
+
+
+@pytest.mark.parametrize("dtype", "u1 u2 u4 u8 i1 i2 i4 i8 f2 f4 f8 >u2 >i4 >f8".split())
+def test_every_type_of_image_is_measured_alike(dtype, tmp_path):
+    image = np.random.default_rng(3).integers(0, 100, (24, 24))
+    np.save(tmp_path / "x.npy", image.astype(dtype))
+    pd.DataFrame({"DNA": ["x.npy"]}).to_csv(tmp_path / "x.csv", index=False)
+    metadata = CSVMetadata(tmp_path / "x.csv")
+    statistics = dataset.plate_statistics(metadata)
+    item = dataset.SiteTiles(metadata, statistics, size=24, with_limits=True)[0]
+    assert item["mean"][0] == pytest.approx(image.mean())
+    assert item["high"][0] == pytest.approx(np.percentile(image, 99.9), abs=0.1)
+    scaled = intensity.scale(item["tiles"], [0], [100])
+    np.testing.assert_allclose(scaled[0, 0].numpy(), image / 100, atol=1e-6)
 
 
 @pytest.mark.parametrize("number", [0, 39])

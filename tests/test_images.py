@@ -179,8 +179,8 @@ def cut_plane(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def no_number(value):
-    plane = np.ones((4, 5), np.float32)
+def no_number(value, dtype=np.float32):
+    plane = np.ones((4, 5), dtype)
     plane[1, 2] = value
     return plane
 
@@ -203,6 +203,7 @@ BAD = {
     "none.npy": (lambda p: np.save(p, np.ones(())), r"array of shape \(\); expected two or three"),
     "nan.npy": (lambda p: np.save(p, no_number(np.nan)), "holds 1 pixels that are not finite"),
     "inf.tif": (tiff(no_number(-np.inf)), "holds 1 pixels that are not finite"),
+    "huge.npy": (lambda p: np.save(p, no_number(1e300, float)), "holds 1 pixels that are not fin"),
     "film.png": (film, "holds 3 frames; expected one image"),
     "eps.png": (postscript, "not a readable image"),
     "eps.jpg": (postscript, "not a readable image"),

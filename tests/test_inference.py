@@ -448,7 +448,8 @@ def test_sites_unlike_their_plate_fail_wherever_they_stand(weights, tmp_path, ca
     assert (made.counts["failed"], made.counts["ok"]) == (1, 9)
     errors = made.sites()["Metadata_error"].dropna().tolist()
     assert len(errors) == 1 and f"{file.name}: is 96 x 130 uint" in errors[0]
-    assert "warning: 1 of 10 sites are refused. The first: " in capfd.readouterr().err
+    told = "1 of 10 sites are recorded as failed. The first: "
+    assert told in capfd.readouterr().err and told in made.warnings[0]
     with pytest.raises(ValueError, match=f"{file.name}: is 96 x 130 uint"):
         run(csv, weights, tmp_path / "strict", reference="all", on_error="raise")
 

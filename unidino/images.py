@@ -96,16 +96,19 @@ def _header(path, sizes, position, dtype):
 
 
 def check_finite(path, array):
-    """Stop on values that are not finite, of which every mean and percentile would be spoilt.
+    """Stop on values that are not finite as 32-bit floats: they spoil every mean and percentile.
 
     Raises
     ------
     ImageError
         Says how many.
     """
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        _refuse(path, f"holds {count} pixels that are not finite (NaN or infinite).")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32, copy=False))
+        if not finite.all():
+            count = int((~finite).sum())
+            _refuse(path, f"holds {count} pixels that are not finite (NaN or infinite).")
 
 
 def _layout(path, shape, axes, channel_axis):

@@ -232,9 +232,8 @@ class SiteEmbeddings:
                     plate = f", plate {' '.join(map(str, key))}" if key else ""
                     raise ValueError(f"{name}{plate}: {error}") from None
         if first:
-            say(
-                f"warning: {len(self.refused)} of {len(rows)} sites are refused. The first: {first}"
-            )
+            count = f"{len(self.refused)} of {len(rows)} sites"
+            self.metadata.note(f"{count} are recorded as failed. The first: {first}")
 
     def _by_type(self):
         """Whether intensities are scaled by the type of the files."""
