@@ -25,11 +25,10 @@ LEAST_AREA = 30
 _COUNTED_SIDE = 500
 
 
-def columns(frame):
-    """The columns of a table that hold measures, in their order.
+def channels(frame):
+    """The channels whose measures a table holds, all of `CHANNEL_MEASURES`, in their order.
 
-    A channel is known by all of its measures, so that a label which merely begins like one
-    (``Metadata_mean_dose``) is none.
+    A label that merely begins like a measure (``Metadata_mean_dose``) makes no channel.
 
     Parameters
     ----------
@@ -41,12 +40,33 @@ def columns(frame):
     list of str
     """
     first = f"Metadata_{CHANNEL_MEASURES[0]}_"
-    known = {f"Metadata_{measure}" for measure in SITE_MEASURES}
-    for channel in (str(c).removeprefix(first) for c in frame.columns if str(c).startswith(first)):
-        names = {f"Metadata_{measure}_{channel}" for measure in CHANNEL_MEASURES}
-        if names <= set(frame.columns):
-            known |= names
-    return [c for c in frame.columns if c in known and pd.api.types.is_numeric_dtype(frame[c])]
+    named = [str(c).removeprefix(first) for c in frame.columns if str(c).startswith(first)]
+    return [
+        channel
+        for channel in named
+        if all(_numeric(frame, f"Metadata_{measure}_{channel}") for measure in CHANNEL_MEASURES)
+    ]
+
+
+def columns(frame):
+    """The columns of a table that hold measures, in their order.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Sites or profiles, with ``Metadata_`` names.
+
+    Returns
+    -------
+    list of str
+    """
+    known = {f"Metadata_{m}" for m in SITE_MEASURES if _numeric(frame, f"Metadata_{m}")}
+    known |= {f"Metadata_{m}_{c}" for c in channels(frame) for m in CHANNEL_MEASURES}
+    return [column for column in frame.columns if column in known]
+
+
+def _numeric(frame, column):
+    return column in frame.columns and pd.api.types.is_numeric_dtype(frame[column])
 
 
 def focus(plane):

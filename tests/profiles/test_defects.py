@@ -113,6 +113,21 @@ def test_a_channel_that_is_lit_in_one_well_is_alive():
     assert profiles.normalise(frame).dead_channels == {}
 
 
+def test_channels_that_are_embedded_together_are_named_when_they_are_dark():
+    frame = wells().rename(
+        columns=dict(zip(NAMES, [f"emb_all_{i:04d}" for i in range(12)], strict=True))
+    )
+    noise(frame, "p1", "ER")
+    unlit(frame, on(frame, "p2"))
+    made = profiles.normalise(frame)
+    assert made.dead_channels == {"p2": ["all"]}
+    assert "1 of 3 plates are constant or nothing but noise in every channel" in made.warnings[0]
+    assert made.warnings[1] == (
+        "channel ER is constant or nothing but noise on 1 of 3 plates: p1; no feature is of it "
+        "alone, so none is missing there."
+    )
+
+
 def test_a_channel_that_is_dead_everywhere_is_dropped():
     frame = wells()
     frame[names("Mito")] = 1.0

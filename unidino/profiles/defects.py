@@ -40,36 +40,36 @@ def channel_features(features):
     return {channel: channels == channel for channel in dict.fromkeys(channels.tolist())}
 
 
-def blank_dark_channels(values, profiles, plates, channels):
-    """Set a channel missing where every well of a plate is dark in it, in place.
+def dark_channels(profiles, plates):
+    """Channels without any signal on a plate, by their measures of quality.
 
-    Noise embeds to numbers that spread like any others: only the images tell, by their measures of
-    quality. A well is dark where it is constant, white noise, or nothing lies above the background.
+    Noise embeds to numbers that spread like any others: only the images tell. A well is dark in a
+    channel that is constant, white noise, or nowhere above the background; the channel is dark on a
+    plate where every well is, for a reporter may light up in a single one.
 
     Parameters
     ----------
-    values : numpy.ndarray
-        (N, F) features.
     profiles : pd.DataFrame
-        With ``Metadata_focus_<channel>`` and ``Metadata_signal_<channel>``; channels without are
-        left as they are.
+        With the measures of `quality.channels`; without, no channel is dark.
     plates : dict
         {key: rows}.
-    channels : dict
-        From `channel_features`.
+
+    Returns
+    -------
+    dict
+        {channel: keys of the plates on which it is dark}, of the channels that are somewhere.
     """
-    measures = quality.columns(profiles)
-    for channel, own in channels.items():
-        if f"Metadata_focus_{channel}" not in measures:
-            continue
+    made = {}
+    for channel in quality.channels(profiles):
         focus, signal = (
             profiles[f"Metadata_{name}_{channel}"].to_numpy(float) for name in ("focus", "signal")
         )
-        dark = (focus == 0) | (focus >= NOISE_SHARE * quality.NOISE_FOCUS) | (signal < SIGNAL_SHARE)
-        for members in plates.values():
-            measured = members[np.isfinite(focus[members])]
-            if len(measured) and dark[measured].all():
-                values[np.ix_(members, own)] = np.nan
+        lit = (focus > 0) & (focus < NOISE_SHARE * quality.NOISE_FOCUS) & (signal >= SIGNAL_SHARE)
+        read = np.isfinite(focus)
+        keys = [k for k, rows in plates.items() if read[rows].any() and not lit[rows].any()]
+        if keys:
+            made[channel] = keys
+    return made
 
 
 def varies(reference, overall, method):
@@ -106,6 +106,8 @@ class Survey:
         {key: rows} of all plates.
     channels : dict
         {channel: its features, (F,) bool}.
+    dark : dict
+        {channel: keys of the plates on which it is dark}, from `dark_channels`.
     overall : numpy.ndarray
         (F,), the standard deviation over all profiles.
     fitted : numpy.ndarray of bool
@@ -120,6 +122,7 @@ class Survey:
 
     plates: dict
     channels: dict
+    dark: dict
     overall: np.ndarray
     fitted: np.ndarray
     lost: dict = field(default_factory=dict)
@@ -177,6 +180,14 @@ class Survey:
                     "(constant, nothing but noise, or without spread among the reference): "
                     f"{listed(keys)}; {fate}."
                 )
+        for channel, keys in self.dark.items():
+            living = [key for key in keys if key in self.able]
+            if living and channel not in self.channels:
+                yield (
+                    f"channel {channel} is constant or nothing but noise on {len(living)} of "
+                    f"{len(self.plates)} plates: {listed(living)}; no feature is of it alone, so "
+                    "none is missing there."
+                )
 
     def _dropped_sentences(self):
         kept, anywhere = self.kept(), np.any([*self.able.values()], 0)
@@ -206,40 +217,47 @@ class Survey:
             )
 
 
-def survey(values, plates, channels, rows, method, read, status=None):
+def survey(values, profiles, plates, features, rows, method):
     """What can be normalised on which plate.
 
     Parameters
     ----------
     values : numpy.ndarray
-        (N, F), NaN where missing.
+        (N, F), NaN where missing; features of dark channels are set missing.
+    profiles : pd.DataFrame
+        The N profiles, with their measures of quality and ``Metadata_status`` where there are any.
     plates : dict
         {key: rows}.
-    channels : dict
-        From `channel_features`.
+    features : list of str
+        Names of the F features.
     rows : numpy.ndarray of bool
         (N,), the profiles that fits rest on.
     method : str
         Of normalisation; with spherize, which pools the plates, a plate with few profiles is not
         judged.
-    read : numpy.ndarray of bool
-        (N,), the profiles that had features before dark channels were set missing.
-    status : numpy.ndarray, optional
-        (N,), ok, empty or failed.
 
     Returns
     -------
     Survey
     """
+    channels, dark = channel_features(features), dark_channels(profiles, plates)
+    read = np.isfinite(values).any(1)
+    for channel, own in channels.items():
+        for key in dark.get(channel, ()):
+            values[np.ix_(plates[key], own)] = np.nan
     overall = np.array([_deviation(column) for column in values.T])
-    made = Survey(plates, channels, overall, np.zeros(len(values), bool))
-    lit = np.ones(len(values), bool) if status is None else status == "ok"
+    made = Survey(plates, channels, dark, overall, np.zeros(len(values), bool))
+    measured = quality.channels(profiles)
+    lit = np.ones(len(values), bool)
+    if "Metadata_status" in profiles.columns:
+        lit = (profiles["Metadata_status"] == "ok").to_numpy(bool)
     for key, members in plates.items():
         able, complete = _judged(values[members], rows[members], overall, method)
         dead = [c for c, own in channels.items() if (~able[own]).mean() > DEAD_SHARE]
+        unlit = [key in dark.get(channel, ()) for channel in measured]
         if not read[members].any():
             made.lost[key] = UNREAD
-        elif not np.isfinite(values[members]).any():
+        elif (unlit and all(unlit)) or not np.isfinite(values[members]).any():
             made.lost[key] = DARK
         elif lit.any() and not lit[members].any():
             made.lost[key] = EMPTY

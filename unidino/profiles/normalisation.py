@@ -90,7 +90,10 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     if words not in references.ALL:
         sparse, said = references.sparse_reference(profiles, plates, rows)
     rows &= ~sparse
-    survey = _survey(profiles, values, features, plates, rows, norm_method, words)
+    # Whitening pools the plates: what a plate can contribute is judged on all of its profiles.
+    judged = np.ones_like(rows) if norm_method == "spherize" else rows
+    survey = defects.survey(values, profiles, plates, features, judged, norm_method)
+    _check(survey, words, _gaps(features, values, rows))
     fit = _pooled if norm_method == "spherize" else _apart
     fitted, kept, blocks, noted = fit(values, survey, rows, words)
     notes += said + noted
@@ -127,16 +130,8 @@ def _numbers(profiles, features):
     return values
 
 
-def _survey(profiles, values, features, plates, rows, norm_method, words):
-    """`defects.survey`; stops where not a single plate, or feature, can be normalised."""
-    channels = defects.channel_features(features)
-    read = np.isfinite(values).any(1)
-    defects.blank_dark_channels(values, profiles, plates, channels)
-    status = profiles.get("Metadata_status")
-    status = None if status is None else status.to_numpy(object)
-    # Whitening pools the plates: what a plate can contribute is judged on all of its profiles.
-    judged = np.ones(len(rows), bool) if norm_method == "spherize" else rows
-    survey = defects.survey(values, plates, channels, judged, norm_method, read, status)
+def _check(survey, words, gaps):
+    """Stop where not a single plate, or not a single feature, can be normalised."""
     if not survey.able:
         hint = (
             references.remedy(words)
@@ -145,14 +140,13 @@ def _survey(profiles, values, features, plates, rows, norm_method, words):
         )
         raise ValueError(
             f"no profile can be normalised (reference: {words}). {' '.join(survey.losses())}"
-            f"{_gaps(features, values, rows)} {hint}"
+            f"{gaps} {hint}"
         )
     if not survey.kept().any():
         raise ValueError(
             f"no feature varies among the reference ({words}) of every plate: "
             f"{' '.join(survey.sentences())} Leave the worst plates out."
         )
-    return survey
 
 
 def _gaps(features, values, rows):
