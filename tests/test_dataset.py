@@ -299,7 +299,7 @@ def test_sets_without_plates_mix_sizes_but_not_types(tmp_path):
     changed = {1: np.full((1, 24, 30), 500, np.uint16), 2: other_type()}
     found = dataset.inspect(plate_of(tmp_path, changed, keys=(), sites=6))
     assert list(found.refused) == [2]
-    assert "is 1 channels of uint8; 5 of the 6 readable sites of its dataset" in found.refused[2]
+    assert "is uint8; 5 of the 6 readable sites of its dataset" in found.refused[2]
 
 
 def test_plates_may_differ_from_one_another(tmp_path):

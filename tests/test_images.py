@@ -199,13 +199,13 @@ BAD = {
     "words.npy": (lambda p: np.save(p, np.array([["a", "b"]])), "holds values of type <U1"),
     "objects.npy": (lambda p: np.save(p, np.array([[None]]), allow_pickle=True), "type object"),
     "record.npy": (lambda p: np.save(p, np.ones((4, 4), "u1,u2")), "holds values of type"),
-    "empty.npy": (lambda p: np.save(p, np.ones((0, 4))), "is empty: 1 channels of 0 x 4 pixels"),
+    "empty.npy": (lambda p: np.save(p, np.ones((0, 4))), "is empty .1 x 0 x 4 pixels"),
     "none.npy": (lambda p: np.save(p, np.ones(())), r"array of shape \(\); expected two or three"),
     "nan.npy": (lambda p: np.save(p, no_number(np.nan)), "holds 1 pixels that are not finite"),
     "inf.tif": (tiff(no_number(-np.inf)), "holds 1 pixels that are not finite"),
     "huge.npy": (lambda p: np.save(p, no_number(1e300, float)), "holds 1 pixels that are not fin"),
     "film.png": (film, "holds 3 frames; expected one image"),
-    "eps.png": (postscript, "not a readable image"),
+    "eps.png": (postscript, "not a readable image .not a PNG file"),
     "eps.jpg": (postscript, "not a readable image"),
     "short.npy": (cut_array, "not a readable image .it ends early"),
     "short.tif": (cut_plane, "not a readable image .it ends early"),
@@ -268,6 +268,7 @@ def test_headers_of_many_files(tmp_path):
     found = images.image_headers([tmp_path / f"{name}.tif" for name in "abc"])
     assert found[0] == images.ImageHeader(3, 20, 31, np.dtype(np.uint16))
     assert str(found[0]) == "3 channels of 20 x 31 uint16"
+    assert found[0].kind == "3 channels of uint16"
     assert found[1].startswith(f"{tmp_path / 'b.tif'}: not a readable image")
     assert found[2] == f"{tmp_path / 'c.tif'}: no such image."
 

@@ -139,7 +139,7 @@ def _kind(header, key):
     """What the sites of a plate, or of a set without (key ()), share; None where unreadable."""
     if isinstance(header, str):
         return None
-    return str(header) if key else f"{header.channels} channels of {header.dtype}"
+    return str(header) if key else header.kind
 
 
 def load_site(metadata, i):

@@ -42,8 +42,15 @@ class ImageHeader:
     dtype: np.dtype
 
     def __str__(self):
-        channels = f"{self.channels} channels of " if self.channels > 1 else ""
-        return f"{channels}{self.height} x {self.width} {self.dtype}"
+        return self._words(f"{self.height} x {self.width} {self.dtype}")
+
+    @property
+    def kind(self):
+        """Channels and type in words, without the size."""
+        return self._words(self.dtype)
+
+    def _words(self, plane):
+        return f"{self.channels} channels of {plane}" if self.channels > 1 else str(plane)
 
 
 def _refuse(path, reason):
@@ -90,7 +97,7 @@ def _header(path, sizes, position, dtype):
         what = "a mask (booleans)" if dtype.kind == "b" else f"values of type {dtype}"
         _refuse(path, f"holds {what}; expected integers or real numbers of at most 64 bits.")
     if not channels * height * width:
-        _refuse(path, f"is empty: {channels} channels of {height} x {width} pixels.")
+        _refuse(path, f"is empty ({channels} x {height} x {width} pixels).")
     _check_size(path, channels * height * width)
     return ImageHeader(int(channels), int(height), int(width), dtype)
 
@@ -361,7 +368,7 @@ def _open_picture(path, channel_axis, alone):
         start = file.read(26)
     # No other decoder, whatever the file holds; and not Pillow's own limit on pixels, which comes
     # with `Image.open` and is lower than that of stitched wells.
-    kind = PngImageFile if start.startswith(b"\x89PNG") else JpegImageFile
+    kind = JpegImageFile if start.startswith(b"\xff\xd8") else PngImageFile
     with kind(path) as image:
         if getattr(image, "n_frames", 1) > 1:
             _refuse(path, f"holds {image.n_frames} frames; expected one image.")
