@@ -7,6 +7,7 @@ import tifffile
 import torch
 from torch.utils.data import DataLoader
 
+import unidino
 from unidino import dataset, images, intensity, quality, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
@@ -94,20 +95,93 @@ def test_published_contract_is_enough(plate):
 
 
 def test_items_are_transformed_images_in_0_to_1(plate):
-    plain = dataset.Dataset(merged(plate))
+    plain = dataset.Dataset(merged(plate), intensity_scaling="dtype")
     assert len(plain) == 4
     torch.testing.assert_close(
         plain[2], torch.from_numpy(noisy_cells(2).astype(np.float32) / 65535), rtol=0, atol=1e-7
     )
-    flipped = dataset.Dataset(merged(plate), lambda image: image.flip(2))
+    flipped = dataset.Dataset(merged(plate), lambda image: image.flip(2), intensity_scaling="dtype")
     torch.testing.assert_close(flipped[2], plain[2].flip(2))
     ranged = dataset.Dataset(merged(plate), intensity_range=[0, 255])
     torch.testing.assert_close(ranged[2], plain[2] * 257)
 
 
+def by_limits(image, low, high):
+    low, high = (np.reshape(limit, (-1, 1, 1)) for limit in (low, high))
+    return torch.from_numpy(((image - low) / (high - low)).clip(0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("make", [merged, apart])
+def test_images_are_scaled_by_their_plate_or_alone(make, single, plate):
+    statistics = dataset.plate_statistics(make(plate))
+    metadata = make(plate, single_channel_metadata=single)
+    by_plate = dataset.Dataset(metadata)
+    alone = dataset.Dataset(metadata, intensity_scaling="image")
+    for i in range(len(metadata.metadata)):
+        site, channels = (i // 3, [i % 3]) if single else (i, [0, 1, 2])
+        raw = noisy_cells(site)[channels]
+        limits = statistics[["low", "high"]].to_numpy()[channels].T
+        torch.testing.assert_close(by_plate[i], by_limits(raw, *limits), atol=1e-6, rtol=0)
+        limits = np.percentile(raw.reshape(len(raw), -1), (0.5, 99.9), axis=1)
+        torch.testing.assert_close(alone[i], by_limits(raw, *limits), atol=1e-6, rtol=0)
+
+
+def test_plates_are_measured_apart_when_asked_for(plate, monkeypatch):
+    frame = pd.read_csv(plate / "merged.csv").assign(plate=["p1", "p1", "p2", "p2"])
+    frame.to_csv(plate / "two.csv", index=False)
+    metadata = CSVMetadata(plate / "two.csv")
+    statistics = dataset.plate_statistics(metadata)
+    images = dataset.Dataset(metadata)
+    measured = []
+    monkeypatch.setattr(
+        dataset,
+        "_statistics",
+        lambda part, whole=dataset._statistics: measured.append(1) or whole(part),
+    )
+    for i in (0, 1, 3, 2):
+        rows = statistics[statistics["plate"] == ("p1", "p1", "p2", "p2")[i]]
+        limits = rows[["low", "high"]].to_numpy().T
+        torch.testing.assert_close(part[i], by_limits(noisy_cells(i), *limits), atol=1e-6, rtol=0)
+        assert len(measured) == 1 + (i > 1)
+
+
+def test_a_dataset_scales_as_its_model_wants(plate, tmp_path):
+    """Crops embedded by hand are the sites that extraction embeds."""
+    model = unidino.load_model()
+    assert model.config.intensity == dataset.DEFAULT_SCALING
+    part = dataset.Dataset(apart(plate), None, True, size=96)
+    made = unidino.extract(
+        str(plate / "apart.csv"), operation="none", norm_method="no_post_proc",
+        outdir=str(tmp_path), device="cpu", num_workers=0,
+    ).profiles  # fmt: skip
+    features = made.filter(regex="^emb_").to_numpy(float)
+    for i in range(4):
+        item = part[i]
+        with torch.inference_mode():
+            kept = item["crops"][:, item["labels"]]
+            embedded = torch.cat([model(crops).mean(0) for crops in kept])
+        np.testing.assert_allclose(embedded, features[i], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"intensity_scaling": "plates"}, "intensity_scaling 'plates' is not one of dtype, plate"),
+        ({"intensity_scaling": "plate", "intensity_range": [0, 9]}, "goes with .* 'dtype', not"),
+    ],
+)
+def test_wrong_scalings(given, message, plate):
+    with pytest.raises(ValueError, match=message):
+        dataset.Dataset(merged(plate), **given)
+
+
 @pytest.mark.parametrize("tiling", ["cover", "grid", "legacy"])
 def test_crops_equal_the_loop(tiling, plate):
-    item = dataset.Dataset(apart(plate), None, True, size=64, tiling=tiling)[1]
+    part = dataset.Dataset(
+        apart(plate), None, True, size=64, tiling=tiling, intensity_scaling="dtype"
+    )
+    item = part[1]
     image = noisy_cells(1).astype(np.float32) / 65535
     grid = tiles.tile_grid(*SHAPE, 64, None, tiling)
     assert item["crops"].shape == (3, len(grid), 1, 64, 64)
@@ -220,7 +294,7 @@ def test_float_images_must_say_their_range(plate, tmp_path):
     pd.DataFrame({"DNA": ["f.tif"]}).to_csv(tmp_path / "x.csv", index=False)
     metadata = CSVMetadata(tmp_path / "x.csv")
     with pytest.raises(ValueError, match="f.tif: float values from .* expected 0 to 1"):
-        dataset.Dataset(metadata)[0]
+        dataset.Dataset(metadata, intensity_scaling="dtype")[0]
     assert dataset.Dataset(metadata, intensity_range=[0, 255])[0].max() <= 1
 
 

@@ -13,7 +13,10 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from . import images, intensity, quality, tables, tiles, valsets
+from . import arguments, images, intensity, quality, tables, tiles, valsets
+
+DEFAULT_SCALING = "plate"
+"""That of the default model."""
 
 SAMPLE_SITES = 24
 """Sites of a plate, of as many wells as there are, from which its statistics are taken."""
@@ -293,12 +296,20 @@ def plate_statistics(metadata, *, refused=None, seed=0, sites=SAMPLE_SITES):
     rows = []
     for key, members in metadata.plates().items():
         part = subset(metadata, [row for row in members if row not in refused])
-        sampled = _sampled_images(part, seed, sites)
-        for i, channel in enumerate(metadata.channels):
-            values = intensity.channel_statistics([image[i] for image in sampled])
-            named = dict(zip(metadata.plate_columns, key, strict=True))
+        named = dict(zip(metadata.plate_columns, key, strict=True))
+        for channel, values in zip(metadata.channels, _statistics(part, seed, sites), strict=True):
             rows.append(named | {"channel": channel} | values)
     return pd.DataFrame(rows)
+
+
+def _statistics(metadata, seed=0, sites=SAMPLE_SITES):
+    """What `intensity.channel_statistics` measures in the sites of one plate, channel by channel.
+
+    Of single-channel metadata, whose rows are of one channel, that channel alone.
+    """
+    sampled = _sampled_images(metadata, seed, sites)
+    count = 1 if metadata.single_channel_metadata else len(metadata.channels)
+    return [intensity.channel_statistics([image[c] for image in sampled]) for c in range(count)]
 
 
 def _sampled_images(metadata, seed, sites):
@@ -444,15 +455,30 @@ class Dataset(TorchDataset):
         not, and the inference columns; else the transformed image.
     size, stride, tiling, min_foreground, foreground_channel, small_images
         See `SiteTiles`.
+    intensity_scaling : {"plate", "dtype", "image"}, optional
+        How raw intensities become 0 to 1, see `intensity`: give ``model.config.intensity`` of the
+        model that takes the images. By default as `load_model()` wants them, "plate"; the released
+        uniDINO wants "dtype". A plate is measured when the first of its images is asked for.
     intensity_range : (low, high), optional
-        Raw values that become 0 and 1; the range of the files' type by default.
+        Raw values that become 0 and 1, with "dtype", which it implies; the range of the files' type
+        by default.
+
+    Raises
+    ------
+    ValueError
+        Another scaling; a range with another than "dtype".
 
     Examples
     --------
     >>> import unidino
-    >>> images = unidino.Dataset(unidino.CSVMetadata("data/example/plate.csv"))
+    >>> model = unidino.load_model()
+    >>> images = unidino.Dataset(
+    ...     unidino.CSVMetadata("data/example/plate.csv"), intensity_scaling=model.config.intensity
+    ... )
     >>> len(images), images[0].shape
     (24, torch.Size([3, 224, 224]))
+    >>> model(images[0].unsqueeze(1)).shape  # each channel alone
+    torch.Size([3, 24])
     """
 
     def __init__(
@@ -467,9 +493,18 @@ class Dataset(TorchDataset):
         min_foreground=0.01,
         foreground_channel=None,
         small_images="reflect",
+        intensity_scaling=None,
         intensity_range=None,
     ):
         metadata_instance.validate()
+        if intensity_scaling is None:
+            intensity_scaling = DEFAULT_SCALING if intensity_range is None else "dtype"
+        arguments.check_choice("intensity_scaling", intensity_scaling, intensity.METHODS)
+        if intensity_range is not None and intensity_scaling != "dtype":
+            raise ValueError(
+                "intensity_range goes with the intensity scaling 'dtype', not "
+                f"{intensity_scaling!r}; leave one of them out."
+            )
         self.metadata_instance = metadata_instance
         self.transform = transform
         self.use_crops_with_metadata = use_crops_with_metadata
@@ -479,6 +514,7 @@ class Dataset(TorchDataset):
         self.min_foreground = min_foreground
         self.foreground_channel = foreground_index(metadata_instance, foreground_channel)
         self.small_images = small_images
+        self.intensity_scaling = intensity_scaling
         self.intensity_range = intensity_range
         self._plates = None
 
@@ -496,9 +532,7 @@ class Dataset(TorchDataset):
             (C, H, W) float32 in [0, 1].
         """
         raw = load_site(self.metadata_instance, i)
-        if self.intensity_range is None:
-            intensity.check_float_range(raw, self.metadata_instance.paths(i)[0])
-        low, high = intensity.dtype_limits(raw.dtype, self.intensity_range)
+        low, high = self._limits(i, raw)
         return raw, intensity.scale(torch.from_numpy(raw), low, high)
 
     def __getitem__(self, i):
@@ -507,9 +541,20 @@ class Dataset(TorchDataset):
         if not self.use_crops_with_metadata:
             return transformed
         row = self.metadata_instance.metadata.iloc[i]
-        crops, kept = self._crops(transformed, self._scaled_thresholds(i, raw.dtype))
+        crops, kept = self._crops(transformed, self._scaled_thresholds(i, raw))
         columns = self.metadata_instance.inference_metadata_columns
         return {"crops": crops, "labels": kept, **{name: row[name] for name in columns}}
+
+    def _limits(self, i, raw):
+        """The raw intensities of row `i` that become 0 and 1."""
+        if self.intensity_scaling == "image":
+            return intensity.image_limits(raw)
+        if self.intensity_scaling == "plate":
+            statistics = self._plate(i)
+            return statistics["low"].to_numpy(), statistics["high"].to_numpy()
+        if self.intensity_range is None:
+            intensity.check_float_range(raw, self.metadata_instance.paths(i)[0])
+        return intensity.dtype_limits(raw.dtype, self.intensity_range)
 
     def _crops(self, image, thresholds):
         array = tiles.fit_to_tile(image.numpy(), self.size, self.small_images)
@@ -521,22 +566,48 @@ class Dataset(TorchDataset):
         cut = np.stack([array[:, y : y + self.size, x : x + self.size] for y, x in grid])
         return torch.from_numpy(cut).transpose(0, 1).unsqueeze(2), torch.from_numpy(kept)
 
-    def _scaled_thresholds(self, i, dtype):
+    def _scaled_thresholds(self, i, raw):
         """Background thresholds of the plate of row `i` on the scale of its image, (C,)."""
-        metadata = self.metadata_instance
         if self.tiling == "legacy":
-            return np.zeros(len(metadata.channels))
+            return np.zeros(len(self.metadata_instance.channels))
+        low, high = self._limits(i, raw)
+        return (self._plate(i)["threshold"].to_numpy() - low) / (high - low)
+
+    def _plate(self, i):
+        """Statistics of the plate of row `i`, one row a channel; measured once.
+
+        Raises
+        ------
+        images.ImageError
+            The site is unlike its plate's others.
+        """
         if self._plates is None:
-            refused = inspect(metadata).refused
-            statistics = plate_statistics(metadata, refused=refused)
-            self._plates = statistics_by_plate(metadata, statistics), refused
-        by_plate, refused = self._plates
+            self._plates = self._grouped()
+        plates, number = self._plates
+        rows, measured = plates[number[i]]
+        if measured is None:
+            part = subset(self.metadata_instance, rows)
+            refused = inspect(part).refused
+            kept = subset(part, [n for n in range(len(rows)) if n not in refused])
+            by_row = {int(rows[n]): reason for n, reason in refused.items()}
+            measured = pd.DataFrame(_statistics(kept)), by_row
+            plates[number[i]] = rows, measured
+        statistics, refused = measured
         if i in refused:
             raise images.ImageError(refused[i])
-        row = metadata.metadata.iloc[i]
-        thresholds = by_plate[tuple(row[name] for name in metadata.plate_columns)]["threshold"]
-        low, high = intensity.dtype_limits(dtype, self.intensity_range)
-        return (thresholds.to_numpy() - low) / (high - low)
+        return statistics
+
+    def _grouped(self):
+        """(rows, None) of every plate, which is not measured yet, and the plate of every row."""
+        metadata = self.metadata_instance
+        columns = list(metadata.plate_columns)
+        if metadata.single_channel_metadata:
+            columns.append("channel")
+        groups = tables.groups(metadata.metadata, columns)
+        number = np.empty(len(metadata.metadata), np.int64)
+        for n, rows in enumerate(groups.values()):
+            number[rows] = n
+        return [(rows, None) for rows in groups.values()], number
 
 
 def get_concatenated_datasets(
@@ -584,7 +655,8 @@ def get_concatenated_datasets(
         parts = [cls(True, **options) for cls, options in chosen]
     if not parts:
         raise ValueError("no dataset is included: set one of the include_… flags.")
-    joined = ConcatDataset([Dataset(part, transform) for part in parts])
+    # As the published training scales.
+    joined = ConcatDataset([Dataset(part, transform, intensity_scaling="dtype") for part in parts])
     sizes = [len(part) for part in joined.datasets]
     joined.sample_weights = torch.cat(
         [torch.full((n,), float(k)) for n, k in zip(sizes, published_repeats(sizes), strict=True)]
