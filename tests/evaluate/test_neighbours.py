@@ -119,15 +119,29 @@ def test_equal_neighbours_count_by_their_share(metric):
         assert made.neighbours["neighbour"].tolist() == [1, 0, 0, 0]
 
 
-def test_similarities_closer_than_the_tolerance_tie():
-    """A well of another label is the nearest by less than rounding, then by more."""
-    for step, correct in ((5e-6, 2 / 3), (5e-5, 0)):
-        # Similarities with the first differ by step * sin(0.1).
-        angles = np.array([0, 0.1, 0.1 + step, 0.1 + step])
-        frame = pd.DataFrame({"emb0": np.cos(angles), "emb1": np.sin(angles), "moa": list("abaa")})
-        made = evaluate.nearest_neighbour_accuracy(frame, "moa").neighbours
-        assert made["correct"][0] == pytest.approx(correct)
-        assert made["tied"][0] == (correct > 0)
+@pytest.mark.parametrize(
+    ("angle", "step", "tied"), [(0.1, 5e-6, True), (0.1, 5e-5, False), (1e-4, 1e-6, False)]
+)
+def test_similarities_closer_than_the_tolerance_tie(angle, step, tied):
+    """A well of another label is the nearest by 5e-7, by 5e-6; by 1e-10 of 5e-9."""
+    angles = np.array([0, angle, angle + step, angle + step])
+    frame = pd.DataFrame({"emb0": np.cos(angles), "emb1": np.sin(angles), "moa": list("abaa")})
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa").neighbours
+    assert made["correct"][0] == pytest.approx(2 / 3 if tied else 0)
+    assert made["tied"][0] == tied
+
+
+@pytest.mark.parametrize("metric", evaluate.METRICS)
+def test_copies_but_for_rounding_tie(metric):
+    """Eight copies of one profile, read in single precision, among others."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(20, 30))
+    values[:8] = values[0] * (1 + 1e-7 * rng.normal(size=(8, 30)))
+    frame = pd.DataFrame(values).add_prefix("emb").assign(moa=list("aabbccdd") + list("efgh") * 3)
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", metric=metric).neighbours
+    np.testing.assert_allclose(made["correct"][:8], 1 / 7)
+    scores = evaluate.average_precision(frame, ["moa"], metric=metric)
+    np.testing.assert_allclose(scores["average_precision"][:8], np.mean(1 / np.arange(1, 8)))
 
 
 @pytest.mark.parametrize("metric", evaluate.METRICS)

@@ -120,7 +120,7 @@ def test_ties_make_no_finding(directions, label):
 
 def test_small_steps_are_no_tie():
     """A hundred profiles, each closer to the next than ties are, from end to end far apart."""
-    angles = np.append(0, 0.1 + 1e-5 * np.arange(100))
+    angles = np.append(0, 0.1 + 5e-6 * np.arange(100))
     frame = pd.DataFrame({"emb0": np.cos(angles), "emb1": np.sin(angles)})
     frame["Metadata_moa"] = np.where(np.arange(101) < 11, "a", "b")
     made = evaluate.average_precision(frame, ["moa"])

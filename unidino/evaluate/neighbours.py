@@ -90,7 +90,8 @@ def nearest_neighbour_accuracy(
         A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.tied_share``,
         ``.neighbours``. Profiles left without a neighbour are counted, not scored; where that is
         all of them, the value is NaN. Of neighbours that are equally near (similarities within
-        1e-6) the share that has the label counts: what a random choice is expected to give.
+        1e-6, see `similarity.tie_width`) the share that has the label counts: what a random choice
+        is expected to give.
 
     Raises
     ------
@@ -205,7 +206,6 @@ def _nearest(values, metric, barred, labels):
         ``distance``, ``correct`` (share of these that have the label), ``answered`` (whether any
         allowed neighbour has the label).
     """
-    tie = similarity.tie_width(values, metric)
     # Who shares a value is looked up rather than compared: groups are small beside the table.
     sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
     parts = []
@@ -216,7 +216,8 @@ def _nearest(values, metric, barred, labels):
             for code in np.unique(codes[here]):
                 block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
         smallest = block.min(1)
-        near = block <= (smallest + tie)[:, None]
+        reach = smallest + similarity.tie_width(smallest, values, metric)
+        near = block <= reach[:, None]
         alike = labels[here, None] == labels
         found = pd.DataFrame(
             {

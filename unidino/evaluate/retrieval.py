@@ -22,8 +22,9 @@ def average_precision(
 ):
     """Average precision of each profile's retrieval of its like.
 
-    Of profiles that are equally similar (within 1e-6) the order says nothing: they count by the
-    mean over all their orders, so that profiles which nothing tells apart score as by chance.
+    Of profiles that are equally similar (within 1e-6, see `similarity.tie_width`) the order says
+    nothing: they count by the mean over all their orders, so that profiles which nothing tells
+    apart score as by chance.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def average_precision(
         pairs.T.ravel(),
         np.tile(distance, 2),
         np.tile(like, 2),
-        similarity.tie_width(values, metric),
+        np.tile(similarity.tie_width(distance, values, metric), 2),
     )
     metadata = profiles.drop(columns=features).reset_index(drop=True)
     return metadata.join(_scores(groups, len(metadata)))
@@ -206,8 +207,8 @@ def _tie_groups(query, distance, like, width):
         (n,).
     like : numpy.ndarray of bool
         Whether each is a positive pair, (n,).
-    width : float
-        No distance of a group exceeds its first by more.
+    width : numpy.ndarray
+        No distance of a group exceeds its first by more than that one's, (n,).
 
     Returns
     -------
@@ -216,16 +217,17 @@ def _tie_groups(query, distance, like, width):
         ``size_before``, ``positive_before`` of the query's nearer groups.
     """
     order = np.lexsort([distance, query])
-    query, distance, like = query[order], distance[order], like[order]
-    starts = (np.diff(query, prepend=-1) != 0) | (np.diff(distance, prepend=0) > width)
+    query, like, distance = query[order], like[order], distance[order]
+    reach = distance + width[order]
+    starts = (np.diff(query, prepend=-1) != 0) | np.append(False, distance[1:] > reach[:-1])
     begin = np.flatnonzero(starts)
     end = np.append(begin[1:], len(query))
     # A chain of small steps is no tie: it is cut where it leaves the reach of its first.
-    for chain in np.flatnonzero(distance[end - 1] - distance[begin] > width):
+    for chain in np.flatnonzero(distance[end - 1] > reach[begin]):
         at, last = begin[chain], end[chain]
         while at < last:
             starts[at] = True
-            at += np.searchsorted(distance[at:last], distance[at] + width, side="right")
+            at += np.searchsorted(distance[at:last], reach[at], side="right")
     begin = np.flatnonzero(starts)
     groups = pd.DataFrame(
         {

@@ -175,11 +175,26 @@ def paired_distances(values, pairs, metric):
     return made
 
 
-def tie_width(values, metric):
-    """How much two distances may differ and still be the same.
+def tie_width(distance, values, metric):
+    """How much larger than each distance another may be and still be the same.
 
-    `TOLERANCE`; where features have units, that share of the median distance from the mean.
+    For cosines and correlations that is `TOLERANCE`, or where profiles all but coincide a
+    thousandth of the distance: similarities are flat there (1 - cos x = x**2 / 2), so that 1e-6
+    would make one of profiles that differ by a thousandth. Where features have units it is
+    `TOLERANCE` of the median distance from the mean.
+
+    Parameters
+    ----------
+    distance : numpy.ndarray
+        Of any shape.
+    values : numpy.ndarray
+        Of `comparable`.
+
+    Returns
+    -------
+    numpy.ndarray
     """
     if metric in _DIRECTIONS:
-        return TOLERANCE
-    return TOLERANCE * float(np.median(_distances(values, values.mean(0)[None], metric)))
+        return np.clip(distance / 1000, TOLERANCE**2, TOLERANCE)
+    size = np.median(_distances(values, values.mean(0)[None], metric))
+    return np.full_like(distance, TOLERANCE * size)
