@@ -71,3 +71,27 @@ def test_intervals_name_what_is_wrong(table):
     nothing = evaluate.nearest_neighbour_accuracy(frame.assign(compound=1), "moa", "compound")
     with pytest.raises(ValueError, match="no profile was scored"):
         evaluate.bootstrap_interval(nothing, frame, "compound")
+
+
+def test_only_the_table_that_was_scored_will_do(table):
+    frame = table(8).assign(Metadata_Well=[f"A{i:02d}" for i in range(60)])
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"])
+    expected = evaluate.bootstrap_interval(made, frame, "compound", draws=50)
+    bare = frame.rename(columns=lambda name: name.removeprefix("Metadata_").lower())
+    assert evaluate.bootstrap_interval(made, bare, "compound", draws=50) == expected
+    swapped = frame.index.to_numpy().copy()
+    swapped[[0, 1]] = [1, 0]
+    others = {
+        "in another order": frame.sample(frac=1, random_state=0),
+        "two rows swapped": frame.iloc[swapped],
+        "longer": pd.concat([frame, frame]),
+        "controls taken out": frame[frame["Metadata_moa"].notna()],
+        "other labels": frame.assign(Metadata_moa="a"),
+        "other wells": frame.assign(Metadata_Well="B01"),
+        "no labels": frame.drop(columns="Metadata_moa"),
+    }
+    for other in others.values():
+        with pytest.raises(ValueError, match="not the profiles that the accuracy was computed on"):
+            evaluate.bootstrap_interval(made, other, "compound")
+        with pytest.raises(ValueError, match="not the profiles that the accuracy was computed on"):
+            evaluate.paired_difference(made, made, other, "compound")

@@ -7,7 +7,6 @@ and each look is recorded.
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from scipy.stats import rankdata
 from .. import arguments, evaluate, inference, paths, profiles, tables, valsets
 from ..embedding import PRECISIONS
 from ..evaluate import baselines, bbbc021, dose_response
+from ..evaluate.neighbours import Rule
 from ..models import load_model
 from ..models.vit import POOLINGS
 from ..profiles.aggregation import consensus
@@ -31,36 +31,16 @@ SCORE_COLUMNS = [
 and high are the ends of a 95 % interval; seed_low and seed_high the range over seeds."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked of profiles, as of `evaluate.nearest_neighbour_accuracy`.
-
-    Attributes
-    ----------
-    metric : str
-        Its name in tables, with the level.
-    label : str
-    exclude : tuple of str
-    by : str
-        What the bootstrap resamples.
-    """
-
-    metric: str
-    label: str
-    exclude: tuple
-    by: str
-
-
-DEVELOPMENT_QUESTIONS = {
-    "BBBC021": (Question("NSC of moa, treatments", "moa", ("compound",), "compound"),),
+DEVELOPMENT_RULES = {
+    "BBBC021": (Rule("NSC of moa, treatments", "treatment"),),
     "jumpcp-valset": (
-        Question("NSC of target, wells", "target", ("perturbation_id",), "perturbation_id"),
-        Question("compound in another source, wells", "perturbation_id", ("source",),
-                 "perturbation_id"),
+        Rule("NSC of target, wells", "well", "target", ("perturbation_id",), by="perturbation_id"),
+        Rule("compound in another source, wells", "well", "perturbation_id", ("source",),
+             by="perturbation_id"),
     ),
-    "real crops": (Question("NSC of moa, treatments", "moa", ("compound",), "compound"),),
+    "real crops": (Rule("NSC of moa, treatments", "treatment"),),
 }  # fmt: skip
-"""The questions of each set; cosine distance throughout."""
+"""What is asked of each set, under which name; cosine distance throughout."""
 
 
 def compared(profiles, name):
@@ -71,7 +51,7 @@ def compared(profiles, name):
     profiles : pd.DataFrame
         Well profiles; treatments for the real crops.
     name : str
-        Key of `DEVELOPMENT_QUESTIONS`.
+        Key of `DEVELOPMENT_RULES`.
 
     Returns
     -------
@@ -114,7 +94,7 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
     feature_sets : dict of str to list of pd.DataFrame
         Name -> profiles, one frame a seed; the first is the one that is compared with the others.
     name : str
-        Key of `DEVELOPMENT_QUESTIONS`.
+        Key of `DEVELOPMENT_RULES`.
     draws, seed : int
         Of the bootstrap, which resamples compounds.
 
@@ -132,37 +112,34 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
     first = next(iter(sets))
     profiles = sets[first][0]
     rows = []
-    for question in DEVELOPMENT_QUESTIONS[name]:
-        keys = _keys(profiles, question)
+    for rule in DEVELOPMENT_RULES[name]:
+        keys = _keys(profiles, rule)
         found = {}
         for features, frames in sets.items():
-            if any(_keys(frame, question) != keys for frame in frames):
+            if any(_keys(frame, rule) != keys for frame in frames):
                 raise ValueError(f"{features} and {first} describe different profiles of {name}.")
-            found[features] = [
-                evaluate.nearest_neighbour_accuracy(frame, question.label, question.exclude)
-                for frame in frames
-            ]
+            found[features] = [rule.accuracy(frame) for frame in frames]
         means = {features: mean_accuracy(made) for features, made in found.items()}
         options = {"draws": draws, "seed": seed}
         for features, mean in means.items():
-            interval = evaluate.bootstrap_interval(mean, profiles, question.by, **options)
+            interval = evaluate.bootstrap_interval(mean, profiles, rule.by, **options)
             rows.append(
-                _row(name, question.metric, features, "", float(mean), interval, mean.n)
+                _row(name, rule.name, features, "", float(mean), interval, mean.n)
                 | _seeds([float(one) for one in found[features]])
             )
         for features in list(means)[1:]:
             value, *interval = evaluate.paired_difference(
-                means[first], means[features], profiles, question.by, **options
+                means[first], means[features], profiles, rule.by, **options
             )
             rows.append(
-                _row(name, question.metric, first, features, value, interval, means[first].n)
+                _row(name, rule.name, first, features, value, interval, means[first].n)
                 | _seeds([value])
             )
     return pd.DataFrame(rows)
 
 
-def _keys(profiles, question):
-    names = dict.fromkeys((question.label, *question.exclude, question.by, "concentration"))
+def _keys(profiles, rule):
+    names = dict.fromkeys((rule.label, *rule.exclude, rule.by, "concentration"))
     columns = tables.key_columns(profiles, names)
     return profiles[columns].astype(str).apply(tuple, axis=1).tolist()
 

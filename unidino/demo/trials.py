@@ -13,14 +13,14 @@ import pandas as pd
 from .. import paths, tables
 from ..models import checkpoints
 from . import card
-from .evaluation import DEVELOPMENT_QUESTIONS, Evaluation
+from .evaluation import DEVELOPMENT_RULES, Evaluation
 
 TRIAL_COLUMNS = [
     "tried", "options", "crops", "minutes", "pooling", "projected_dim",
     *(
-        f"{name}, {question.metric}"
+        f"{name}, {rule.name}"
         for name in ("BBBC021", "jumpcp-valset")
-        for question in DEVELOPMENT_QUESTIONS[name]
+        for rule in DEVELOPMENT_RULES[name]
     ),
 ]  # fmt: skip
 """Of the record: options are those that differ from `data.OPTIONS`; minutes those of the

@@ -1,7 +1,6 @@
 """The questions that BBBC021 answers: is a treatment's nearest neighbour of its mechanism?"""
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,35 +8,10 @@ import pandas as pd
 from .. import tables
 from ..profiles.aggregation import consensus
 from . import baselines, bootstrap, neighbours
+from .neighbours import Rule
 
 TREATMENT = ("compound", "concentration")
 """Columns that name a treatment of BBBC021."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One question: at which level, which label is matched, and who is no neighbour.
-
-    Attributes
-    ----------
-    name : str
-        As in tables and figures.
-    level : str
-        "treatment" (replicates merged) or "well".
-    label : str
-        Column to match.
-    exclude, exclude_if_same_label : tuple of str
-        As of `evaluate.nearest_neighbour_accuracy`.
-    several_batches : bool
-        Whether mechanisms that are seen in one batch only are left out.
-    """
-
-    name: str
-    level: str
-    label: str = "moa"
-    exclude: tuple = ("compound",)
-    exclude_if_same_label: tuple = ()
-    several_batches: bool = False
 
 
 RULES = (
@@ -142,10 +116,7 @@ def accuracy(wells, rule, metric="cosine"):
         As `evaluate.nearest_neighbour_accuracy`.
     """
     profiles = at_level(wells, rule)
-    made = neighbours.nearest_neighbour_accuracy(
-        profiles, rule.label, rule.exclude, metric, rule.exclude_if_same_label
-    )
-    return made, profiles
+    return rule.accuracy(profiles, metric), profiles
 
 
 def scores(feature_sets, metric="cosine", *, draws=2000, seed=0):
@@ -172,7 +143,7 @@ def scores(feature_sets, metric="cosine", *, draws=2000, seed=0):
         for rule in RULES:
             made, compared = accuracy(wells, rule, metric)
             low, high = bootstrap.bootstrap_interval(
-                made, compared, "compound", draws=draws, seed=seed
+                made, compared, rule.by, draws=draws, seed=seed
             )
             rows.append(
                 {
@@ -266,7 +237,7 @@ def differences(feature_sets, first, metric="cosine", *, draws=2000, seed=0):
                 continue
             other, _ = accuracy(wells[name], rule, metric)
             difference, low, high = bootstrap.paired_difference(
-                own, other, compared, "compound", draws=draws, seed=seed
+                own, other, compared, rule.by, draws=draws, seed=seed
             )
             rows.append(
                 {
@@ -361,9 +332,7 @@ def of_treatments(wells, metrics=("cosine", "correlation"), operations=("mean", 
         for operation in operations:
             profiles = at_level(wells, rule, operation)
             for metric in metrics:
-                made = neighbours.nearest_neighbour_accuracy(
-                    profiles, rule.label, rule.exclude, metric, rule.exclude_if_same_label
-                )
+                made = rule.accuracy(profiles, metric)
                 rows.append(
                     {
                         "accuracy": rule.name,

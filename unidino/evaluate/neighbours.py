@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .. import arguments, tables
+from ..progress import say
 from . import similarity
 
 
@@ -25,10 +27,12 @@ class Accuracy(float):
     tied_share : float
         Share of the scored profiles to which neighbours with and without their label are equally
         near.
+    answerable : int
+        Scored profiles of which some allowed neighbour has the label; no more can be correct.
     neighbours : pd.DataFrame
         One row a scored profile: ``profile`` and ``neighbour`` (row numbers; the first of several
         that are equally near), ``label``, ``neighbour_label``, ``distance``, ``correct`` (0 or 1;
-        of several, the share that has the label), ``tied`` (bool).
+        of several, the share that has the label), ``tied`` and ``answerable`` (bool).
     identity : dict of str to str
         Columns of the table that was scored -> digests of their values.
     """
@@ -42,6 +46,7 @@ class Accuracy(float):
         made.correct = int(correct) if correct.is_integer() else correct
         made.without_neighbour = int(without_neighbour)
         made.tied_share = float(neighbours["tied"].mean()) if n else float("nan")
+        made.answerable = int(neighbours["answerable"].sum())
         made.identity = identity
         return made
 
@@ -88,17 +93,17 @@ def nearest_neighbour_accuracy(
     -------
     Accuracy
         A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.tied_share``,
-        ``.neighbours``. Profiles left without a neighbour are counted, not scored; where that is
-        all of them, the value is NaN. Of neighbours that are equally near (similarities within
-        1e-6, see `similarity.tie_width`) the share that has the label counts: what a random choice
-        is expected to give.
+        ``.answerable``, ``.neighbours``. Profiles left without a neighbour are counted, not scored;
+        where that is all of them, the value is NaN. Of neighbours that are equally near
+        (similarities within 1e-6, see `similarity.tie_width`) the share that has the label counts:
+        what a random choice is expected to give.
 
     Raises
     ------
     ValueError
-        A column that does not exist, no labelled profile, rules under which no neighbour can have
-        the label, missing or infinite features, an unknown metric; for cosines and correlation a
-        profile without direction (zero, or constant).
+        A column that does not exist, the label among the excluded, no labelled profile, missing or
+        infinite features, an unknown metric; for cosines and correlation a profile without
+        direction (zero, or constant).
 
     Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
     (doi 10.1101/161422, NSCB).
@@ -107,6 +112,12 @@ def nearest_neighbour_accuracy(
     exclude = column_names(exclude, "exclude")
     same_label = column_names(exclude_if_same_label, "exclude_if_same_label")
     label_column = tables.find_column(profiles, label)
+    for name in [*exclude, *same_label]:
+        if tables.find_column(profiles, name) == label_column:
+            raise ValueError(
+                f"{name} is the label, and excluded as well: no neighbour could be right. Exclude "
+                "what tells profiles of a label apart, such as their compound."
+            )
     features = similarity.find_features(profiles, features, [label, *exclude, *same_label])
     labels = _codes(profiles, label)
     rows = np.flatnonzero(labels >= 0)
@@ -121,12 +132,10 @@ def nearest_neighbour_accuracy(
     ]
     values = similarity.comparable(profiles, features, metric, rows)
     scored = _nearest(values, metric, barred, labels[rows])
-    if len(scored) and not scored["answered"].any():
-        rule = ", ".join(dict.fromkeys([*exclude, *same_label])) or "nothing"
-        raise ValueError(
-            f"no profile can have a right answer: excluding neighbours by {rule} leaves none of "
-            f"the same {label}, so that the accuracy would be 0 whatever the features. Exclude "
-            f"less, or give profiles of which some share a {label}."
+    if len(scored) and not scored["answerable"].any():
+        say(
+            f"warning: no profile can have a right answer: without those that share its "
+            f"{' or '.join([*exclude, *same_label]) or 'row'}, no other has its {label}."
         )
     names = profiles[label_column].to_numpy()
     own, other = rows[scored.index], rows[scored["neighbour"]]
@@ -139,10 +148,44 @@ def nearest_neighbour_accuracy(
             "distance": scored["distance"].to_numpy(),
             "correct": scored["correct"].to_numpy(),
             "tied": scored["correct"].between(0, 1, inclusive="neither").to_numpy(),
+            "answerable": scored["answerable"].to_numpy(),
         }
     )
     identity = table_identity(profiles, [label, *exclude, *same_label, *tables.KEYS])
     return Accuracy(neighbours, len(rows) - len(scored), identity)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is asked of neighbours, under a name: whose label is matched, and who is none.
+
+    Attributes
+    ----------
+    name : str
+        As in tables and figures.
+    level : str
+        Of the profiles that are compared: "treatment" (replicates merged) or "well".
+    label, exclude, exclude_if_same_label
+        As of `nearest_neighbour_accuracy`.
+    several_batches : bool
+        Whether labels that are seen in one batch only are left out, see `in_several`.
+    by : str
+        Column of what a bootstrap resamples.
+    """
+
+    name: str
+    level: str
+    label: str = "moa"
+    exclude: tuple = ("compound",)
+    exclude_if_same_label: tuple = ()
+    several_batches: bool = False
+    by: str = "compound"
+
+    def accuracy(self, profiles, metric="cosine"):
+        """`nearest_neighbour_accuracy` of profiles of this level."""
+        return nearest_neighbour_accuracy(
+            profiles, self.label, self.exclude, metric, self.exclude_if_same_label
+        )
 
 
 def column_names(value, option):
@@ -203,7 +246,7 @@ def _nearest(values, metric, barred, labels):
     -------
     pd.DataFrame
         Indexed by row: ``neighbour`` (row, the first of several that are equally near),
-        ``distance``, ``correct`` (share of these that have the label), ``answered`` (whether any
+        ``distance``, ``correct`` (share of these that have the label), ``answerable`` (whether any
         allowed neighbour has the label).
     """
     # Who shares a value is looked up rather than compared: groups are small beside the table.
@@ -224,7 +267,7 @@ def _nearest(values, metric, barred, labels):
                 "neighbour": near.argmax(1),
                 "distance": np.maximum(smallest, 0),
                 "correct": (near & alike).sum(1) / near.sum(1),
-                "answered": (np.isfinite(block) & alike).any(1),
+                "answerable": (np.isfinite(block) & alike).any(1),
             },
             index=own,
         )
