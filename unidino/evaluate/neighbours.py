@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .. import arguments, tables
-from ..progress import say
 from . import similarity
 
 
@@ -133,9 +133,10 @@ def nearest_neighbour_accuracy(
     values = similarity.comparable(profiles, features, metric, rows)
     scored = _nearest(values, metric, barred, labels[rows])
     if len(scored) and not scored["answerable"].any():
-        say(
-            f"warning: no profile can have a right answer: without those that share its "
-            f"{' or '.join([*exclude, *same_label]) or 'row'}, no other has its {label}."
+        warnings.warn(
+            f"no profile can have a right answer: without those that share its "
+            f"{' or '.join([*exclude, *same_label]) or 'row'}, no other has its {label}.",
+            stacklevel=2,
         )
     names = profiles[label_column].to_numpy()
     own, other = rows[scored.index], rows[scored["neighbour"]]
