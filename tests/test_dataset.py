@@ -132,13 +132,9 @@ def test_plates_are_measured_apart_when_asked_for(plate, monkeypatch):
     frame.to_csv(plate / "two.csv", index=False)
     metadata = CSVMetadata(plate / "two.csv")
     statistics = dataset.plate_statistics(metadata)
-    images = dataset.Dataset(metadata)
-    measured = []
-    monkeypatch.setattr(
-        dataset,
-        "_statistics",
-        lambda part, whole=dataset._statistics: measured.append(1) or whole(part),
-    )
+    part = dataset.Dataset(metadata)
+    whole, measured = dataset._statistics, []
+    monkeypatch.setattr(dataset, "_statistics", lambda rows: measured.append(1) or whole(rows))
     for i in (0, 1, 3, 2):
         rows = statistics[statistics["plate"] == ("p1", "p1", "p2", "p2")[i]]
         limits = rows[["low", "high"]].to_numpy().T
