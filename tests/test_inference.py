@@ -678,6 +678,30 @@ def test_few_controls_are_said_before_any_image(plate, weights, tmp_path, monkey
     assert len(made.warnings) == 1
 
 
+def test_controls_that_headers_refuse_are_said_before_any_computing(
+    weights, tmp_path, monkeypatch, capsys
+):
+    csv = make_plate(tmp_path / "data", plates=2)
+    for well in range(2):
+        (tmp_path / "data" / f"1_{well}_0_0.tif").write_bytes(b"no image")
+
+    def embed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference.sites.SiteEmbeddings, "_embed_plate", embed)
+        with pytest.raises(KeyboardInterrupt):
+            run(csv, weights, tmp_path / "out")
+    assert (
+        "1 of 2 plates have fewer than 4 reference profiles (negative controls) of which a site "
+        "can be read: p1; they will stay missing in the normalised table."
+    ) in capsys.readouterr().err
+    for well in range(1, 5):
+        (tmp_path / "data" / f"0_{well}_0_0.tif").write_bytes(b"no image")
+    with pytest.raises(ValueError, match="2 of 2 plates have fewer than 4 .* can be read: p0, p1"):
+        run(csv, weights, tmp_path / "out")
+
+
 def test_a_dead_channel_and_a_dead_plate_are_named(weights, tmp_path):
     """A lamp of plate p1 and the camera of p2 failed: p0 is normalised as if it were alone."""
     csv = make_plate(tmp_path / "data", plates=3)

@@ -192,12 +192,18 @@ def extract(
     given = dict(locals())
     _check(given)
     metadata, embedder, settings = _open(given)
-    foreseen = _check_reference(metadata, embedder.model, given)
+    foreseen = _foresee(metadata, embedder.model, given)
     folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
     embeddings = sites.SiteEmbeddings(metadata, embedder, settings, folder, num_workers, on_error)
     with embeddings.claimed(overwrite), logging_to(paths.log_file(folder)):
         _warn(foreseen)
-        embeddings.embed_plates()
+        embeddings.embed_plates(
+            lambda refused: _warn(
+                warning
+                for warning in _foresee(metadata, embedder.model, given, refused)
+                if warning not in foreseen
+            )
+        )
         unnormalised, counts = _aggregate(embeddings, operation)
         made = _write(embeddings, unnormalised, counts, given)
         _report(made, foreseen)
@@ -271,22 +277,26 @@ def _check(given):
             raise ValueError(f"{name} is {given[name]}; it is a share, 0 to 1.")
 
 
-def _check_reference(metadata, model, given):
-    """What table and model tell in advance of the normalisation: warnings, or an error.
+def _foresee(metadata, model, given, refused=()):
+    """What table, model and headers tell in advance of the normalisation: warnings, or an error.
 
     A query that names columns which only extraction adds, such as Metadata_sites, waits for them.
     """
-    wells = tables.prefixed(metadata.metadata.drop(columns="path"))
+    frame = tables.prefixed(metadata.metadata.drop(columns="path"))
+    readable = ~np.isin(np.arange(len(frame)), list(refused))
     if given["operation"] != "none" and metadata.well_columns:
-        wells = wells.drop_duplicates([tables.metadata_name(n) for n in metadata.well_columns])
-    features = len(channel_groups(model, metadata.channels)) * model.embedding_dim
+        names = [tables.metadata_name(name) for name in metadata.well_columns]
+        wells = list(tables.groups(frame, names).values())
+        frame = frame.iloc[[rows[0] for rows in wells]]
+        readable = np.array([readable[rows].any() for rows in wells])
     try:
         return profiles.check_reference(
-            wells,
+            frame,
             given["norm_method"],
             given["reference"],
             by=metadata.plate_columns,
-            features=features,
+            features=len(channel_groups(model, metadata.channels)) * model.embedding_dim,
+            readable=readable,
         )
     except queries.UnknownColumn:
         return []

@@ -180,8 +180,14 @@ class SiteEmbeddings:
             **{_IMAGE_ID: self.image_ids[key]}
         )
 
-    def embed_plates(self):
-        """Embed the plates that are not finished."""
+    def embed_plates(self, inspected=lambda refused: None):
+        """Embed the plates that are not finished.
+
+        Parameters
+        ----------
+        inspected : callable, optional
+            Called before any computing with the rows of the sites whose headers refuse them.
+        """
         todo = {key: file for key, file in self.files().items() if key not in self.finished}
         sites = sum(len(self.units[key]) for key in todo)
         if self.finished:
@@ -190,6 +196,7 @@ class SiteEmbeddings:
         if not todo:
             return
         self._inspect(todo)
+        inspected(list(self.refused))
         if not self.metadata.plate_columns:
             everything = np.arange(len(self.metadata.metadata))
             self.shared_statistics = self._statistics(self.metadata, everything)

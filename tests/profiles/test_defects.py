@@ -338,6 +338,18 @@ def test_spherize_with_few_controls_is_told_from_the_table_alone():
     assert profiles.check_reference(table, "standardize", features=60) == []
 
 
+def test_wells_that_are_lost_already_count_out_in_advance():
+    table = wells().drop(columns=NAMES)
+    readable = ~(on(table, "p1") & (np.arange(len(table)) % 40 > 2))
+    (text,) = profiles.check_reference(table, readable=readable)
+    assert "1 of 3 plates have fewer than 4 reference profiles" in text
+    assert text.endswith("can be read: p1; they will stay missing in the normalised table.")
+    with pytest.raises(ValueError, match=r"spherize needs .* controls: 43\) than features \(43\)"):
+        profiles.check_reference(table, "spherize", features=43, readable=readable)
+    with pytest.raises(ValueError, match="3 of 3 plates .* read: p0, p1, p2. Name more controls"):
+        profiles.check_reference(table, readable=np.zeros(len(table), bool))
+
+
 def test_unnamed_controls_are_told_from_the_table_alone():
     table = wells().drop(columns=[*NAMES, "Metadata_control_type"])
     assert "names no controls" in profiles.check_reference(table)[0]

@@ -222,7 +222,9 @@ def check_whitening(count, features, words):
         )
 
 
-def check_reference(wells, norm_method="standardize", reference="negcon", *, by=None, features=0):
+def check_reference(
+    wells, norm_method="standardize", reference="negcon", *, by=None, features=0, readable=None
+):
     """Whether `normalise` will have enough reference wells, before a single image is read.
 
     Parameters
@@ -233,6 +235,8 @@ def check_reference(wells, norm_method="standardize", reference="negcon", *, by=
         As for `normalise`.
     features : int
         How many there will be.
+    readable : numpy.ndarray of bool, optional
+        Wells that are not lost already; all of them by default.
 
     Returns
     -------
@@ -242,13 +246,24 @@ def check_reference(wells, norm_method="standardize", reference="negcon", *, by=
     Raises
     ------
     ValueError
-        Those of `normalise` that metadata alone can tell.
+        Those of `normalise` that metadata alone, and the wells that are lost, can tell.
     """
     if norm_method == "no_post_proc":
         return []
     wells = wells.reset_index(drop=True)
     plates = plates_of(wells, by)
     rows, words, notes = choose(wells, reference, plates, norm_method)
+    counts = _counts(rows if readable is None else rows & readable, plates, norm_method)
     if norm_method == "spherize":
-        check_whitening(int(rows.sum()), features, words)
-    return notes + few_reference(_counts(rows, plates, norm_method), words)
+        check_whitening(counts[()], features, words)
+    enough = {key: count for key, count in counts.items() if count >= LEAST_REFERENCE}
+    if len(enough) < len(counts):
+        lacking = [key for key in counts if key not in enough]
+        text = (
+            f"{len(lacking)} of {len(counts)} plates have fewer than {LEAST_REFERENCE} reference "
+            f"profiles ({words}) of which a site can be read: {listed(lacking)}"
+        )
+        if not enough:
+            raise ValueError(f"{text}. {remedy(words)}")
+        notes.append(f"{text}; they will stay missing in the normalised table.")
+    return notes + few_reference(enough, words)
