@@ -134,8 +134,10 @@ def test_a_channel_that_is_dead_everywhere_is_dropped():
     made = profiles.normalise(frame)
     assert made.dropped_features == names("Mito")
     assert made.warnings == [
+        "channel Mito is dead on 3 of 3 plates (constant, nothing but noise, or without spread "
+        "among the reference): p0, p1, p2; its features are missing there.",
         "4 of 12 features have no spread, or none but noise, among the reference of any plate and "
-        "are dropped: 4 of Mito."
+        "are dropped: 4 of Mito.",
     ]
 
 

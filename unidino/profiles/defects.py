@@ -173,8 +173,7 @@ class Survey:
     def _dead_sentences(self, fate):
         for channel in self.channels:
             keys = [key for key, dead in self.dead.items() if channel in dead]
-            # A channel that is dead on every plate is dropped, which is said below.
-            if 0 < len(keys) < len(self.able):
+            if keys:
                 yield (
                     f"channel {channel} is dead on {len(keys)} of {len(self.plates)} plates "
                     "(constant, nothing but noise, or without spread among the reference): "
