@@ -255,6 +255,27 @@ def test_replicate_correlation_equals_the_loop(table):
     assert evaluate.replicate_correlation(frame, "compound", draws=200)["replicating"].all()
 
 
+def test_wells_without_light_are_no_replicates():
+    """Copies correlate perfectly, with copies of other treatments as well."""
+    values = np.random.default_rng(0).normal(size=(16, 30))
+    values[:8] = values[0] * (1 + 1e-8 * values[:8])
+    frame = (
+        pd.DataFrame(values).add_prefix("emb").assign(compound=[f"c{i // 2}" for i in range(16)])
+    )
+    made = evaluate.replicate_correlation(frame, "compound", draws=200)
+    assert (made["replicate_correlation"][:4] > 0.999).all()
+    dark = evaluate.replicate_correlation(frame.head(8), "compound", draws=200)
+    assert not dark["replicating"].any()
+
+
+def test_one_feature_that_outweighs_all_makes_no_other_profile_zero():
+    """A focus score of 1e9 in most wells, of 0.1 in the others."""
+    values = np.random.default_rng(0).normal(size=(12, 5))
+    values[:9, 0] *= 1e9
+    frame = pd.DataFrame(values).add_prefix("emb").assign(moa=list("abc") * 4)
+    assert evaluate.nearest_neighbour_accuracy(frame, "moa").n == 12
+
+
 def test_replicates_name_what_is_wrong(table):
     frame = table(14)
     with pytest.raises(ValueError, match="no compound has two profiles"):

@@ -9,8 +9,8 @@ from scipy.spatial.distance import cdist
 from .. import tables
 
 TOLERANCE = 1e-6
-"""Below this, differences are rounding: of similarities (ties), and of what a profile holds beside
-zeros or one constant, as a share of its size."""
+"""Below this, differences are rounding: between similarities (ties), and in features, as a share
+of their size (profiles that are zero or constant)."""
 
 _DIRECTIONS = ("cosine", "abs_cosine", "correlation")
 _CITYBLOCK = ("cityblock", "manhattan")
@@ -109,14 +109,14 @@ def comparable(profiles, features, metric, rows=None):
     if metric not in _DIRECTIONS:
         return values
     why = f": they have no direction that {metric} could compare. Remove these profiles first."
-    norms = np.linalg.norm(values, axis=1)
-    refuse(rows[norms <= TOLERANCE * np.median(norms)], "are zero in every feature", why)
-    spread = np.ptp(values, axis=1) <= TOLERANCE * np.abs(values).max(1)
-    refuse(rows[spread], "are constant in every feature", why)
+    size = np.abs(values)
+    zero = (size <= TOLERANCE * size.mean(0)).all(1)
+    refuse(rows[zero], "are zero in every feature", why)
+    constant = np.ptp(values, axis=1) <= TOLERANCE * size.max(1)
+    refuse(rows[constant], "are constant in every feature", why)
     if metric == "correlation":
         values -= values.mean(1, keepdims=True)
-        norms = np.linalg.norm(values, axis=1)
-    values /= norms[:, None]
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
     return values
 
 
