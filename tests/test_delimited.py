@@ -49,6 +49,7 @@ DIALECTS = {
     "Windows": lines(newline="\r\n"),
     "old Mac": lines(newline="\r"),
     "all quoted": "\n".join(",".join(f'"{cell}"' for cell in row) for row in ROWS),
+    "blanks before quotes": "\n".join(", ".join(f'"{cell}"' for cell in row) for row in ROWS),
     "row numbers": "\n".join(
         ",".join(["" if i == 0 else str(i), *row]) for i, row in enumerate(ROWS)
     ),

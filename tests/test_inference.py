@@ -649,6 +649,11 @@ def test_notebook_declares_the_same_parameters():
     ("options", "message"),
     [
         ({"size": 100}, "size 100 is not a multiple of the patch size 16; take 96"),
+        (
+            {"reference": "compund == 'DMSO'"},
+            "neither negcon, all nor a query .*no column 'compund'",
+        ),
+        ({"reference": "@pd.io.common.os.getpid() > 0"}, "neither negcon, all nor a query .*'@'"),
         ({"reference": "well == 'H12'"}, "matches no profile: Metadata_Well holds 'A01'"),
         ({"reference": "well == 'A01'"}, r"2 of 2 plates have fewer than 4 .*: p0 \(1\), p1 \(1"),
         ({"norm_method": "spherize"}, r"\(negative controls: 8\) than features \(384\)"),

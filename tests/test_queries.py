@@ -119,8 +119,11 @@ def test_nothing_is_executed(tmp_path, monkeypatch):
 
 
 def test_unknown_columns_have_an_error_of_their_own():
-    with pytest.raises(queries.UnknownColumn, match="no column 'compund'"):
+    with pytest.raises(queries.UnknownColumn, match="no column 'compund'") as error:
         queries.rows(FRAME, "compund == 'DMSO'")
+    assert error.value.column == "compund"
+    with pytest.raises(queries.UnknownColumn, match="no column 'a b'"):
+        queries.rows(FRAME, "`a b` == 'DMSO'")
 
 
 def test_values_that_there_are():

@@ -83,20 +83,19 @@ def find_dialect(path):
     several = {separator: fit for separator, fit in fits.items() if fit[-1] > 1}
     # A header of one cell over rows of several is no header: left to be refused with its line.
     separator = max(several, key=several.get) if several else min(fits, key=fits.get)
-    header = next(csv.reader(lines[skipped:], delimiter=separator))
+    header = next(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
     names = _without_end([_clean(name) for name in header])
     repeated = pd.Series([name for name in names if name]).loc[lambda name: name.duplicated()]
     if len(repeated):
-        raise ValueError(
-            f"its header has the column {repeated.iat[0]} twice. Rename or remove one."
-        )
+        raise ValueError(f"it has the column {repeated.iat[0]} twice. Rename or remove one.")
     return Dialect(encoding, separator, skipped, names)
 
 
 def _fit(lines, separator):
     """(share of rows with at most, and with just, as many cells as the header, their number)."""
     try:
-        cells = [len(_without_end(row)) for row in csv.reader(lines, delimiter=separator)]
+        rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        cells = [len(_without_end(row)) for row in rows]
     except csv.Error:
         return 0.0, 0.0, 0
     header, *body = cells
@@ -138,7 +137,7 @@ def read(path):
         lines = _lines(file)
         for _ in range(dialect.skipped):
             next(lines)
-        reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
+        reader = csv.reader(lines, delimiter=dialect.separator, skipinitialspace=True, strict=True)
         try:
             next(reader)
             for row in reader:

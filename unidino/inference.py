@@ -10,6 +10,7 @@ import pandas as pd
 
 from . import arguments, intensity, paths, profiles, queries, sites, tables, tiles, valsets
 from .embedding import PRECISIONS, Embedder, channel_groups, check_size, find_device
+from .metadata import added_columns
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
 from .progress import logging_to, one_line, say
@@ -298,7 +299,11 @@ def _foresee(metadata, model, given, refused=()):
             features=len(channel_groups(model, metadata.channels)) * model.embedding_dim,
             readable=readable,
         )
-    except queries.UnknownColumn:
+    except queries.UnknownColumn as error:
+        later = {name.lower() for name in added_columns(metadata.channels)}
+        name = error.column.lower().removeprefix("metadata_")
+        if name not in later and not tables.feature_columns(pd.DataFrame(columns=[error.column])):
+            raise
         return []
 
 

@@ -45,7 +45,16 @@ _SAMPLE = 12
 
 
 class UnknownColumn(ValueError):
-    """A query names a column that the table does not have."""
+    """A query names a column that the table does not have.
+
+    Attributes
+    ----------
+    column : str
+    """
+
+    def __init__(self, message, column):
+        super().__init__(message)
+        self.column = column
 
 
 def rows(frame, query):
@@ -80,7 +89,8 @@ def rows(frame, query):
         message = str(error)
         for placeholder, name in names.items():
             message = message.replace(placeholder, f"`{name}`")
-        raise type(error)(message) from None
+        error.args = (message,)
+        raise
 
 
 def values_named(frame, query):
@@ -152,10 +162,9 @@ class _Evaluation:
         try:
             return self.frame[tables.find_column(self.frame, name)].reset_index(drop=True)
         except ValueError as error:
-            ambiguous = "ambiguous" in str(error)
-            raise (ValueError if ambiguous else UnknownColumn)(
-                f"column {name!r} is ambiguous" if ambiguous else f"no column {name!r}"
-            ) from None
+            if "ambiguous" in str(error):
+                raise
+            raise UnknownColumn(f"no column {name!r}", name) from None
 
     def _constant(self, node):
         if not isinstance(node.value, str | int | float | bool):

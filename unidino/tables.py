@@ -202,6 +202,7 @@ def _read_profiles(path):
             sep=dialect.separator,
             encoding=dialect.encoding,
             skiprows=dialect.skipped,
+            skipinitialspace=True,
             index_col=False,
             dtype=dict.fromkeys(others, object),
             keep_default_na=False,

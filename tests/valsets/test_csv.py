@@ -123,7 +123,7 @@ def column(metadata, name):
 
 FORMS = {
     "Metadata_": ("Metadata_Plate,Metadata_Well,Metadata_Site,DNA", "p,A1,1"),
-    "CellProfiler": ("Image_Metadata_Plate,Image_Metadata_Well,ImageNumber,DNA", "p,A1,1"),
+    "CellProfiler": ("Image_Metadata_Plate,Image_Metadata_Well,Image_Metadata_Site,DNA", "p,A1,1"),
     "a stain's plate": ("Image_Metadata_Plate_DNA,Image_Metadata_Well_DNA,Field,FileName_DNA",
                         "p,A1,1"),
     "identifiers": ("Plate ID,Well_ID,FieldID,DNA", "p,a01,1"),
@@ -172,6 +172,11 @@ def test_tables_without_wells_say_so(folder, capsys):
         "the columns are plate, position",
     )
     assert "no column names the wells" in capsys.readouterr().err
+
+
+def test_plates_by_barcode_rather_than_number(folder):
+    text = "plate_number,barcode,well,DNA\n1,x,A1,a.tif\n1,y,A1,b.tif\n"
+    assert column(CSVMetadata(write(folder, text)), "plate") == ["x", "y"]
 
 
 def test_gaps_are_counted(folder, capsys):
@@ -357,7 +362,7 @@ def test_chosen_channels_leave_other_images_out(folder):
 
 
 BAD = {
-    "empty table": ("plate,well,DNA\n", {}, "my_plate.csv: .*has no rows"),
+    "empty table": ("plate,well,DNA\n", {}, "my_plate.csv cannot be read .*has no rows"),
     "no images": ("plate,well\n1,A1\n", {}, "has no images: expected a column path, or columns"),
     "both": ("path,DNA\na3.tif,a.tif\n", {}, "has a column path and image paths in DNA"),
     "path no text": ("path\n3\n4\n", {}, "column path of row 1 holds 3; expected the path"),
@@ -387,8 +392,15 @@ BAD = {
         {},
         "rows 2 and 3 are both",
     ),
-    "plane": ("well,z,DNA\nA1,1,a.tif\nA1,2,b.tif\n", {}, "rows of a well differ in z, and no"),
+    "plane": ("well,z,DNA\nA1,1,a.tif\nA1,2,b.tif\n", {}, "rows of well A01 differ in z, and no"),
     "time": ("well,Time_Point,DNA\nA1,0,a.tif\nA1,1,b.tif\n", {}, "differ in Time_Point"),
+    "stain": ("well,dye,DNA\nA1,x,a.tif\nA1,y,b.tif\n", {}, "differ in dye, and no column names"),
+    "another plate": (
+        "Plate_Map,well,ImageNumber,DNA\nx,A1,1,a.tif\ny,A1,2,b.tif\n",
+        {},
+        "rows of well A01 differ in Plate_Map. If it names plates, call it plate",
+    ),
+    "no header": ("p,A1,a.tif\np,A2,b.tif\n", {}, "has a column named a.tif: the first row must"),
     "file twice": (
         "DNA,ER\na.tif,./a.tif\n",
         {},

@@ -91,9 +91,9 @@ def reference_rows(profiles, reference):
     try:
         rows = queries.rows(profiles, reference)
     except ValueError as error:
-        raise type(error)(
-            f"reference {reference!r} is neither negcon, all nor a query on the profiles ({error})."
-        ) from None
+        told = f"reference {reference!r} is neither negcon, all nor a query on the profiles"
+        error.args = (f"{told} ({error}).",)
+        raise
     if not rows.any():
         raise ValueError(
             f"reference {reference!r} matches no profile: "

@@ -5,20 +5,26 @@ import re
 import pandas as pd
 
 from .. import tables
-from ..metadata import CONTROL_TYPES, row_letters
+from ..metadata import CONTROL_TYPES, row_letters, variation
 
 # What other software calls a key, letters and digits only; the likeliest first.
 _SYNONYMS = {
-    "plate": ("plateid", "platename", "platenumber", "platebarcode", "assayplatebarcode",
-              "barcode"),
+    "plate": ("plateid", "platename", "platebarcode", "assayplatebarcode", "barcode",
+              "platenumber"),
     "well": ("wellid", "wellname", "wellposition", "welladdress", "wellnumber", "wellcoord"),
-    "site": ("siteid", "field", "fieldid", "fieldindex", "fieldofview", "fov", "fovid",
-             "imagenumber"),
+    "site": ("siteid", "field", "fieldid", "fieldindex", "fieldofview", "fov", "fovid"),
     "batch": ("batchid", "batchname"),
     "source": ("sourceid",),
     "channel": ("channelname", "channelid", "channelnumber", "wavelength"),
 }  # fmt: skip
 _IMAGE_PREFIX = re.compile(r"Image_(?=(Metadata|FileName|PathName|URL)_)")
+# What tells the rows of a well apart that are no fields of one plate and channel.
+_PLATES = re.compile(r".*(plate|barcode).*")
+_NO_FIELDS = re.compile(
+    r"(z|t|plane|slice|time|timepoint|zplane|zslice|zstack|timeid|timeindex)(id|index|number)?"
+    r"|(channel|dye|stain|wavelength|filter|fluorophore|marker).*"
+    r"|(batch|run|date|day|experiment|screen|replicate|donor|passage)(id|name|number)?"
+)
 _ROWS = ("row", "wellrow", "platerow")
 _COLUMNS = ("col", "column", "wellcol", "wellcolumn", "platecol", "platecolumn")
 _TREATMENTS = ("trt", "treatment", "na", "nan", "null", "none")
@@ -114,6 +120,40 @@ def _row_letters(row):
     if re.fullmatch(r"[A-Za-z]{1,2}", row):
         return row.upper()
     return row_letters(int(row)) if row.isdecimal() else None
+
+
+def number_sites(frame):
+    """The table with a column ``site``, counted within a well where it has none.
+
+    Raises
+    ------
+    ValueError
+        The rows of a well differ in a plate's name that is not called plate, or, where they would
+        be counted, in depth, time, channel or experiment; names the column.
+    """
+    if "well" not in frame.columns:
+        return frame
+    keys = [name for name in tables.WELL_KEY if name in frame.columns]
+    number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
+    if number.max() == 1:
+        return frame
+    others = [column for column in frame.columns if column not in (*tables.KEYS, "path")]
+    for column, found in variation(frame, keys, others).items():
+        name = letters_of(column)
+        row = found.rows[0]
+        well = " ".join(str(frame[key].iat[row]) for key in keys)
+        if _PLATES.fullmatch(name):
+            raise ValueError(
+                f"the rows of well {well} differ in {column}. If it names plates, call it plate; "
+                "otherwise leave it out."
+            )
+        if "site" not in frame.columns and _NO_FIELDS.fullmatch(name):
+            raise ValueError(
+                f"the rows of well {well} differ in {column}, and no column names their site. If "
+                f"they are fields, number them in a column site; otherwise keep one {column}, or "
+                "tell the rows apart by a column channel, plate or batch."
+            )
+    return frame if "site" in frame.columns else frame.assign(site=number.astype(str))
 
 
 def control_kinds(frame):

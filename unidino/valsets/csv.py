@@ -8,11 +8,7 @@ from .. import images, tables
 from ..metadata import Metadata, mark_controls, well_name
 from ..progress import say
 from . import files
-from .columns import bare_names, control_kinds, letters_of, name_wells
-
-# Columns that part the images of one field, letters and digits only.
-_DEPTH_AND_TIME = ("plane", "planeid", "z", "zplane", "zslice", "zindex", "zstack", "slice", "time",
-                   "timepoint", "timeid", "timeindex", "t")  # fmt: skip
+from .columns import bare_names, control_kinds, name_wells, number_sites
 
 
 class CSVMetadata(Metadata):
@@ -78,9 +74,10 @@ class CSVMetadata(Metadata):
             if "well" in frame.columns:
                 frame = frame.assign(well=well_name(frame["well"]))
             frame, wells = name_wells(frame)
-            frame = self._with_paths(frame, folder, channels)
+            frame = number_sites(self._with_paths(frame, folder, channels))
         except ValueError as error:
-            raise ValueError(f"{csv.name}: {error}") from None
+            named = csv.name in str(error)
+            raise ValueError(error if named else f"{csv.name}: {error}") from None
         self.root = str(folder)
         self.simulated = _is_simulated(frame) or Path(folder, "SIMULATED.json").is_file()
         frame = frame.drop(columns="simulated", errors="ignore")
@@ -91,7 +88,6 @@ class CSVMetadata(Metadata):
             self.note(note)
         if controls is not None:
             frame = mark_controls(frame, controls, self.valset)
-        frame = self._with_sites(frame)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self.validate(check_files=check_files, max_missing=max_missing)
@@ -103,6 +99,9 @@ class CSVMetadata(Metadata):
 
     def _with_paths(self, frame, folder, channels):
         """The table with its ``path`` column; sets `is_merged` and `channels`."""
+        headless = [column for column in frame.columns if files.is_image(column)]
+        if headless:
+            raise ValueError(f"has a column named {headless[0]}: the first row must name columns.")
         named = files.image_columns(frame)
         asked = _asked(channels)
         single = named[0] if len(named) == 1 else None
@@ -151,28 +150,6 @@ class CSVMetadata(Metadata):
             f"{', '.join(self.channels)}{told if left_out else ''}"
         )
         return sites
-
-    def _with_sites(self, frame):
-        """Number the rows of a well where they have no site of their own.
-
-        Raises
-        ------
-        ValueError
-            What tells the rows of a well apart is their depth or time.
-        """
-        if "well" not in frame.columns or "site" in frame.columns:
-            return frame
-        keys = [name for name in tables.WELL_KEY if name in frame.columns]
-        number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
-        if number.max() == 1:
-            return frame
-        for column in frame.columns:
-            if letters_of(column) in _DEPTH_AND_TIME and frame[column].nunique() > 1:
-                raise ValueError(
-                    f"{self.valset}: the rows of a well differ in {column}, and no column names "
-                    f"their site. Keep one {column}, or add a column site."
-                )
-        return frame.assign(site=number.astype(str))
 
     def _describe(self, wells):
         """Say what was made of the table where another might have been meant."""
