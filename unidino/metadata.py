@@ -305,8 +305,7 @@ class Metadata:
 
     def _check_keys(self):
         frame = self.metadata
-        keys = [name for name in ("plate", "well") if name in self.key_columns]
-        for name in keys:
+        for name in [key for key in self.key_columns if key in tables.WELL_KEY]:
             absent = frame[name].isna()
             if absent.any():
                 raise ValueError(

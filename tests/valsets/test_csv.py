@@ -369,6 +369,11 @@ BAD = {
     "empty cell": ("DNA,ER\na.tif,b.tif\nc.tif,\n", {}, "mixed channel counts: the channel ER is"),
     "twice": ("DNA\na.tif\nb.tif\na.tif\n", {}, "2 rows repeat the images .* rows 1 and 3"),
     "planes": ("path\na3.tif\ntwo.tif\n", {}, "mixed channel counts: .*two.tif with 2|a3.tif with"),
+    "no batch": (
+        "batch,well,DNA\nb,A1,a.tif\n,A2,b.tif\n",
+        {},
+        "column batch is empty in 1 rows, .* row 2. Every site needs its batch",
+    ),
     "no well": ("well,DNA\nA1,a.tif\n,b.tif\n", {}, "column well is empty in 1 rows, .* row 2"),
     "two plates": ("plate,Plate,DNA\n1,1,a.tif\n", {}, "has the column plate twice"),
     "unknown channel": (APART, {"channels": ["RNA"]}, "channels names RNA, which are no columns"),
