@@ -23,11 +23,12 @@ def claimed(folder, dataset, settings, files, differences, overwrite=False):
 
     Two runs on one folder never overlap: the second waits where it asks for the same, and stops
     where it asks for something else. That is the operating system's lock on a file beside the
-    folder. It holds between the processes of one machine, also in containers that share the disk;
-    between machines it holds on local disks served by NFS 4 or SMB and on Lustre mounted with
-    ``flock``, and not where a disk is mounted with ``nolock`` or ``localflock``: there, start one
-    run at a time. A disk without locks at all is said. Each table is renamed into place whole, and
-    compared with what is asked for before it is used, on any disk.
+    folder. It holds between the processes of one machine, also in containers that share its disk,
+    and ends with the process. Between machines it holds on network disks whose server keeps locks
+    (NFS, SMB, Lustre mounted with ``flock``), and not where they are mounted with ``nolock``,
+    ``local_lock``, ``nobrl`` or ``localflock``: there, start one run at a time. A disk without
+    any locks is said. Whatever the disk, each table is renamed into place whole, and is compared
+    with what is asked for before it is used.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def made_otherwise(folder, found, origin=None):
 
 def _ours(file):
     """Whether an extraction writes a file at this place below its folder."""
-    if file.name.startswith("."):
+    if any(part.startswith(".") for part in file.parts):
         return True
     if file.parts[0] == "sites":
         return file.suffix in (".parquet", ".json")
@@ -211,8 +212,11 @@ def _set_aside(folder, dataset):
 
 def _has_results(folder):
     """Whether a plate was written of which something could be read."""
-    made = map(provenance, (folder / "sites").rglob("*.parquet"))
-    return any(one and one["counts"]["ok"] + one["counts"]["empty"] for one in made)
+    for file in (folder / "sites").rglob("*.parquet"):
+        counts = (provenance(file) or {}).get("counts", {})
+        if counts.get("ok") or counts.get("empty"):
+            return True
+    return False
 
 
 def settle(folder):

@@ -57,10 +57,10 @@ def atomic_path(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _sync(temporary)
+            _sync(temporary, os.O_RDWR)
             os.replace(temporary, path)
             with contextlib.suppress(OSError):  # some network disks sync no folders
-                _sync(path.parent)
+                _sync(path.parent, os.O_RDONLY)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -68,8 +68,8 @@ def atomic_path(path):
         raise unwritable(path, error) from None
 
 
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path, flags):
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
