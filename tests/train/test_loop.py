@@ -555,6 +555,9 @@ def test_a_monitor_needs_a_label_it_has(plate, tmp_path):
         train(str(tmp_path), **options(plate, monitor=plate))
     with pytest.raises(ValueError, match="no column 'mechanism'"):
         train(str(tmp_path), **options(plate, monitor=plate, monitor_label="mechanism"))
+    own = {"monitor_label": "treatment", "monitor_exclude": ["treatment"]}
+    with pytest.raises(ValueError, match="monitor_exclude names treatment, the monitor's label"):
+        train(str(tmp_path), **options(plate, monitor=plate, **own))
 
 
 def test_the_command_line_says_errors_in_one_line(plate, tmp_path):

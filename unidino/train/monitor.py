@@ -41,7 +41,7 @@ class Monitor:
         Raises
         ------
         ValueError
-            A label that is missing or no column of the dataset.
+            A label that is missing, no column of the dataset, or excluded.
         """
         name = options["monitor"]
         if name is None:
@@ -60,8 +60,12 @@ class Monitor:
         if options["monitor_exclude"] is not None:
             given = options["monitor_exclude"]
             exclude = [given] if isinstance(given, str) else list(given)
-        for column in (label, *exclude):
-            tables.find_column(metadata.metadata.drop(columns="path"), column)
+        known = metadata.metadata.drop(columns="path")
+        found = [tables.find_column(known, column) for column in (label, *exclude)]
+        if found[0] in found[1:]:
+            raise ValueError(
+                f"monitor_exclude names {label}, the monitor's label: no neighbour could be right."
+            )
         return cls(name, label, exclude)
 
     def accuracy(self, folder, device):
