@@ -182,7 +182,7 @@ def test_profiles_that_hold_nothing_are_refused_everywhere(kind, size, metric):
 
 def test_negative_pairs_differ_in_the_label_unless_told(table):
     frame = table(10, rows=40).dropna().reset_index(drop=True)
-    made = evaluate.average_precision(frame, "moa", pos_diffby=["compound"])
+    made = evaluate.average_precision(frame, np.array(["moa"]), pos_diffby=pd.Series(["compound"]))
     told = evaluate.average_precision(frame, ["moa"], ["Metadata_compound"], neg_diffby=["moa"])
     pd.testing.assert_frame_equal(made, told)
 

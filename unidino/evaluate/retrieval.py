@@ -57,8 +57,6 @@ def average_precision(
     (doi 10.1007/978-3-540-78646-7_38).
     """
     arguments.check_choice("metric", metric, similarity.METRICS)
-    if not neg_sameby and not neg_diffby:
-        neg_diffby = pos_sameby
     rules = _rules(
         profiles,
         pos_sameby=pos_sameby,
@@ -168,6 +166,8 @@ def _rules(profiles, **given):
         rule: [tables.find_column(profiles, name) for name in column_names(names, rule)]
         for rule, names in given.items()
     }
+    if not rules["neg_sameby"] and not rules["neg_diffby"]:
+        rules["neg_diffby"] = rules["pos_sameby"]
     if not rules["pos_sameby"]:
         raise ValueError("pos_sameby names no column; name what the pairs to be found share.")
     for sign in ("pos", "neg"):
