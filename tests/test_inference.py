@@ -9,6 +9,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
@@ -368,6 +369,34 @@ def test_a_damaged_site_table_is_made_again(weights, tmp_path, capsys):
     run(csv, weights, tmp_path / "out", **RAW)
     assert "p0.parquet is damaged; its plate is embedded again" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+def test_a_site_table_damaged_in_the_middle_is_named(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    made = run(csv, weights, tmp_path / "out", **RAW)
+    file = made.sites_path / "p0.parquet"
+    column = pq.ParquetFile(file).metadata.row_group(0).column(40)
+    start = column.dictionary_page_offset or column.data_page_offset
+    contents = bytearray(file.read_bytes())
+    contents[start + column.total_compressed_size - 1] ^= 1
+    file.write_bytes(contents)
+    with pytest.raises(ValueError, match="p0.parquet cannot be read .* Delete it and run again"):
+        run(csv, weights, tmp_path / "out", **RAW)
+
+
+def test_one_plate_may_be_embedded_again_alone(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4, plates=2)
+    file = tmp_path / "data" / "1_0_0_0.tif"
+    image = file.read_bytes()
+    file.unlink()
+    made = run(csv, weights, tmp_path / "out", max_missing=0.2, **RAW)
+    kept = (made.sites_path / "p0.parquet").stat().st_mtime_ns
+    file.write_bytes(image)
+    with pytest.raises(ValueError, match=r"delete sites/p1.parquet to embed it alone"):
+        run(csv, weights, tmp_path / "out", **RAW)
+    (made.sites_path / "p1.parquet").unlink()
+    assert run(csv, weights, tmp_path / "out", **RAW).counts["ok"] == 8
+    assert (made.sites_path / "p0.parquet").stat().st_mtime_ns == kept
 
 
 def test_overwrite_checks_everything_before_it_discards(weights, tmp_path):

@@ -66,8 +66,16 @@ def read_sites(file, metadata, rows):
     pd.DataFrame
         One row a site, in the order of `rows`: keys, the dataset's other columns, ``Metadata_row``,
         what was measured, features.
+
+    Raises
+    ------
+    ValueError
+        A damaged file.
     """
-    stored = tables.read_table(file)
+    try:
+        stored = tables.read_table(file)
+    except ValueError as error:
+        raise ValueError(f"{error} Delete it and run again: its plate is embedded anew.") from None
     measured = stored.drop(columns=[*_key_names(metadata), "Metadata_path", _IMAGE_ID])
     measured = measured.iloc[np.argsort(_by_path(metadata, rows))].reset_index(drop=True)
     described = _described(dataset.subset(metadata, rows)).assign(Metadata_row=rows)
@@ -166,9 +174,11 @@ class SiteEmbeddings:
         if was == now:
             return None
         some = min(now - was or was - now)
+        alone = f" (delete {file.relative_to(self.folder)} to embed it alone)"
         return (
             f"{len(now - was)} of {len(now)} sites have other images or keys than when they were "
             f"embedded, {len(was - now)} of {len(was)} are gone; such as {some[-2]}"
+            f"{alone if self.metadata.plate_columns else ''}"
         )
 
     def _identified(self, key):

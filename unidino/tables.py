@@ -142,7 +142,7 @@ def write_table(frame, path, provenance=None):
         text = json.dumps(provenance, sort_keys=True).encode()
         table = table.replace_schema_metadata({**table.schema.metadata, _PROVENANCE_KEY: text})
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_provenance(path):
@@ -177,9 +177,16 @@ def read_table(path, columns=None):
             "the path of an existing .parquet or .csv file."
         )
     if path.suffix == ".parquet":
-        if columns is not None:
-            columns = [name for name in columns if name in pq.read_schema(path).names]
-        frame = pq.read_table(path, columns=columns).to_pandas()
+        try:
+            if columns is not None:
+                columns = [name for name in columns if name in pq.read_schema(path).names]
+            table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(
+                f"{path} cannot be read as a table: it is damaged ({reason})."
+            ) from None
+        frame = table.to_pandas()
         frame = keys_as_text(frame)
         frame.attrs["provenance"] = read_provenance(path)
         return frame
