@@ -4,14 +4,12 @@ import os
 import re
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
 
 from .. import images, tables
 from ..metadata import variation
 
-_SUFFIX = re.compile(
-    "(" + "|".join(re.escape(suffix) for suffix in images.SUFFIXES) + ")$", re.IGNORECASE
-)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _LOAD_DATA = ("FileName", "PathName", "URL")
@@ -19,12 +17,12 @@ _LOAD_DATA = ("FileName", "PathName", "URL")
 
 def is_image(value):
     """Whether a cell names a file that is read as an image, by its ending."""
-    return isinstance(value, str) and bool(_SUFFIX.search(value))
+    return isinstance(value, str) and value.lower().endswith(images.SUFFIXES)
 
 
 def image_columns(frame):
     """The columns with at least one cell that names an image."""
-    return [column for column in frame.columns if frame[column].map(is_image).any()]
+    return [column for column in frame.columns if any(map(is_image, frame[column].unique()))]
 
 
 def check_images(frame, column):
@@ -42,7 +40,7 @@ def check_images(frame, column):
             f"mixed channel counts: the channel {column} is empty in {int(absent.sum())} rows, the "
             f"first is row {int(absent.to_numpy().argmax()) + 1}. Fill them in, or remove the rows."
         )
-    wrong = ~values.map(is_image).to_numpy(bool)
+    wrong = np.array([not is_image(value) for value in values.tolist()])
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
@@ -134,7 +132,7 @@ def resolved(frame, column, folder):
     """
     start = f"{folder}/"
     made = []
-    for row, value in enumerate(frame[column].map(str)):
+    for row, value in enumerate(map(str, frame[column].tolist())):
         try:
             path = _local(value)
         except ValueError as error:
@@ -144,7 +142,8 @@ def resolved(frame, column, folder):
         path = path if os.path.isabs(path) else start + path
         # One file has one name, so that it is found where it is listed twice; .. stays, for it
         # leaves a linked folder elsewhere than the text says.
-        made.append(path if ".." in path else os.path.normpath(path))
+        tidy = ".." in path or not ("//" in path or "/." in path)
+        made.append(path if tidy else os.path.normpath(path))
     return made
 
 
