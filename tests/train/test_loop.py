@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import psutil
@@ -297,6 +299,43 @@ def test_sigterm_writes_a_checkpoint_first(to, plate, tmp_path, uninterrupted):
     assert newest(tmp_path)[1]["step"] == done
     train(str(tmp_path), **options(plate))
     same_logs(tmp_path, uninterrupted)
+
+
+def test_a_signal_that_ends_what_reads_for_the_monitor_stops_the_run(plate, tmp_path, capfd):
+    def killed(folder, device):
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    trainer = make_run(plate, tmp_path, monitor=plate, monitor_label="treatment")
+    trainer.step = trainer.steps_per_epoch
+    watched = types.SimpleNamespace(accuracy=killed)
+    whole = loop.Loop(trainer, tmp_path, {}, TrainingLog(tmp_path, False, 0), watched)
+    epoch = EpochSums({"embeddings": torch.rand(4, 8)})
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        whole._finish_epoch(epoch, types.SimpleNamespace(requested=False))
+    with pytest.raises(SystemExit) as ended:
+        whole._finish_epoch(epoch, types.SimpleNamespace(requested=True))
+    assert ended.value.code == EXIT_STOPPED
+    assert "stopped by SIGTERM after step 5" in capfd.readouterr().err
+
+
+def test_two_trainings_do_not_share_a_folder(plate, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_PATIENCE", 0.1)
+    with filelock.FileLock(tmp_path / loop.LOCK):
+        with pytest.raises(ValueError, match="another training is at work in .*another output_dir"):
+            train(str(tmp_path), **options(plate))
+    assert not (tmp_path / CONFIG).exists()
+
+
+def test_checkpoints_are_known_by_every_value(tmp_path):
+    content = {"step": 10, "log": {"loss": 0.5, "files": ["a", "b"], "weights": torch.ones(3)}}
+    state.write_whole(content, tmp_path / "c.pth")
+    data = (tmp_path / "c.pth").read_bytes()
+    read = state.read_whole(tmp_path / "c.pth")
+    assert read.keys() == content.keys() and read["log"]["files"] == ["a", "b"]
+    assert data.count(b"K\n") == 1  # the 10 in the pickle
+    (tmp_path / "c.pth").write_bytes(data.replace(b"K\n", b"K\x0b"))
+    with pytest.raises(ValueError, match="c.pth is damaged: its contents do not match"):
+        state.read_whole(tmp_path / "c.pth")
 
 
 def test_workers_that_ignore_sigterm_end_with_a_run_that_fails(plate, tmp_path):

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import filelock
 import torch
 from torch.utils.data import DataLoader
 
@@ -52,6 +53,9 @@ from .state import (
 
 EXIT_STOPPED = 128 + 15
 """Exit status after a SIGTERM whose checkpoint was written."""
+
+LOCK = ".lock"
+"""Held by the training that is at work in a folder."""
 
 FREE = (
     "output_dir num_workers saveckp_freq checkpoint_minutes device monitor monitor_label "
@@ -276,7 +280,7 @@ def train(
         folder = Path(output_dir).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         name = f"train-{processes.rank}.log" if processes.rank else "train.log"
-        with logging_to(folder / name):
+        with logging_to(folder / name), processes.first(_alone, folder) or contextlib.nullcontext():
             if processes.rank == 0:
                 _begin(folder, small_defaults(given, options))
             measured = processes.first(remembered_planes, opened, options, folder)
@@ -304,6 +308,30 @@ def train(
 def _open(options):
     """The sets to train on, and the one that is watched."""
     return open_sets(options), Monitor.open(options)
+
+
+_PATIENCE = 20
+"""Seconds for which reading processes may outlive a killed training, and with them its lock."""
+
+
+def _alone(folder):
+    """The folder's lock, held: two trainings would overwrite each other's checkpoints.
+
+    Raises
+    ------
+    ValueError
+        Another training is at work there.
+    """
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        return lock.acquire(timeout=_PATIENCE)
+    except filelock.Timeout:
+        raise ValueError(
+            f"another training is at work in {folder}. Wait until it has ended, or train into "
+            "another output_dir."
+        ) from None
+    except NotImplementedError:
+        say(f"warning: the disk of {folder} has no locks: start no second training there")
 
 
 def _begin(folder, small):
