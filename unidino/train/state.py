@@ -42,7 +42,7 @@ def _load_published(network, state):
 
 
 def _digest(content):
-    """SHA-256 over all tensors, wherever they lie in nested dicts and lists."""
+    """SHA-256 over all tensors and plain values, wherever they lie in nested dicts and lists."""
     digest = hashlib.sha256()
 
     def add(value):
@@ -56,6 +56,10 @@ def _digest(content):
         elif isinstance(value, list | tuple):
             for part in value:
                 add(part)
+        elif isinstance(value, argparse.Namespace):
+            add(vars(value))
+        else:
+            digest.update(repr(value).encode() + b"\0")
 
     add(content)
     return digest.hexdigest()
