@@ -1,6 +1,7 @@
 """Training from a notebook: the command it types, and the processes that run it."""
 
 import collections
+import contextlib
 import copy
 import functools
 import hashlib
@@ -330,8 +331,11 @@ def start_accuracy(training):
         return None
     asked = json.loads(json.dumps([o[n] for n in ("monitor", "monitor_label", "monitor_exclude")]))
     file = training.folder / START
-    if file.is_file() and (stored := json.loads(file.read_text()))["monitor"] == asked:
-        return stored["accuracy"]
+    if file.is_file():
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # damaged: measured again
+            stored = json.loads(file.read_text())
+            if stored["monitor"] == asked:
+                return float(stored["accuracy"])
     device = torch.device(o["device"] or ("cuda" if torch.cuda.is_available() else "cpu"))
     with tempfile.TemporaryDirectory() as folder:
         checkpoints.save_model(start_model(o), Path(folder) / WEIGHTS)

@@ -10,7 +10,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from .. import arguments, embedding, tables
 from ..models import checkpoints, vit
-from ..progress import Progress
+from ..progress import Progress, one_line
 from . import augment, data
 from .data import TrainingImages, collate, views_of
 from .log import EPOCHS, read_log
@@ -287,8 +287,8 @@ def main(argv=None, program="python -m unidino.train.export"):
     options = vars(arguments.parser(export, program).parse_args(argv))
     try:
         print(export(**options))
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        sys.exit(f"error: {one_line(error)}")
 
 
 if __name__ == "__main__":
