@@ -305,7 +305,7 @@ class Metadata:
 
     def _check_keys(self):
         frame = self.metadata
-        for name in [key for key in self.key_columns if key in tables.WELL_KEY]:
+        for name in self.key_columns:
             absent = frame[name].isna()
             if absent.any():
                 raise ValueError(

@@ -375,6 +375,7 @@ BAD = {
         "column batch is empty in 1 rows, .* row 2. Every site needs its batch",
     ),
     "no well": ("well,DNA\nA1,a.tif\n,b.tif\n", {}, "column well is empty in 1 rows, .* row 2"),
+    "no site": ("well,site,DNA\nA1,1,a.tif\nA1,,b.tif\n", {}, "column site is empty in 1 rows"),
     "two plates": ("plate,Plate,DNA\n1,1,a.tif\n", {}, "has the column plate twice"),
     "unknown channel": (APART, {"channels": ["RNA"]}, "channels names RNA, which are no columns"),
     "unknown plane": ("path\na3.tif\n", {"channels": "DNA=ch9"}, "ch9, which my_plate does not"),
