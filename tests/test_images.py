@@ -162,6 +162,12 @@ def sparse(path):
     tifffile.imwrite(path, iter(tiles), shape=GREY.shape, dtype=np.uint8, tile=(16, 16))
 
 
+def nowhere(path):
+    tifffile.imwrite(path, GREY)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["StripOffsets"].overwrite(0)
+
+
 def taller(path):
     """More rows than there are strips for."""
     tifffile.imwrite(path, GREY, rowsperstrip=5, compression="zlib", metadata=None)
@@ -211,6 +217,7 @@ BAD = {
     "short.tif": (cut_plane, "not a readable image .it ends early"),
     "pages.tif": (cut_pages, "not a readable image .it ends early"),
     "sparse.tif": (sparse, "lacks a part of its pixels"),
+    "nowhere.tif": (nowhere, "lacks a part of its pixels"),
     "taller.tif": (taller, "lacks a part of its pixels"),
     "folder.tif": (lambda p: p.mkdir(), "is no file, but a folder or a device"),
     "pipe.png": (lambda p: os.mkfifo(p), "is no file, but a folder or a device"),

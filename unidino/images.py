@@ -216,7 +216,7 @@ def _check_whole(path, series):
         _refuse(path, "stores white as 0 (MinIsWhite). Save it with black as 0.")
     if page.is_tiled:
         _check_size(path, math.prod((*page.tile, page.samplesperpixel)), "pixels in a tile")
-    if series.dataoffset is not None:
+    if series.dataoffset:
         if series.dataoffset + series.nbytes > series.parent.filehandle.size:
             raise ValueError("it ends early")
         return

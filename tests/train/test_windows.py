@@ -378,3 +378,27 @@ def test_large_files_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setenv("UNIDINO_MAX_PIXELS", "10499")
     with pytest.raises(ValueError, match="x.tif: says that it holds 10,500 pixels"):
         windows.PlaneReader().header(tmp_path / "x.tif", 0)
+
+
+@pytest.mark.parametrize("options", [{}, TILED])
+def test_a_file_of_a_set_stands_for_its_own_plane(options, tmp_path):
+    parts = "".join(
+        f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{c}.ome.tif">urn:uuid:{c}</UUID></TiffData>'
+        for c in range(2)
+    )
+    for c in range(2):
+        text = (
+            '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{c}"><Image ID="Image:0"><Pixels ID="Pixels:0" SizeX="70" SizeY="50" '
+            'SizeC="2" SizeZ="1" SizeT="1" DimensionOrder="XYCZT" Type="uint16">'
+            f"{parts}</Pixels></Image></OME>"
+        )
+        path = tmp_path / f"{c}.ome.tif"
+        tifffile.imwrite(path, RAW[c], description=text, metadata=None, **options)
+    reader = windows.PlaneReader()
+    for c in range(2):
+        path = tmp_path / f"{c}.ome.tif"
+        np.testing.assert_array_equal(reader.plane(path, windows.ONLY), RAW[c])
+        for channel in range(2):
+            np.testing.assert_array_equal(reader.plane(path, channel), RAW[channel])
