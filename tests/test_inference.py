@@ -246,11 +246,12 @@ def test_a_killed_run_leaves_whole_plates(plate, weights, tmp_path, monkeypatch)
     ("options", "named"),
     [({"size": 64}, "size was 48, is 64"), ({"tiling": "grid"}, "tiling was 'cover', is 'grid'")],
 )
-def test_other_settings_are_never_mixed_in(options, named, plate, weights, tmp_path):
-    run(plate, weights, tmp_path)
+def test_other_settings_are_never_mixed_in(options, named, weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4)
+    run(csv, weights, tmp_path / "out", **RAW)
     with pytest.raises(ValueError, match=f"made otherwise: .*{named}.*overwrite=True"):
-        run(plate, weights, tmp_path, **options)
-    run(plate, weights, tmp_path, overwrite=True, **options)
+        run(csv, weights, tmp_path / "out", **RAW, **options)
+    run(csv, weights, tmp_path / "out", overwrite=True, **RAW, **options)
 
 
 RAW = {"norm_method": "no_post_proc"}
