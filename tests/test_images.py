@@ -280,6 +280,18 @@ def test_headers_of_many_files(tmp_path):
     assert found[2] == f"{tmp_path / 'c.tif'}: no such image."
 
 
+def test_pages_that_lead_in_a_circle_end(tmp_path):
+    series(*RAW[:2], shaped=False)(tmp_path / "x.tif")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "x.tif") as file:
+        first, last = (file.pages[i].offset for i in range(2))
+    after = last + 2 + 12 * int.from_bytes(data[last : last + 2], "little")
+    assert data[after : after + 4] == bytes(4)
+    data[after : after + 4] = first.to_bytes(4, "little")
+    (tmp_path / "x.tif").write_bytes(data)
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), RAW[:2])
+
+
 @pytest.mark.parametrize("name", ["x.tif", "x.png", "x.jpg", "x.npy"])
 def test_the_limit_on_pixels(name, tmp_path, monkeypatch):
     path = tmp_path / name

@@ -176,8 +176,10 @@ class TiffImage(NamedTuple):
 def _open_tiff(path, channel_axis, alone):
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tifffile.TiffFile(path))
+        len(file.pages)  # finds pages that lead back to earlier ones, which would never end
         if _is_ome(path, file) and _is_part(path, file, alone):
             file = stack.enter_context(tifffile.TiffFile(path, is_ome=False))
+            len(file.pages)
         series = file.series
         if len(series) > 1:
             # Thumbnails and the like stand beside an image.
