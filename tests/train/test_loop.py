@@ -341,7 +341,12 @@ def test_checkpoints_are_known_by_every_value(tmp_path):
 def test_workers_that_ignore_sigterm_end_with_a_run_that_fails(plate, tmp_path):
     folder = Path(shutil.copytree(Path(plate).parent, tmp_path / "plate"))
     for file in folder.glob("*.tif"):
-        file.write_bytes(b"no image")
+        tifffile.imwrite(file, tifffile.imread(file), compression="zlib")
+        with tifffile.TiffFile(file) as tiff:
+            start = tiff.pages[0].dataoffsets[0]
+        with open(file, "r+b") as opened:  # the header stays whole
+            opened.seek(start)
+            opened.write(bytes(64))
     given = options(str(folder / "plate.csv"), num_workers=2, intensity_scaling="dtype")
     process = launch(tmp_path / "out", given)
     said = process.communicate(timeout=60)[0]
