@@ -93,6 +93,22 @@ def test_two_datasets_of_one_name_never_share_a_folder(folder):
             pass
 
 
+def test_tables_of_one_name_that_say_something_else_never_share_a_folder(folder, tmp_path):
+    tables_ = [tmp_path / name / "screen.csv" for name in "ab"]
+    for table, compound in zip(tables_, ("DMSO", "water"), strict=True):
+        table.parent.mkdir()
+        table.write_text(f"well,compound\nA1,{compound}\n")
+    first, second = ({"valset": "screen", "origin": str(table)} for table in tables_)
+    with claim(folder, first):
+        site_table(folder)
+    with pytest.raises(ValueError, match="holds plates of .*a.screen.csv, and this is .*b.screen"):
+        with claim(folder, second):
+            pass
+    tables_[1].write_text(tables_[0].read_text())
+    with claim(folder, second):
+        pass
+
+
 def test_a_dataset_may_be_moved(folder):
     made_before(folder)
     with claim(folder, OTHER):

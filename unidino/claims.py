@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import shutil
@@ -153,15 +154,21 @@ def _check(folder, wanted, settings, files, differences):
             others.append(file)
     origin = recorded.get("origin")
     moved = origin not in (None, wanted["origin"])
-    if moved and others:
+    if moved and (others or _another_table(origin, wanted["origin"])):
+        such = f", such as {others[0].relative_to(folder)}" if others else ""
         raise ValueError(
-            f"{folder} holds plates of {origin}, such as {others[0].relative_to(folder)}, and this "
-            f"is {wanted['origin']}. Two datasets of one name never share outputs: rename one, or "
-            "give another outdir."
+            f"{folder} holds plates of {origin}{such}, and this is {wanted['origin']}. Two "
+            "datasets of one name never share outputs: rename one, or give another outdir."
         )
     found = found or differences()
     if found:
         raise made_otherwise(folder, found, origin if moved else None)
+
+
+def _another_table(origin, table):
+    """Whether a dataset's table is still there, and says something else than this one."""
+    both = [Path(origin), Path(table)]
+    return all(path.is_file() for path in both) and not filecmp.cmp(*both, shallow=False)
 
 
 def made_otherwise(folder, found, origin=None):

@@ -51,8 +51,8 @@ def _agreed(files, headers):
     for file, header in zip(files, headers, strict=True):
         if header != first:
             raise images.ImageError(
-                f"{file}: is {header}, its site's first channel {first}; the channels of a site "
-                "must agree."
+                f"{file}: is {header}, its site's first channel {files[0]} {first}; the channels "
+                "of a site must agree. Convert the one that is unlike the others of its plate."
             )
     return first
 

@@ -1,7 +1,6 @@
 """The site table of a dataset: the published contract, checked before any computing."""
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ CONTROL_TYPES = ("negcon", "poscon", "empty")
 _ADDED = ("path", "row", "simulated", "status", "error")
 _COUNTED = ("sites", "replicates")
 
+_DOSES = ("concentration", "dose")
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
 
 
@@ -139,9 +139,13 @@ class Metadata:
         """
         if isinstance(selection, str):
             selection = [part.strip() for part in selection.split(",") if part.strip()]
-            selection = dict(p.split("=", 1) if "=" in p else (p, p) for p in selection)
+            selection = [p.split("=", 1) if "=" in p else (p, p) for p in selection]
         elif not isinstance(selection, dict):
-            selection = {name: name for name in selection}
+            selection = [(name, name) for name in selection]
+        names = [new for new, _ in selection] if isinstance(selection, list) else [*selection]
+        selection = dict(selection)
+        if len(selection) < len(names):
+            raise ValueError(f"channels names a channel twice: {', '.join(map(str, names))}.")
         if not selection:
             raise ValueError("channels is empty: name at least one, or leave it out for all.")
         unknown = [old for old in selection.values() if old not in self.channels]
@@ -352,13 +356,12 @@ class Metadata:
             return
         labels = [c for c in self.inference_metadata_columns if c not in self.key_columns]
         varied = variation(frame, wells, labels)
-        of_sites = [
-            column
-            for column, found in varied.items()
-            if found.of_rows and not pd.api.types.is_numeric_dtype(frame[column])
-        ]
+        of_sites = [column for column, found in varied.items() if found.of_rows]
         if of_sites:
-            say(f"{self.valset}: {', '.join(of_sites)} describe sites and reach no well's profile")
+            say(
+                f"{self.valset}: {', '.join(of_sites)} differ within most wells: they describe "
+                "sites, and reach no well's profile"
+            )
         for column, found in varied.items():
             if found.of_rows:
                 continue
@@ -482,8 +485,8 @@ class Variation:
         Number of the first row of every such group.
     of_rows : bool
         The column describes rows, not groups: it differs within most groups that have several rows,
-        or is empty in most groups. Otherwise, and always if it is one of `tables.LABELS`, it is a
-        label, and these groups are exceptions.
+        or is empty in most groups. Otherwise, and always if it is one of `tables.LABELS` or a dose,
+        it is a label, and these groups are exceptions.
     """
 
     rows: list
@@ -525,8 +528,8 @@ def variation(frame, keys, columns):
         present = codes[codes >= 0]
         distinct = present.groupby(group[present.index]).nunique()
         differs, filled = int((distinct > 1).sum()), len(distinct)
-        of_rows = differs >= max(several / 2, 1) or filled <= len(first) / 2
-        of_rows &= str(column).lower() not in tables.LABELS
+        of_rows = differs >= max(several / 2, min(several, 2)) or filled <= len(first) / 2
+        of_rows &= str(column).lower() not in (*tables.LABELS, *_DOSES)
         found[column] = Variation(first[varies].tolist(), of_rows)
     return found
 
@@ -563,45 +566,6 @@ def missing_files(files):
     return absent
 
 
-_WELL = re.compile(r"([A-Za-z]{1,2})[-_ :]?0*(\d+)")
-_ROW_AND_COLUMN = re.compile(r"[Rr]0*(\d{1,2})[-_ ]?[Cc]0*(\d+)")
-
-
-def well_name(values):
-    """Wells in one spelling: A1, a01, A-01 and the Phenix's r01c01 become A01.
-
-    Parameters
-    ----------
-    values : pd.Series
-
-    Returns
-    -------
-    pd.Series
-        Missing stays missing. A number loses leading zeros; what is neither letters and a number
-        nor rows and columns stays as it is.
-    """
-    text = tables.text(values)
-    named = text.map({well: _well(well) for well in text.dropna().unique()}).astype(object)
-    return named.where(named.notna(), None)
-
-
-def _well(well):
-    position = _ROW_AND_COLUMN.fullmatch(well)
-    if position:
-        return (row_letters(int(position[1])) or f"r{position[1]}c") + position[2].zfill(2)
-    position = _WELL.fullmatch(well)
-    if position:
-        return position[1].upper() + position[2].zfill(2)
-    return str(int(well)) if well.isdecimal() else well
-
-
-def row_letters(number):
-    """Letters of a plate's row, counted from 1: A, B … Z, AA … AZ; None for others."""
-    if not 1 <= number <= 52:
-        return None
-    return ("A" if number > 26 else "") + chr(65 + (number - 1) % 26)
-
-
 def mark_controls(frame, controls, valset):
     """Set ``control_type`` to negcon where a query holds.
 
@@ -630,10 +594,18 @@ def mark_controls(frame, controls, valset):
             f"controls {controls!r} matches no row of {valset}: "
             f"{queries.values_named(known, controls)}"
         )
+    for text in queries.unmatched(known, controls):
+        say(f"warning: controls: no row of {valset} has {text}")
     marked = frame.copy()
     if "control_type" not in marked.columns:
         marked["control_type"] = None
     kinds = marked["control_type"].astype(object)
+    others = kinds[rows][kinds[rows].notna() & (kinds[rows] != "negcon")]
+    if len(others):
+        say(
+            f"warning: controls match {len(others)} rows of {valset} whose control_type is "
+            f"{', '.join(sorted(set(others)))}; they count as negative controls"
+        )
     # The query decides alone which wells are negative controls; other kinds stay.
     marked["control_type"] = kinds.where(kinds.notna() & (kinds != "negcon"), None)
     marked.loc[rows, "control_type"] = "negcon"

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from . import tables
+from . import tables, wells
 
 LONGEST = 2000
 """Characters of a query: far more than anyone types, and no deep nesting."""
@@ -93,6 +93,14 @@ def rows(frame, query):
         raise
 
 
+def unmatched(frame, query):
+    """What a query asks for by ``==``, ``in`` or ``isin`` and no row has, a list of str."""
+    tree, names = _parse(query)
+    evaluation = _Evaluation(frame, names)
+    evaluation.value(tree)
+    return evaluation.unmatched
+
+
 def values_named(frame, query):
     """The columns that a query names, each with the values that it holds, as one sentence."""
     tree, names = _parse(query)
@@ -147,6 +155,7 @@ class _Evaluation:
     def __init__(self, frame, names):
         self.frame = frame
         self.names = names
+        self.unmatched = []
 
     def value(self, node):
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
@@ -211,7 +220,7 @@ class _Evaluation:
         if isinstance(operation, ast.In | ast.NotIn):
             if not isinstance(left, pd.Series) or not isinstance(right, list):
                 raise ValueError(f"in and not in compare a column with a list, not {wording}")
-            inside = _contained(left, right, ast.unparse(left_node))
+            inside = self._contained(left, right, ast.unparse(left_node))
             return ~inside if isinstance(operation, ast.NotIn) else inside
         if type(operation) not in _COMPARISONS:
             raise ValueError("'is' is not read; write == or isna()")
@@ -220,7 +229,11 @@ class _Evaluation:
         if not isinstance(left, pd.Series) and not isinstance(right, pd.Series):
             raise ValueError(f"it compares two constants, {wording}")
         _check_kinds(left, right, wording)
-        return _compared(left, right, _COMPARISONS[type(operation)])
+        left, right = _spelt(left, right), _spelt(right, left)
+        met = _compared(left, right, _COMPARISONS[type(operation)])
+        if isinstance(operation, ast.Eq) and not met.any():
+            self.unmatched.append(wording.replace(" with ", " "))
+        return met
 
     def _call(self, node):
         shown = ast.unparse(node)
@@ -234,8 +247,16 @@ class _Evaluation:
         if method in _MISSING and not arguments:
             return column.isna() if _MISSING[method] else column.notna()
         if method == "isin" and len(arguments) == 1 and isinstance(arguments[0], list):
-            return pd.Series(_contained(column, arguments[0], ast.unparse(owner)))
+            return pd.Series(self._contained(column, arguments[0], ast.unparse(owner)))
         raise ValueError(f"{shown!r} is not read; of a column isna(), notna() and isin([…]) are")
+
+    def _contained(self, column, values, name):
+        values = [_spelt(value, column) for value in values]
+        for value in values:
+            _check_kinds(column, value, f"{name} with {value!r}")
+            if not (column == value).any():
+                self.unmatched.append(f"{name} {value!r}")
+        return column.astype(object).isin(values).to_numpy()
 
     def _series(self, node):
         column = self.value(node)
@@ -298,10 +319,12 @@ def _compared(left, right, operation):
     return met
 
 
-def _contained(column, values, name):
-    for value in values:
-        _check_kinds(column, value, f"{name} with {value!r}")
-    return column.astype(object).isin(values).to_numpy()
+def _spelt(value, other):
+    """A constant that is compared with wells, in the spelling that tables have: A1 is A01."""
+    of_wells = isinstance(other, pd.Series) and str(other.name).lower() in ("well", "metadata_well")
+    if of_wells and isinstance(value, str):
+        return wells.well_name(pd.Series([value])).iat[0]
+    return value
 
 
 def _truth(value, shown):

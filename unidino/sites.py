@@ -303,7 +303,8 @@ class SiteEmbeddings:
         minutes = sites * tiles * seconds[-1] / len(batch) / 60
         features = len(self.groups) * self.embedder.model.embedding_dim
         say(
-            f"{self.metadata.valset}: {sites} sites, about {sites * tiles} tiles of {side} px on "
+            f"{self.metadata.valset}: {sites} sites of the channels "
+            f"{', '.join(self.metadata.channels)}, about {sites * tiles} tiles of {side} px on "
             f"{self.embedder.device}; about {minutes:.1f} min of computing and "
             f"{sites * features * 4 / 1e6:.0f} MB in {self.folder}"
         )

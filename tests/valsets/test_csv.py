@@ -334,7 +334,7 @@ def test_what_describes_sites_is_said(folder, capsys):
     text = "well,site,focus,DNA\nA1,1,sharp,a.tif\nA1,2,blurred,b.tif\n"
     metadata = CSVMetadata(write(folder, text))
     assert metadata.notes == ()
-    assert "focus describe sites" in capsys.readouterr().err
+    assert "focus differ within most wells" in capsys.readouterr().err
 
 
 def test_names_of_tables(folder):
@@ -380,6 +380,7 @@ BAD = {
     "unknown channel": (APART, {"channels": ["RNA"]}, "channels names RNA, which are no columns"),
     "unknown plane": ("path\na3.tif\n", {"channels": "DNA=ch9"}, "ch9, which my_plate does not"),
     "channel twice": (APART, {"channels": "A=DNA,B=DNA"}, "names a channel twice: DNA, DNA"),
+    "channel again": (APART, {"channels": "DNA,DNA"}, "names a channel twice: DNA, DNA"),
     "no channel": (APART, {"channels": []}, "channels is empty"),
     "bad query": (APART, {"controls": "compund == 1"}, "controls .* is no query on my_plate"),
     "no control": (
@@ -561,3 +562,63 @@ def test_large_tables_are_quick_to_describe(tmp_path):
     frame.to_csv(tmp_path / "big.csv", index=False)
     metadata = CSVMetadata(tmp_path / "big.csv", check_files=False)
     assert len(metadata.metadata) == count
+
+
+def sites_of(folder, column, values):
+    """A table of wells with two sites each, and a column of values, a site each."""
+    rows = []
+    for i, value in enumerate(values):
+        name = f"s{i}.tif"
+        tifffile.imwrite(folder / name, IMAGE)
+        rows.append(f"A{i // 2 + 1},{i % 2},{value},{name}\n")
+    return write(folder, f"well,site,{column},DNA\n{''.join(rows)}")
+
+
+def test_a_dose_that_differs_in_many_wells_is_named(folder):
+    metadata = CSVMetadata(sites_of(folder, "concentration", [1, 2, 1, 2, 3, 3]))
+    assert "column concentration is not the same in all rows of 2 wells" in metadata.notes[0]
+
+
+def test_numbers_that_describe_sites_are_said(folder, capsys):
+    metadata = CSVMetadata(sites_of(folder, "x", range(6)))
+    assert metadata.notes == () and "x differ within most wells" in capsys.readouterr().err
+
+
+def test_one_of_two_wells_is_an_exception(folder):
+    metadata = CSVMetadata(sites_of(folder, "cid", [101, 999, 5, 5]))
+    assert "column cid is not the same in all rows of 1 wells: well A01" in metadata.notes[0]
+
+
+def test_row_and_column_beside_wells_in_another_spelling_are_left_out(folder):
+    text = "well,Row,Col,DNA\nA1,1,1,a.tif\nA2,1,2,b.tif\n"
+    metadata = CSVMetadata(write(folder, text))
+    assert "Row" not in metadata.metadata and metadata.metadata["well"].tolist() == ["A01", "A02"]
+
+
+def test_wells_of_a_query_may_be_spelt_as_in_the_table(folder, capsys):
+    path = write(folder, "well,compound,DNA\nA1,DMSO,a.tif\nA2,x,b.tif\n")
+    for query in ("well in ['A1', 'r01c02']", "well == 'A1' or well == 'a02'"):
+        metadata = CSVMetadata(path, controls=query)
+        assert metadata.metadata["control_type"].tolist() == ["negcon", "negcon"]
+    assert "no row" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "compound in ['DMSO', 'watr']",
+        "compound == 'DMSO' or compound == 'watr'",
+        "compound.isin(['watr', 'DMSO'])",
+    ],
+)
+def test_what_a_query_names_and_no_row_has_is_said(query, folder, capsys):
+    path = write(folder, "well,compound,DNA\nA1,DMSO,a.tif\nA2,x,b.tif\n")
+    CSVMetadata(path, controls=query)
+    assert "warning: controls: no row of my_plate has compound 'watr'" in capsys.readouterr().err
+
+
+def test_controls_that_the_table_calls_otherwise_are_said(folder, capsys):
+    text = "well,compound,control_type,DNA\nA1,DMSO,poscon,a.tif\nA2,DMSO,,b.tif\n"
+    metadata = CSVMetadata(write(folder, text), controls="compound == 'DMSO'")
+    assert metadata.metadata["control_type"].tolist() == ["negcon", "negcon"]
+    assert "1 rows of my_plate whose control_type is poscon" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from unidino import paths, valsets
-from unidino.metadata import Metadata, missing_files, well_name
+from unidino.metadata import Metadata, missing_files
 
 
 def real(name):
@@ -127,11 +127,6 @@ def test_insect_without_its_batch(tmp_path):
     (folder / "metadata_all_batches_sf9.csv").write_text(f"{columns}\nBatch1,p,A1,r1,3,x,y,1\n")
     with pytest.raises(ValueError, match="has no rows of batch Batch3"):
         valsets.InsectMetadata(root=tmp_path)
-
-
-def test_wells_in_one_spelling():
-    wells = pd.Series(["A1", "a01", " B12", "AA3", "P024", None, "3-4"])
-    assert well_name(wells).tolist() == ["A01", "A01", "B12", "AA03", "P24", None, "3-4"]
 
 
 def test_missing_files_lists_each_once(tmp_path):

@@ -21,6 +21,9 @@ _CONTAINERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
 
 
+_COMPRESSED = "compressed"
+
+
 def load_pth(path):
     """The content of a torch-saved file of tensors and plain values; nothing in it is executed.
 
@@ -34,18 +37,22 @@ def load_pth(path):
             # Torch stores without compression; anything else may be far larger than its file.
             with zipfile.ZipFile(path) as file:
                 if sum(part.file_size for part in file.infolist()) > Path(path).stat().st_size:
-                    raise pickle.UnpicklingError("compressed")
+                    raise pickle.UnpicklingError(_COMPRESSED)
         # The published checkpoints hold their arguments as a Namespace: plain attributes, no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
+        # Torch's own text advises to execute what the file holds.
+        reason = _COMPRESSED if str(error) == _COMPRESSED else "damaged, or with code"
         raise ValueError(
             f"{path} is refused: it is not a torch file of tensors and plain values ({reason}). "
             "Save the state dict alone with torch.save(model.state_dict(), …)."
         ) from None
     except Exception as error:  # bytes that are no torch file fail in any way in the unpickler
-        raise ValueError(f"{path} is not a readable torch file ({error!r}).") from None
+        raise ValueError(
+            f"{path} is not a readable torch file ({type(error).__name__}): damaged, or of another "
+            "kind. Name a .safetensors or .pth file of weights."
+        ) from None
 
 
 def read_pth(path, key="teacher"):

@@ -5,7 +5,8 @@ import re
 import pandas as pd
 
 from .. import tables
-from ..metadata import CONTROL_TYPES, row_letters, variation
+from ..metadata import CONTROL_TYPES, variation
+from ..wells import row_letters, well_name
 
 # What other software calls a key, letters and digits only; the likeliest first.
 _SYNONYMS = {
@@ -108,7 +109,7 @@ def name_wells(frame):
         )
     wells = rows + columns.astype(int).astype(str).str.zfill(2)
     if "well" in frame.columns:
-        same = (wells == frame["well"]).all()
+        same = (wells == well_name(frame["well"])).all()
         return (frame.drop(columns=pair) if same else frame), None
     named = frame.drop(columns=pair)
     named.insert(0, "well", wells.astype(object))

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import images, tables
-from ..metadata import Metadata, mark_controls, well_name
+from ..metadata import Metadata, mark_controls
 from ..progress import say
+from ..wells import well_name
 from . import files
 from .columns import bare_names, control_kinds, name_wells, number_sites
 

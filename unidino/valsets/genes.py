@@ -6,8 +6,8 @@ Layouts: the released code's tables and the Image Data Resource's (idr0080, idr0
 import numpy as np
 import pandas as pd
 
-from ..metadata import well_name
 from ..tables import read_csv
+from ..wells import well_name
 from .published import PHENIX_CHANNELS, PublishedMetadata, existing, require, table
 
 
