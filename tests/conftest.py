@@ -7,3 +7,9 @@ import pytest
 def _no_folders_of_the_user(monkeypatch):
     for variable in ("UNIDINO_DATA", "UNIDINO_OUTDIR", "UNIDINO_RESULTS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Start the longest module first, so that the last minutes keep all processors busy."""
+    items.sort(key=lambda item: item.path.parts[-2:] != ("train", "test_loop.py"))

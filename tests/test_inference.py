@@ -658,7 +658,7 @@ def test_missing_files_are_recorded_up_to_a_share(weights, tmp_path, capsys):
 def test_log_says_what_is_to_come(plate, weights, tmp_path):
     made = run(plate, weights, tmp_path)
     log = paths.log_file(made.profiles_path.parent).read_text()
-    assert "plate: 32 sites, about" in log
+    assert "plate: 32 sites of the channels " in log and ", about" in log
     assert "min of computing" in log
 
 
