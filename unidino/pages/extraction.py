@@ -10,7 +10,7 @@ from .. import dataset, tables
 from ..profiles import SPARSE
 from . import plots
 
-LABELS = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
+COLOURED_BY = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
 """Columns that profiles are coloured by, the first that a dataset has."""
 
 _UNTRAINED = "random_vit"
@@ -71,7 +71,7 @@ def channels(sites):
 
 def label_of(profiles):
     """The column that profiles are coloured by, or None."""
-    for name in LABELS:
+    for name in COLOURED_BY:
         for column in profiles.columns:
             if column.lower() == f"metadata_{name}" and profiles[column].nunique() > 1:
                 return column
