@@ -75,7 +75,7 @@ def here(real, monkeypatch):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    config = vit.ModelConfig(arch="vit_tiny", size=32, intensity="plate")
+    config = vit.ModelConfig(arch="vit_tiny", embed_dim=24, size=32, intensity="plate")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         checkpoints.save_model(vit.EmbeddingModel(config), path)
@@ -177,7 +177,7 @@ def test_held_out_protocol_equals_its_twin(real, weights, tmp_path):
     assert value(scores, model="hand-made") == pytest.approx(twin_nsc(own), abs=1e-6)
     # Untrained models: the mean over seeds of what each scores alone.
     alone = [
-        evaluation.load_model("random_vit", arch="vit_tiny", pooling="max", seed=seed)
+        evaluation.load_model("random_vit", arch="vit_tiny", embed_dim=24, pooling="max", seed=seed)
         for seed in range(2)
     ]
     each = []
@@ -248,18 +248,21 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
             made = value(own, metric=f"{name}, rows {half}")
             assert made == pytest.approx(summary.loc[half, column], abs=1e-6)
     # The same again replaces its rows; another pooling adds some.
-    evaluation.main([*command, "--no-baselines", "--draws", "100"])
+    command += ["--no-baselines", "--draws", "100", "--sets", "sbs"]
+    evaluation.main(command)
     assert len(evaluation.read_scores(table)) == len(scores)
-    evaluation.main([*command, "--no-baselines", "--draws", "100", "--pooling", "mean"])
+    evaluation.main([*command, "--pooling", "mean"])
     poolings = evaluation.read_scores(table).groupby("pooling").size()
-    assert poolings["mean"] == len(own)
+    assert poolings["mean"] == (own["set"] == "SBS plate").sum()
 
 
 @pytest.fixture
 def exported(tmp_path):
     """Weights and curves as `export` writes them after two of three epochs."""
     path = tmp_path / "tried.safetensors"
-    config = vit.ModelConfig(arch="vit_tiny", size=32, pooling="max", intensity="plate")
+    config = vit.ModelConfig(
+        arch="vit_tiny", embed_dim=24, size=32, pooling="max", intensity="plate"
+    )
     options = OPTIONS | {"epoch_length": 900, "lr": 0.5, "device": "cuda:7"}
     details = {"epoch": 2, "step": 20, "training": options}
     checkpoints.save_model(vit.seeded(config, 5), path, details)
