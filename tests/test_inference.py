@@ -505,17 +505,19 @@ def test_nothing_readable(weights, tmp_path):
         run(csv, weights, tmp_path / "out")
 
 
-def test_empty_fields_are_marked(weights, tmp_path):
+def test_empty_fields_are_marked(weights, tmp_path, capsys):
     csv = make_plate(tmp_path / "data", wells=8, sites=2)
     noise = np.random.default_rng(0).normal(6553, 600, (2, 96, 130)).astype(np.uint16)
     for c in (0, 1):
         tifffile.imwrite(tmp_path / "data" / f"0_0_1_{c}.tif", noise[c])
     made = run(csv, weights, tmp_path / "out")
     assert made.counts["empty"] == 1
+    assert "1 of 16 sites show no foreground (status empty)" in capsys.readouterr().err
     raw = tables.read_table(made.unnormalised_path).set_index("Metadata_Well")
     assert raw.loc["A01", "Metadata_sites"] == 1
     legacy = run(csv, weights, tmp_path / "legacy", tiling="legacy")
     assert legacy.counts["empty"] == 0
+    assert "show no foreground" not in capsys.readouterr().err
 
 
 def test_datasets_without_wells(weights, tmp_path):

@@ -402,6 +402,11 @@ def _report(made, said):
     _warn(warning for warning in made.warnings if warning not in (*said, *made.metadata.notes))
     if counts["failed"]:
         say(f"warning: {counts['failed']} of {counts['sites']} sites could not be read")
+    if counts["empty"]:
+        say(
+            f"{made.metadata.valset}: {counts['empty']} of {counts['sites']} sites show no "
+            "foreground (status empty)"
+        )
     say(
         f"{made.metadata.valset}: {counts['profiles']} profiles of {counts['features']} features "
         f"in {made.profiles_path}"

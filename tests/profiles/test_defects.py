@@ -270,6 +270,44 @@ def test_near_empty_controls_stay_where_too_few_would_remain():
     assert "stay in it, since fewer than 4 others would remain: p0 A01, p0 A02." in made.warnings[0]
 
 
+@pytest.mark.parametrize("spoiled", [1, 8, 9, 12])
+@pytest.mark.parametrize("status", ["empty", "ok", None])
+def test_empty_controls_are_left_out_however_many_they_are(spoiled, status):
+    """Where most controls are empty, the median is that of the others."""
+    frame = sparse_wells(spoiled)
+    sparse = frame["Metadata_foreground"] < 0.1
+    frame.loc[sparse, "Metadata_foreground"] = 0.0
+    frame.loc[sparse, "Metadata_status"] = status
+    if status is None:
+        frame = frame.drop(columns="Metadata_status")
+    made = profiles.normalise(frame)
+    assert len(made.left_out) == 3 * spoiled
+    assert f"{3 * spoiled} of 48 reference profiles show next to no cells (fore" in made.warnings[0]
+    dense = profiles.normalise(
+        frame.assign(out=sparse), reference="control_type == 'negcon' and not out"
+    )
+    np.testing.assert_array_equal(made.profiles[NAMES], dense.profiles[NAMES])
+
+
+def test_status_tells_where_foreground_does_not():
+    """As with a least foreground of a tile that was set high."""
+    frame = wells()
+    frame.loc[[3, 4], "Metadata_status"] = "empty"
+    made = profiles.normalise(frame)
+    assert made.left_out == ["p0 A04", "p0 A05"]
+    assert "no cells (status empty, or foreground below 25% of the median" in made.warnings[0]
+
+
+def test_empty_controls_stay_loudly_where_all_are():
+    frame = wells(controls=6)
+    controls = on(frame, "p0") & (frame["Metadata_control_type"] == "negcon")
+    frame.loc[controls, ["Metadata_foreground", "Metadata_status"]] = [0.0, "empty"]
+    made = profiles.normalise(frame)
+    assert made.left_out == []
+    assert made.warnings[0].startswith("6 of 18 reference profiles show next to no cells (status")
+    assert "stay in it, since fewer than 4 others would remain: p0 A01" in made.warnings[0]
+
+
 def test_a_reporter_that_controls_do_not_show_leaves_them_in():
     frame = wells()
     frame["Metadata_foreground"] = np.geomspace(1e-5, 0.02, len(frame))
@@ -315,19 +353,21 @@ def test_sites_are_named_by_their_site():
 def test_sparse_reference_equals_the_loop(seed):
     rng = np.random.default_rng(seed)
     frame = wells(seed, plates=5, wells=12, controls=6)
-    frame["Metadata_foreground"] = rng.choice([0.01, 0.05, 0.3, 0.4, 0.5, np.nan], len(frame))
+    frame["Metadata_foreground"] = rng.choice([0, 0.01, 0.05, 0.3, 0.4, 0.5, np.nan], len(frame))
+    frame["Metadata_status"] = rng.choice(["ok", "ok", "empty"], len(frame))
     rows = rng.random(len(frame)) < 0.6
     plates = reference.plates_of(frame)
     sparse, _ = reference.sparse_reference(frame, plates, rows)
     for plate in frame["Metadata_Plate"].unique():
         here = [
-            (i, frame.at[i, "Metadata_foreground"])
+            (i, frame.at[i, "Metadata_foreground"], frame.at[i, "Metadata_status"] == "empty")
             for i in np.flatnonzero(on(frame, plate) & rows)
             if frame.at[i, "Metadata_foreground"] >= 0
         ]
-        median = np.median([value for _, value in here])
-        below = [i for i, value in here if value < 0.25 * median]
-        if len(here) - len(below) < 4 or median < 0.01:
+        shown = [value for _, value, empty in here if value >= 0.01 and not empty]
+        least = 0.25 * np.median(shown) if shown else 0
+        below = [i for i, value, empty in here if empty or value < least]
+        if len(here) - len(below) < 4:
             below = []
         assert np.flatnonzero(sparse & on(frame, plate)).tolist() == below
 

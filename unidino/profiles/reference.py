@@ -18,8 +18,9 @@ background, which is far from all others and widens the spread of every feature.
 """
 
 LEAST_FOREGROUND = 0.01
-"""Where the reference of a plate shows less foreground than this, as with a reporter that only hits
-light up, a still smaller one says nothing."""
+"""The median is that of the reference profiles that show at least this much, for it must hold where
+most controls are empty. Where none does, as with a reporter that only hits light up, a still
+smaller foreground says nothing."""
 
 SHOWN = 10
 """Plates or wells that a warning names before it says how many more there are."""
@@ -108,7 +109,8 @@ def sparse_reference(profiles, plates, rows):
     Parameters
     ----------
     profiles : pd.DataFrame
-        With ``Metadata_foreground``; where there is none, no profile is sparse.
+        With ``Metadata_foreground``, and ``Metadata_status`` where there is any; without
+        foreground no profile is sparse.
     plates : dict
         From `plates_of`.
     rows : numpy.ndarray of bool
@@ -117,27 +119,37 @@ def sparse_reference(profiles, plates, rows):
     Returns
     -------
     (numpy.ndarray of bool, list of str)
-        The rows to leave out: those below `SPARSE` times the median of their plate's reference,
-        where at least `LEAST_REFERENCE` others remain. Warnings on these, and on those that stay.
+        The rows to leave out, where at least `LEAST_REFERENCE` others of their plate remain: those
+        of status empty, and those below `SPARSE` times the median of the others that show any
+        foreground. Warnings on these, and on those that stay.
     """
     sparse, stay = np.zeros(len(profiles), bool), np.zeros(len(profiles), bool)
     if "Metadata_foreground" not in quality.columns(profiles):
         return sparse, []
     foreground = profiles["Metadata_foreground"].to_numpy(float)
+    empty, lit = np.zeros(len(profiles), bool), np.ones(len(profiles), bool)
+    if "Metadata_status" in profiles.columns:
+        empty, lit = ((profiles["Metadata_status"] == s).to_numpy(bool) for s in ("empty", "ok"))
+    by_status = np.zeros(len(profiles), bool)  # foreground alone would not tell
     for members in plates.values():
+        if lit.any() and not lit[members].any():
+            continue  # nothing of this plate will be normalised, see `defects.EMPTY`
         measured = members[rows[members] & np.isfinite(foreground[members])]
-        median = np.median(foreground[measured]) if len(measured) else 0
-        if len(measured) >= LEAST_REFERENCE and median >= LEAST_FOREGROUND:
-            below = foreground[measured] < SPARSE * median
-            remain = (~below).sum() >= LEAST_REFERENCE
-            (sparse if remain else stay)[measured[below]] = True
+        shown = foreground[measured[~empty[measured]]]
+        shown = shown[shown >= LEAST_FOREGROUND]
+        least = SPARSE * np.median(shown) if len(shown) else 0
+        below = empty[measured] | (foreground[measured] < least)
+        by_status[measured] = empty[measured] & ~(foreground[measured] < least)
+        remain = (~below).sum() >= LEAST_REFERENCE
+        (sparse if remain else stay)[measured[below]] = True
     fates = {
         "are left out of the reference": sparse,
         f"stay in it, since fewer than {LEAST_REFERENCE} others would remain": stay,
     }
     return sparse, [
         f"{int(which.sum())} of {int(rows.sum())} reference profiles show next to no cells "
-        f"(foreground below {SPARSE:.0%} of the median of their plate's reference) and {fate}: "
+        f"({'status empty, or ' if (which & by_status).any() else ''}foreground below "
+        f"{SPARSE:.0%} of the median of their plate's reference) and {fate}: "
         f"{listed(keys_of(profiles, which))}."
         for fate, which in fates.items()
         if which.any()
