@@ -40,6 +40,14 @@ def pages(path):
             file.write(plane, contiguous=False)
 
 
+RAMP = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
+
+
+def indexed(colours, data=RGB8[0], **options):
+    """Numbers of the colours (3, 256) of a palette."""
+    return tiff(data, photometric="palette", colormap=colours.astype(np.uint16), **options)
+
+
 FILES = {
     "paged.tif": (pages, RAW),
     "shaped.tif": (tiff(RAW), RAW),
@@ -64,6 +72,10 @@ FILES = {
     "other_bytes.tif": (tiff(RAW, byteorder=">"), RAW),
     "long.npy": (lambda p: np.save(p, RAW[0].astype(">i8")), RAW[:1].astype(np.int64)),
     "thumbnail.tif": (thumbnail, RAW),
+    "ramp.tif": (indexed(RAMP), RGB8[:1]),
+    "dim_ramp.tif": (indexed(RAMP // 256, compression="zlib"), RGB8[:1]),
+    "uneven_ramp.tif": (indexed(RAMP / 1.5), RGB8[:1]),
+    "ramps.tif": (indexed(RAMP, RGB8), RGB8),
     "jpeg.png": (lambda p: Image.fromarray(GREY).save(p, format="JPEG", quality=100), None),
 }
 
@@ -240,6 +252,17 @@ BAD = {
         lambda p: Image.fromarray(RGB8[0]).convert("P").save(p),
         "colour mode P, which is neither grey nor RGB",
     ),
+    "palette.tif": (
+        lambda p: Image.fromarray(np.moveaxis(RGB8, 0, 2).copy()).quantize(16).save(p),
+        r"has indexed colours \(a palette\).*Save it as grey values",
+    ),
+    "shuffled.tif": (indexed(np.random.default_rng(1).permuted(RAMP, axis=1)), "indexed colours"),
+    "mixed.tif": (indexed(RAMP[:, np.random.default_rng(1).permutation(256)]), "indexed colours"),
+    "falling.tif": (indexed(RAMP[:, ::-1]), "indexed colours"),
+    "curved.tif": (indexed(RAMP.astype(float) ** 2 / 65535), "indexed colours"),
+    "flat.tif": (indexed(RAMP * 0), "indexed colours"),
+    "green.tif": (indexed(RAMP * [[0], [1], [0]]), "indexed colours"),
+    "palettes.tif": (indexed(RAMP[:, ::-1], RGB8), "indexed colours"),
     "text.tif": (lambda p: p.write_text("no image"), "not a readable image"),
     "text.png": (lambda p: p.write_text("no image"), "not a readable image"),
     "cut.tif": (cut, "not a readable image"),

@@ -216,6 +216,8 @@ def _check_whole(path, series):
     page = series.keyframe
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
         _refuse(path, "stores white as 0 (MinIsWhite). Save it with black as 0.")
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+        _check_palettes(path, series)
     if page.is_tiled:
         _check_size(path, math.prod((*page.tile, page.samplesperpixel)), "pixels in a tile")
     if series.dataoffset:
@@ -232,6 +234,21 @@ def _check_whole(path, series):
         ends = (start + length for start, length in zip(starts, lengths, strict=True))
         if max(ends) > one.parent.filehandle.size:
             raise ValueError("it ends early")
+
+
+def _check_palettes(path, series):
+    """Stop on indexed colours whose numbers are not in proportion to the greys they stand for."""
+    for one in series[:]:
+        colours = None if one is None else one.aspage().colormap
+        grey = colours is not None and (colours == colours[0]).all()
+        steps = np.diff(colours[0].astype(int)) if grey else np.zeros(1)
+        # A ramp that does not divide evenly into its steps is rounded.
+        if steps.min() <= 0 or np.ptp(steps) > 1:
+            _refuse(
+                path,
+                "has indexed colours (a palette), whose numbers are not intensities. Save it as "
+                "grey values, or each channel as a file.",
+            )
 
 
 def _is_ome(path, file):
@@ -477,7 +494,8 @@ def read_image(path, channel_axis=None, alone=False):
     """An image as channels, height, width.
 
     TIFF (OME, ImageJ, BigTIFF; paged, planar or interleaved; tiled; compressed), PNG, JPEG, NPY.
-    A TIFF's named channels, pages and samples are its channels; RGB files have three. An OME-TIFF
+    A TIFF's named channels, pages and samples are its channels; RGB files have three; of indexed
+    colours only an even ramp of greys is taken. An OME-TIFF
     is read with the other files that it names.
 
     Parameters
