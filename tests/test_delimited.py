@@ -125,6 +125,74 @@ def test_thousands_or_decimals_by_the_separator(tmp_path):
     assert column(tmp_path, "1,000", "2,500", separator=";").tolist() == [1.0, 2.5]
 
 
+def table(**columns):
+    """A table with semicolons, a row a tuple of the columns' entries."""
+    rows = zip(*columns.values(), strict=True)
+    return "\n".join([";".join(columns), *(";".join(row) for row in rows)]) + "\n"
+
+
+PROVING = {"0,5": ("0,5", "1"), "beside a dash": ("0,5", "1,5", "-"), "1,250": ("1,250", "2")}
+POINTS = {
+    "thousands": ("1.250", "10.000"),
+    "one decimal": ("1.5", "2"),
+    "exponent": ("1.0e-3", "2"),
+    "with gaps": ("1.250", "NA"),
+}
+
+
+@pytest.mark.parametrize("points", POINTS)
+@pytest.mark.parametrize("commas", PROVING)
+@pytest.mark.parametrize("first", ["volume", "dose"])
+def test_decimal_marks_agree_across_columns(first, commas, points, tmp_path):
+    columns = {"volume": PROVING[commas], "dose": POINTS[points]}
+    columns = {name: (values * 3)[:6] for name, values in columns.items()}
+    columns = {first: columns[first]} | columns
+    message = (
+        f"column volume has numbers with a decimal comma \\({PROVING[commas][0]}\\) and the column "
+        f"dose with a point \\({POINTS[points][0]}\\). Write one of them in the whole table"
+    )
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, table(**columns))
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("version", ("1.2.3", "1.2.4")),
+        ("software", ("v1.5", "v1.6")),
+        ("date", ("01.02", "02.02")),
+        ("mixed", ("1.5", "none", "low")),
+        ("plate", ("1.250", "1.5")),
+        ("compound", ("1.250", "1.5")),
+    ],
+)
+def test_text_with_points_stays_beside_decimal_commas(name, entries, tmp_path):
+    frame = read(tmp_path, table(**{"volume": ("0,5", "1,5", "2"), name: (entries * 2)[:3]}))
+    assert frame["volume"].tolist() == [0.5, 1.5, 2.0]
+    assert frame[name].tolist() == list((entries * 2)[:3])
+
+
+def test_thousands_with_commas_stand_beside_decimal_points(tmp_path):
+    frame = read(tmp_path, 'cells,dose\n"1,250",0.5\n"2,000",1.5\n')
+    assert frame["cells"].tolist() == ["1,250", "2,000"]
+    assert frame["dose"].tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("entry", ["1,250", "-", "#N/A", "########", "<0.1", "007", "1E05", "inf"])
+@pytest.mark.parametrize("often", [1, 4])
+def test_entries_that_make_text_of_numbers_are_said(entry, often, tmp_path, capsys):
+    assert column(tmp_path, "0", "10", "20", "30", *[entry] * often)[0] == "0"
+    said = capsys.readouterr().err
+    count = f"{often} such rows of {4 + often}"
+    assert f"t.csv: the column x is text because of {entry!r} in row 5 ({count})" in said
+
+
+@pytest.mark.parametrize("entries", [("DMSO", "x1"), ("1", "NA"), ("a", "b", "1"), ("True", "no")])
+def test_columns_of_text_are_not_said(entries, tmp_path, capsys):
+    column(tmp_path, *entries)
+    assert "is text because" not in capsys.readouterr().err
+
+
 BROKEN = {
     "empty": ("", "it is empty"),
     "separators only": (",,\n,,\n", "it is empty"),

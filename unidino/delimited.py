@@ -195,36 +195,110 @@ def typed(values, decimal_comma=False):
     pd.Series
         int64, float64 (NA, nan and null are missing), bool, or text. Names written in digits, 007
         or 1E05, stay text.
-
-    Raises
-    ------
-    ValueError
-        Numbers with decimal commas and with decimal points in one column.
     """
     distinct = [value for value in values.unique() if value is not None and value == value]
-    entries = [value for value in distinct if value.lower() not in _NO_NUMBER]
+    entries = _entries(values)
     if entries and all(value.lower() in _TRUTH for value in distinct):
         return values.map(lambda v: None if v is None else _TRUTH[v.lower()]).astype(
             object if values.isna().any() else bool
         )
     commas = [value for value in entries if "," in value]
-    plain = all(_PLAIN.fullmatch(value) or _COMMA.fullmatch(value) for value in entries)
-    if not entries or not plain or any(_NAME.fullmatch(value) for value in entries):
+    ambiguous = commas and not _are_decimals(commas, decimal_comma)
+    if not entries or ambiguous or not all(map(_is_number, entries)):
         return pd.Series(values.tolist(), index=values.index, name=values.name)
-    if commas:
-        points = [value for value in entries if "." in value]
-        if points:
-            raise ValueError(
-                f"the column {values.name} has numbers with a decimal comma ({commas[0]}) and with "
-                f"a point ({points[0]}). Write one of them."
-            )
-        if not decimal_comma and all(_THOUSANDS.fullmatch(value) for value in commas):
-            return pd.Series(values.tolist(), index=values.index, name=values.name)
     whole = not commas and all(value.lstrip("+-").isdecimal() for value in entries)
     if whole and len(entries) == len(distinct) and not values.isna().any():
         return values.map({value: int(value) for value in entries}).astype(np.int64)
     numbers = {value: float(value.replace(",", ".")) for value in entries}
     return values.map(numbers).astype(float)
+
+
+def _entries(values):
+    """The distinct entries of a column of text, without those that stand for a missing number."""
+    distinct = [value for value in values.unique() if value is not None and value == value]
+    return [value for value in distinct if value.lower() not in _NO_NUMBER]
+
+
+def _is_number(entry):
+    plain = _PLAIN.fullmatch(entry) or _COMMA.fullmatch(entry)
+    return bool(plain) and not _NAME.fullmatch(entry)
+
+
+def _are_decimals(commas, decimal_comma):
+    """Whether the commas in these numbers of a column are decimal commas."""
+    return decimal_comma or not all(_THOUSANDS.fullmatch(value) for value in commas)
+
+
+def check_decimal_mark(frame, decimal_comma=False):
+    """Stop where some numbers of a table have a decimal comma and others a point.
+
+    Where 0,5 shows that the comma is the decimal mark, the point of 1.250 separates thousands in
+    all likelihood, also in another column.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Columns of text, without those of names.
+    decimal_comma : bool
+        See `typed`.
+
+    Raises
+    ------
+    ValueError
+        Names the columns and an entry of each.
+    """
+    comma = point = None
+    for name in frame.columns:
+        entries = _entries(frame[name])
+        numbers = [value for value in entries if _is_number(value)]
+        # A dash among decimal commas makes text of them, and they show the mark all the same.
+        if 2 * len(numbers) <= len(entries):
+            continue
+        commas = [value for value in numbers if "," in value]
+        points = [value for value in numbers if "." in value and len(numbers) == len(entries)]
+        if commas and points:
+            raise ValueError(
+                f"the column {name} has numbers with a decimal comma ({commas[0]}) and with a "
+                f"point ({points[0]}). Write one of them."
+            )
+        if commas and _are_decimals(commas, decimal_comma):
+            comma = comma or (name, commas[0])
+        elif points:
+            point = point or (name, points[0])
+    if comma and point:
+        raise ValueError(
+            f"the column {comma[0]} has numbers with a decimal comma ({comma[1]}) and the column "
+            f"{point[0]} with a point ({point[1]}). Write one of them in the whole table, and "
+            "thousands without a mark."
+        )
+
+
+def obstacle(values, decimal_comma=False):
+    """What keeps a column of text that is mostly numbers from being one of numbers.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Text; None where a cell is empty.
+    decimal_comma : bool
+        See `typed`.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (rows,)
+        The rows of these entries; none where the column is not mostly numbers, by its rows or by
+        its distinct entries.
+    """
+    entries = _entries(values)
+    others = [value for value in entries if not _is_number(value)]
+    if not others:
+        commas = [value for value in entries if "," in value]
+        others = commas if commas and not _are_decimals(commas, decimal_comma) else []
+        return values.isin(others).to_numpy()
+    found, filled = values.isin(others).to_numpy(), values.isin(entries).to_numpy()
+    if 2 * len(others) < len(entries) or 2 * found.sum() < filled.sum():
+        return found
+    return np.zeros(len(values), bool)
 
 
 def _without_end(cells):

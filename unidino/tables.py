@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import delimited
+from .progress import say
 
 KEYS = ("source", "batch", "plate", "well", "site")
 """Key columns, outermost first; in tables they are Metadata_Source … Metadata_Site."""
@@ -216,7 +217,7 @@ def _read_profiles(path):
             na_values=dict.fromkeys(features, _MISSING),
         )
     frame[others] = frame[others].map(_stripped)
-    return _typed(frame, others, dialect)
+    return _typed(frame, others, dialect, path)
 
 
 def metadata_name(name):
@@ -341,7 +342,9 @@ def read_csv(path, named=None):
     if named is not None:
         frame = named(frame)
     with _named(path):
-        return keys_as_text(frame) if dialect is None else _typed(frame, frame.columns, dialect)
+        if dialect is None:
+            return keys_as_text(frame)
+        return _typed(frame, frame.columns, dialect, path)
 
 
 @contextlib.contextmanager
@@ -374,14 +377,21 @@ def _stripped(value):
     return value.strip() or None if isinstance(value, str) else value
 
 
-def _typed(frame, columns, dialect):
-    """Those columns of a frame of text by type, in place."""
-    made = {}
-    for name in columns:
-        if _is_name(name):
-            made[name] = pd.Series(frame[name].tolist())
-        else:
-            made[name] = delimited.typed(frame[name], decimal_comma=dialect.separator == ";")
+def _typed(frame, columns, dialect, path):
+    """Those columns of a frame of text by type; says which are text for a few of their entries."""
+    decimal_comma = dialect.separator == ";"
+    numbers = [name for name in columns if not _is_name(name)]
+    delimited.check_decimal_mark(frame[numbers], decimal_comma)
+    made = {name: pd.Series(frame[name].tolist()) for name in columns if _is_name(name)}
+    for name in numbers:
+        made[name] = delimited.typed(frame[name], decimal_comma)
+        if (rows := delimited.obstacle(frame[name], decimal_comma)).any():
+            first = int(rows.argmax())
+            say(
+                f"{path.name}: the column {name} is text because of {frame[name].iat[first]!r} in "
+                f"row {first + 1} ({int(rows.sum())} such rows of {len(rows)}). Where numbers are "
+                "meant, write them as 1250 or 0.5, and leave cells without one empty"
+            )
     return frame.assign(**made)
 
 
