@@ -130,3 +130,34 @@ def test_values_that_there_are():
     told = queries.values_named(FRAME, "compound == 'x' and `conc (µM)` > 9")
     assert told.startswith("compound holds 'DMSO', 'taxol', 'dmso low'")
     assert told.endswith("conc (µM) holds 1, 2, 3, 4, 5.")
+
+
+BY_BLANKS = {
+    "compound not in ['taxol']": [2],
+    "compound != 'taxol'": [2],
+    "not compound == 'taxol'": [2],
+    "not compound.isin(['taxol'])": [2],
+    "not compound.str.startswith('t')": [2],
+    "not compound.str.lower() == 'taxol'": [2],
+    "dose != 1": [2],
+    "not (dose > 0)": [2],
+    "not 0 < dose <= 9": [2],
+    "not seen": [1, 3],
+    "compound != 'taxol' and dose != 1": [2],
+    "compound != 'taxol' or not compound in ['a']": [2],
+    "not (compound == 'taxol' or dose > 1)": [2],
+    "compound == 'DMSO'": [],
+    "compound == 'DMSO' or plate == '007'": [],
+    "compound != 'taxol' or plate == '007'": [],
+    "compound != 'taxol' and compound.notna()": [],
+    "compound.isna()": [],
+    "compound != 'taxol' or compound.isna()": [],
+    "dose >= 0": [],
+    "seen": [],
+}
+
+
+@pytest.mark.parametrize("query", BY_BLANKS)
+def test_rows_that_match_by_a_blank(query):
+    assert np.flatnonzero(queries.by_blanks(FRAME, query)).tolist() == BY_BLANKS[query]
+    assert queries.rows(FRAME, query)[BY_BLANKS[query]].all()

@@ -84,7 +84,7 @@ def rows(frame, query):
     """
     tree, names = _parse(query)
     try:
-        return _truth(_Evaluation(frame, names).value(tree), ast.unparse(tree))
+        return _Evaluation(frame, names).condition(tree)
     except ValueError as error:
         message = str(error)
         for placeholder, name in names.items():
@@ -101,16 +101,42 @@ def unmatched(frame, query):
     return evaluation.unmatched
 
 
-def values_named(frame, query):
-    """The columns that a query names, each with the values that it holds, as one sentence."""
+def by_blanks(frame, query):
+    """Which rows fulfil a query for want of a value alone: a blank compound is not taxol, either.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+    query : str
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (rows,)
+        Rows that would not fulfil it if every comparison of a missing value held, or if none did.
+        What asks for missing values, isna(), is fulfilled by them and not for want of them.
+    """
     tree, names = _parse(query)
-    columns = dict.fromkeys(
+    as_it_is, none, every = (
+        _Evaluation(frame, names, missing).condition(tree) for missing in (None, False, True)
+    )
+    return as_it_is & ~(none & every)
+
+
+def columns_named(frame, query):
+    """The columns of a table that a query names, a list of str."""
+    tree, names = _parse(query)
+    found = (
         tables.find_column(frame, names.get(node.id, node.id))
         for node in ast.walk(tree)
         if isinstance(node, ast.Name)
     )
+    return list(dict.fromkeys(found))
+
+
+def values_named(frame, query):
+    """The columns that a query names, each with the values that it holds, as one sentence."""
     told = []
-    for column in columns:
+    for column in columns_named(frame, query):
         values = frame[column].dropna().value_counts().index
         shown = ", ".join(repr(_plain(value)) for value in values[:_SAMPLE])
         told.append(f"{column} holds {shown or 'nothing'}{' …' if len(values) > _SAMPLE else ''}")
@@ -150,11 +176,15 @@ def _parse(query):
 
 
 class _Evaluation:
-    """The value of each part of a query: a column, a constant, or a list of constants."""
+    """The value of each part of a query: a column, a constant, or a list of constants.
 
-    def __init__(self, frame, names):
+    Whether a missing value equals, lies in a list or is of another size may be set by `missing`.
+    """
+
+    def __init__(self, frame, names, missing=None):
         self.frame = frame
         self.names = names
+        self.missing = missing
         self.unmatched = []
 
     def value(self, node):
@@ -197,14 +227,26 @@ class _Evaluation:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"{ast.unparse(node)!r} is not read: a sign goes with a number")
             return -value if isinstance(node.op, ast.USub) else value
-        return ~pd.Series(self._condition(node.operand))
+        return ~pd.Series(self.condition(node.operand))
 
     def _boolop(self, node):
         combine = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-        return pd.Series(combine.reduce([self._condition(part) for part in node.values]))
+        return pd.Series(combine.reduce([self.condition(part) for part in node.values]))
 
-    def _condition(self, node):
-        return _truth(self.value(node), ast.unparse(node))
+    def condition(self, node):
+        """The rows where a part of the query holds."""
+        value = self.value(node)
+        return self._supposed(_truth(value, ast.unparse(node)), value)
+
+    def _supposed(self, met, *sides, negated=False):
+        """Where a condition is met, missing values as they are set."""
+        if self.missing is None:
+            return met
+        met = np.array(met, bool)
+        for side in sides:
+            if isinstance(side, pd.Series):
+                met[side.isna().to_numpy()] = self.missing != negated
+        return met
 
     def _compare(self, node):
         parts = [node.left, *node.comparators]
@@ -233,7 +275,7 @@ class _Evaluation:
         met = _compared(left, right, _COMPARISONS[type(operation)])
         if isinstance(operation, ast.Eq) and not met.any():
             self.unmatched.append(wording.replace(" with ", " "))
-        return met
+        return self._supposed(met, left, right, negated=isinstance(operation, ast.NotEq))
 
     def _call(self, node):
         shown = ast.unparse(node)
@@ -256,7 +298,7 @@ class _Evaluation:
             _check_kinds(column, value, f"{name} with {value!r}")
             if not (column == value).any():
                 self.unmatched.append(f"{name} {value!r}")
-        return column.astype(object).isin(values).to_numpy()
+        return self._supposed(column.astype(object).isin(values), column)
 
     def _series(self, node):
         column = self.value(node)
@@ -274,7 +316,7 @@ class _Evaluation:
         if method in _TEXT_TESTS and len(arguments) == 1 and isinstance(arguments[0], str):
             test = _TEXT_TESTS[method]
             met = [isinstance(v, str) and test(v, arguments[0]) for v in column]
-            return pd.Series(met, dtype=bool)
+            return pd.Series(self._supposed(met, column), dtype=bool)
         known = ", ".join([*(f"{name}('…')" for name in _TEXT_TESTS), *_TEXT_CHANGES])
         raise ValueError(f"{shown!r} is not read; of .str these are: {known}")
 

@@ -622,3 +622,50 @@ def test_controls_that_the_table_calls_otherwise_are_said(folder, capsys):
     metadata = CSVMetadata(write(folder, text), controls="compound == 'DMSO'")
     assert metadata.metadata["control_type"].tolist() == ["negcon", "negcon"]
     assert "1 rows of my_plate whose control_type is poscon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "compound not in ['taxol']",
+        "compound != 'taxol'",
+        "not compound == 'taxol'",
+        "not compound.str.startswith('tax')",
+    ],
+)
+def test_controls_that_match_a_blank_are_noted(query, folder, capsys):
+    rows = "".join(f"p,{well},{label},{file}.tif\n" for well, label, file in
+                   [("A1", "DMSO", "a"), ("A2", "", "b"), ("A3", "taxol", "c")])  # fmt: skip
+    metadata = CSVMetadata(write(folder, f"plate,well,compound,DNA\n{rows}"), controls=query)
+    assert column(metadata, "control_type") == ["negcon", "negcon", None]
+    told = "controls match 1 wells whose compound is blank, and they count as negative controls: "
+    assert metadata.notes == (f"{told}p A02. Where they are none, add: and compound.notna()",)
+    assert told in capsys.readouterr().err
+    again = CSVMetadata(folder / "my_plate.csv", controls=f"({query}) and compound.notna()")
+    assert again.notes == () and column(again, "control_type") == ["negcon", None, None]
+
+
+def test_blanks_that_match_are_counted_by_wells_or_rows(folder):
+    text = "well,site,dose,DNA\nA1,1,,a.tif\nA1,2,,b.tif\nA2,1,1,c.tif\nA2,2,1,d.tif\n"
+    metadata = CSVMetadata(write(folder, text), controls="not dose > 0")
+    assert any("match 1 wells whose dose is blank" in note for note in metadata.notes)
+    text = "dose,DNA\n,a.tif\n1,b.tif\n,c.tif\n"
+    metadata = CSVMetadata(write(folder, text), controls="dose != 1")
+    assert "match 2 rows whose dose is blank, and they count" in metadata.notes[0]
+    assert "controls: 1, 3. Where" in metadata.notes[0]
+
+
+@pytest.mark.parametrize("other", ["dmso", "Dmso", "DMSO"])
+@pytest.mark.parametrize("query", ["compound == 'DMSO'", "compound in ['DMSO']"])
+def test_labels_that_differ_from_a_control_by_case_are_noted(query, other, folder):
+    text = f"well,compound,DNA\nA1,DMSO,a.tif\nA2,{other},b.tif\nA3,taxol,c.tif\n"
+    metadata = CSVMetadata(write(folder, text), controls=query)
+    told = f"controls match the compound 'DMSO', not '{other}' (1 rows). Where they are the same"
+    assert [note.startswith(told) for note in metadata.notes] == [True] * (other != "DMSO")
+
+
+def test_labels_that_differ_from_a_control_by_blanks_are_noted(folder):
+    text = "well,compound,DNA\nA1,no drug,a.tif\nA2,No  drug,b.tif\n"
+    (folder / "t.csv").write_text(text)
+    metadata = CSVMetadata(folder / "t.csv", controls="compound == 'no drug'")
+    assert "match the compound 'no drug', not 'No  drug'" in metadata.notes[0]

@@ -88,7 +88,7 @@ class CSVMetadata(Metadata):
         if note and controls is None:
             self.note(note)
         if controls is not None:
-            frame = mark_controls(frame, controls, self.valset)
+            frame = mark_controls(frame, controls, self.valset, self.note)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self.validate(check_files=check_files, max_missing=max_missing)

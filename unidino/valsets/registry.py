@@ -115,7 +115,9 @@ def open_valset(
     if check_files:
         metadata.check_files(max_missing)
     if controls is not None:
-        metadata.metadata = mark_controls(metadata.metadata, controls, metadata.valset)
+        metadata.metadata = mark_controls(
+            metadata.metadata, controls, metadata.valset, metadata.note
+        )
     if channels is not None:
         metadata.select_channels(channels)
     if single_channel_metadata:
