@@ -4,6 +4,13 @@ import re
 
 from . import tables
 
+PARTS = r"([A-Z]{1,2})(0[1-9]|[1-9]\d+)"
+"""Pattern of a well as `well_name` writes it: its row, and its column."""
+
+ROW_NAMES = ("row", "wellrow", "platerow")
+COLUMN_NAMES = ("col", "column", "wellcol", "wellcolumn", "platecol", "platecolumn")
+"""What columns are called that hold a well's row or column, letters only."""
+
 _WELL = re.compile(r"([A-Za-z]{1,2})[-_ :]?0*(\d+)")
 _ROW_AND_COLUMN = re.compile(r"[Rr]0*(\d{1,2})[-_ ]?[Cc]0*(\d+)")
 

@@ -156,8 +156,106 @@ def test_wells_from_row_and_column(names, values, folder, capsys):
 def test_row_and_column_beside_a_well(folder):
     metadata = CSVMetadata(write(folder, "well,Row,Col,DNA\nB3,2,3,a.tif\nB4,2,4,b.tif\n"))
     assert metadata.inference_metadata_columns == ["well"]
+
+
+CONTRADICTED = {
+    "Row,Col": (["1,1", "1,1", "2,1"], "row 2: well A2, but Row 1 and Col 1 .1 such rows."),
+    "row,column": (["A,1", "B,2", "C,1"], "row 2: well A2, but row B and column 2 .2 such rows."),
+    "Metadata_Row,WellColumn": (["1,1", "1,3", "2,1"], "well A2, but Row 1 and WellColumn 3"),
+    "column,x": (["1,u", "1,v", "1,w"], "row 2: well A2, but column 1 .1 such rows."),
+    "Col,x": (["7,u", "8,v", "9,w"], "row 1: well A1, but Col 7 .3 such rows."),
+    "row,x": (["A,u", "A,v", "A,w"], "row 3: well B1, but row A .1 such rows."),
+    "PlateRow,x": (["1,u", "1,v", "1,w"], "row 3: well B1, but PlateRow 1"),
+    "Row,Column": (["1,1", ",", "1,1"], "row 3: well B1, but Row 1 and Column 1"),
+}
+
+
+@pytest.mark.parametrize("names", CONTRADICTED)
+@pytest.mark.parametrize("as_map", [False, True])
+def test_rows_and_columns_that_contradict_the_well(names, as_map, folder):
+    values, message = CONTRADICTED[names]
+    rows = [f"{well},{value}" for well, value in zip(["A1", "A2", "B1"], values, strict=True)]
+    with pytest.raises(ValueError, match=f"{message}.* Correct one of them"):
+        if as_map:
+            layout = write(folder, "\n".join([f"well,{names}", *rows]), "layout.csv")
+            text = "well,DNA\nA1,a.tif\nA2,b.tif\nB1,c.tif\n"
+            CSVMetadata(write(folder, text), platemap=layout)
+        rows = [f"{row},{file}.tif" for row, file in zip(rows, "abc", strict=True)]
+        CSVMetadata(write(folder, "\n".join([f"well,{names},DNA", *rows])))
+
+
+BESIDE = {
+    "column agrees": ("column", ["1", "2", "1"]),
+    "column of words": ("column", ["left", "right", "left"]),
+    "column from 0": ("column", ["0", "1", "0"]),
+    "rows agree": ("wellrow", ["A", "A", "B"]),
+    "half": ("col", ["1.5", "2", "1"]),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_is_no_other_row_or_column_stays_beside_the_well(case, folder):
+    name, values = BESIDE[case]
+    wells = ["A1,a.tif", "A2,b.tif", "B1,c.tif"]
+    rows = [f"{value},{well}" for value, well in zip(values, wells, strict=True)]
+    metadata = CSVMetadata(write(folder, "\n".join([f"{name},well,DNA", *rows])))
+    assert metadata.inference_metadata_columns == [name, "well"]
+
+
+def test_a_column_row_that_is_none_of_the_plate_is_renamed(folder):
     with pytest.raises(ValueError, match="have a column row of their own. Rename .* Row"):
-        CSVMetadata(write(folder, "well,Row,Col,DNA\nB3,1,1,a.tif\nB4,1,1,b.tif\n"))
+        CSVMetadata(write(folder, "well,Row,Col,DNA\nB3,top,3,a.tif\nB4,low,4,b.tif\n"))
+
+
+DATES = ["02-Jan", "1-Mar", "2. Jan", "Jan-02", "02-Jan-24", "2024-01-02", "01/02/2024", "1.Mrz"]
+
+
+@pytest.mark.parametrize("date", DATES)
+@pytest.mark.parametrize("wells", [["A01", "A02", "{}"], ["{}", "{}", "{}"]])
+@pytest.mark.parametrize("as_map", [False, True])
+def test_wells_that_excel_made_dates_of_are_named(date, wells, as_map, folder):
+    names = [well.format(date) for well in wells]
+    rows = [f"{i},{well},{'abc'[i]}.tif" for i, well in enumerate(names)]
+    (folder / "t.csv").write_text("\n".join(["site,well,DNA", *rows]))
+    options = {}
+    if as_map:
+        options["platemap"] = folder / "t.csv"
+        (folder / "u.csv").write_text("well,DNA\nA01,a.tif\n")
+        (folder / "t.csv").write_text("\n".join(["well,t", *dict.fromkeys(names)]))
+    row = 1 if wells[0] == "{}" else 3
+    with pytest.raises(ValueError, match=f"t.csv: row {row}: well {date} is a date, which Excel"):
+        CSVMetadata(folder / ("u.csv" if as_map else "t.csv"), **options)
+
+
+@pytest.mark.parametrize("odd", ["blank", "A01b", "3", "A00", "1-2", "5"])
+def test_names_unlike_those_of_the_other_wells_are_noted(odd, folder):
+    rows = "".join(f"{well},{file}.tif\n" for well, file in [("A1", "a"), ("B2", "b"), (odd, "c")])
+    metadata = CSVMetadata(write(folder, f"well,DNA\n{rows}"))
+    told = f"1 of 3 names of wells are not written as the others: {odd}. They count as wells"
+    assert [note.startswith(told) for note in metadata.notes] == [True]
+    assert CSVMetadata(write(folder, f"well,DNA\n{odd},a.tif\nx,b.tif\n")).notes == ()
+
+
+PLATES = {
+    "007": ("7", "name no plate alike: 7 in the map, 007 in the table. Write each plate the same"),
+    "7": ("7.0", "name no plate alike: 7.0 in the map, 7 in the table"),
+    "P1": ("p1", "name no plate alike: p1 in the map, P1 in the table"),
+    "a b c d": ("A B", "alike: A, B in the map, a, b, c … in the table"),
+    "007 8": ("7 8", "has no plate 007 of the table; it has 7. Write each plate the same"),
+    "1 2": ("1", "has no plate 2 of the table; it has 1. Write .*, or add the missing rows"),
+}
+
+
+@pytest.mark.parametrize("plates", PLATES)
+@pytest.mark.parametrize("key", ["plate", "batch"])
+def test_plates_that_a_plate_map_names_otherwise(plates, key, folder):
+    listed, message = PLATES[plates]
+    rows = [f"{plate},A1,{file}.tif" for plate, file in zip(plates.split(), "abcd", strict=False)]
+    table = write(folder, "\n".join([f"{key},well,DNA", *rows]))
+    rows = [f"{plate},A1,x" for plate in listed.split()]
+    layout = write(folder, "\n".join([f"{key},well,t", *rows]), "layout.csv")
+    with pytest.raises(ValueError, match=message.replace("plate", key)):
+        CSVMetadata(table, platemap=layout)
 
 
 def test_wells_by_number(folder):
@@ -504,15 +602,19 @@ BAD_MAPS = {
     "both": ("well,compound\nA1,x\nB2,y\n", "columns compound are in the table and in plate map"),
     "no well in a row": ("well,t\nA1,x\nB2,y\n,z\n", "plate map layout.csv has no well in row 3"),
     "batch": ("batch,well,t\nb,A1,x\n", "has a column batch, the table has none"),
-    "empty": ("well,t\n", "plate map layout.csv: .*has no rows"),
+    "empty": ("well,t\n", "plate map [^ ]*layout.csv cannot be read as a table: it has no rows"),
+    "column twice": ("well,t,T\nA1,x,y\n", "plate map layout.csv: has the column T twice"),
+    "surplus": ("well,t\nA1,x,y\n", "plate map [^ ]*layout.csv cannot be read as a table: line 2"),
+    "row 0": ("row,col,t\n0,1,x\n", "plate map layout.csv: row 1 has row 0 and col 1"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_MAPS)
 def test_plate_map_mistakes_are_named(case, folder):
     layout, message = BAD_MAPS[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         CSVMetadata(write(folder, PLATE), platemap=write(folder, layout, "layout.csv"))
+    assert str(error.value).count("layout.csv") == 1
 
 
 MAPS = {

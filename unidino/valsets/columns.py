@@ -2,11 +2,11 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 
-from .. import tables
+from .. import tables, wells
 from ..metadata import CONTROL_TYPES, variation
-from ..wells import row_letters, well_name
 
 # What other software calls a key, letters and digits only; the likeliest first.
 _SYNONYMS = {
@@ -26,8 +26,18 @@ _NO_FIELDS = re.compile(
     r"|(channel|dye|stain|wavelength|filter|fluorophore|marker).*"
     r"|(batch|run|date|day|experiment|screen|replicate|donor|passage)(id|name|number)?"
 )
-_ROWS = ("row", "wellrow", "platerow")
-_COLUMNS = ("col", "column", "wellcol", "wellcolumn", "platecol", "platecolumn")
+_MOST_COLUMNS = 999
+_MONTH = (
+    r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mär|mrz|mai|okt|dez"
+    r"|janv|févr|mars|avr|juin|juil|août|sept|déc)\.?"
+)
+# 02-Jan, 2. Jan 24, Jan-02, 2024-01-02, 01/02/2024: as spreadsheets write dates.
+_DATE = re.compile(
+    rf"\d{{1,2}}[-./ ]+{_MONTH}([-./ ]+\d{{2,4}})?|{_MONTH}[-./ ]+\d{{1,4}}"
+    r"|(19|20)\d{2}-\d{1,2}-\d{1,2}([ T][\d:.]+)?"
+    r"|\d{1,2}(?P<mark>[./-])\d{1,2}(?P=mark)(19|20)\d{2}",
+    re.IGNORECASE,
+)
 _TREATMENTS = ("trt", "treatment", "na", "nan", "null", "none")
 
 
@@ -76,7 +86,7 @@ def name_wells(frame):
     """The table with a column ``well``, from a row and a column of the plate where it has none.
 
     Rows are letters or count from 1, as in ``Row`` 2, ``Col`` 3: B03. Beside a column ``well`` that
-    says the same they are left out.
+    says the same both are left out.
 
     Returns
     -------
@@ -86,41 +96,106 @@ def name_wells(frame):
     Raises
     ------
     ValueError
-        A row or column that no plate has.
+        A row or column that no plate has, or another than the well's.
     """
     pair = [
         next((column for column in frame.columns if letters_of(column) in names), None)
-        for names in (_ROWS, _COLUMNS)
+        for names in (wells.ROW_NAMES, wells.COLUMN_NAMES)
     ]
+    if "well" in frame.columns:
+        return _beside_wells(frame, *pair), None
     if None in pair:
         return frame, None
-    row, column = (tables.text(frame[name]) for name in pair)
-    rows = row.map(_row_letters, na_action="ignore")
-    columns = pd.to_numeric(column, errors="coerce")
-    right = rows.notna() & (columns >= 1) & (columns % 1 == 0)
+    rows, columns = _row_letters(frame[pair[0]]), _column_numbers(frame[pair[1]])
+    right = rows.notna() & columns.notna()
     if not right.all():
-        if "well" in frame.columns:
-            return frame, None
         first = int((~right).to_numpy().argmax())
         raise ValueError(
             f"row {first + 1} has {pair[0]} {frame[pair[0]].iat[first]} and {pair[1]} "
             f"{frame[pair[1]].iat[first]}, which name no well: rows are letters or count from 1, "
             "columns count from 1. Correct them, or name the wells in a column well."
         )
-    wells = rows + columns.astype(int).astype(str).str.zfill(2)
-    if "well" in frame.columns:
-        same = (wells == well_name(frame["well"])).all()
-        return (frame.drop(columns=pair) if same else frame), None
     named = frame.drop(columns=pair)
-    named.insert(0, "well", wells.astype(object))
+    named.insert(0, "well", (rows + columns).astype(object))
     return named, f"wells are named by the columns {pair[0]} and {pair[1]}"
 
 
-def _row_letters(row):
-    """A plate's row as letters: 1 and a are A; None for what is no row."""
-    if re.fullmatch(r"[A-Za-z]{1,2}", row):
-        return row.upper()
-    return row_letters(int(row)) if row.isdecimal() else None
+def _beside_wells(frame, row, column):
+    """The table without the columns of rows and columns that say the same as its wells.
+
+    A column counts whose entries are rows or columns of plates throughout; one alone stays.
+    """
+    parts = wells.well_name(frame["well"]).astype("string").str.extract(wells.PARTS)
+    given = {row: _row_letters, column: _column_numbers}
+    given = {name: read(frame[name]) for name, read in given.items() if name is not None}
+    known = {
+        name: said
+        for name, said in given.items()
+        if said.notna().any() and (said.notna() == tables.text(frame[name]).notna()).all()
+    }
+    wrong = np.zeros(len(frame), bool)
+    for name, said in known.items():
+        meant = parts[0 if name == row else 1]
+        wrong |= (said.notna() & meant.notna() & (said != meant)).to_numpy(bool, na_value=False)
+    if wrong.any():
+        i = int(wrong.argmax())
+        told = " and ".join(f"{name} {tables.text(frame[name]).iat[i]}" for name in known)
+        raise ValueError(
+            f"row {i + 1}: well {frame['well'].iat[i]}, but {told} ({int(wrong.sum())} such rows). "
+            "Correct one of them. A column that is no row or column of the plate needs another "
+            "name."
+        )
+    both = len(known) == 2 and parts.notna().all(axis=None)
+    return frame.drop(columns=list(known)) if both else frame
+
+
+def check_wells(names):
+    """What is odd about the names of wells, in words, or None.
+
+    Parameters
+    ----------
+    names : pd.Series
+        As `wells.well_name` writes them.
+
+    Raises
+    ------
+    ValueError
+        A date, which a spreadsheet made of a well.
+    """
+    written = names.dropna().unique()
+    dates = [name for name in written if _DATE.fullmatch(name)]
+    if dates:
+        row = int((names == dates[0]).to_numpy().argmax()) + 1
+        raise ValueError(
+            f"row {row}: well {dates[0]} is a date, which Excel makes of wells such as 1-2 "
+            f"({int(names.isin(dates).sum())} such rows). Write the well again, such as A01, in a "
+            "column formatted as text."
+        )
+    odd = [name for name in written if not re.fullmatch(wells.PARTS, name)]
+    if not odd or 2 * len(odd) >= len(written):
+        return None
+    return (
+        f"{len(odd)} of {len(written)} names of wells are not written as the others: "
+        f"{', '.join(odd[:3])}{' …' if len(odd) > 3 else ''}. They count as wells of these names"
+    )
+
+
+def _row_letters(rows):
+    """Rows of plates as letters: 1 and a are A; None for what is no row."""
+
+    def letters(row):
+        if re.fullmatch(r"[A-Za-z]{1,2}", row):
+            return row.upper()
+        return wells.row_letters(int(row)) if row.isdecimal() else None
+
+    return tables.text(rows).map(letters, na_action="ignore").astype("string")
+
+
+def _column_numbers(columns):
+    """Columns of plates as in the names of wells: 1 is 01; None for what is no column."""
+    numbers = pd.to_numeric(tables.text(columns), errors="coerce")
+    right = (numbers >= 1) & (numbers % 1 == 0) & (numbers <= _MOST_COLUMNS)
+    return numbers.where(right).astype("Int64").astype("string").str.zfill(2)
 
 
 def number_sites(frame):

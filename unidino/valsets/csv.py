@@ -9,7 +9,7 @@ from ..metadata import Metadata, mark_controls
 from ..progress import say
 from ..wells import well_name
 from . import files
-from .columns import bare_names, control_kinds, name_wells, number_sites
+from .columns import bare_names, check_wells, control_kinds, name_wells, number_sites
 
 
 class CSVMetadata(Metadata):
@@ -72,9 +72,11 @@ class CSVMetadata(Metadata):
         folder = Path(root).expanduser().absolute() if root else csv.parent
         try:
             frame = tables.read_csv(csv, lambda text: files.load_data(bare_names(text)))
+            frame, wells = name_wells(frame)
+            odd = None
             if "well" in frame.columns:
                 frame = frame.assign(well=well_name(frame["well"]))
-            frame, wells = name_wells(frame)
+                odd = check_wells(frame["well"])
             frame = number_sites(self._with_paths(frame, folder, channels))
         except ValueError as error:
             named = csv.name in str(error)
@@ -92,6 +94,8 @@ class CSVMetadata(Metadata):
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self.validate(check_files=check_files, max_missing=max_missing)
+        if odd:
+            self.note(odd)
         self._describe(wells)
         if channels is not None:
             self.select_channels(channels)
@@ -231,7 +235,8 @@ def join_platemap(frame, platemap):
             "platemap out."
         ) from None
     except ValueError as error:
-        raise ValueError(f"plate map {name}: {error}") from None
+        told = str(error)
+        raise ValueError(f"plate map {'' if name in told else f'{name}: '}{told}") from None
     for table, what in ((layout, f"plate map {name}"), (frame, "the table")):
         if "well" not in table.columns:
             raise ValueError(
@@ -249,6 +254,12 @@ def join_platemap(frame, platemap):
                 f"({int(absent.sum())} such rows). Fill it in, or remove the row."
             )
     layout = layout.assign(well=well_name(layout["well"]))
+    try:
+        odd = check_wells(layout["well"])
+    except ValueError as error:
+        raise ValueError(f"plate map {name}: {error}") from None
+    if odd:
+        say(f"plate map {name}: {odd}")
     twice = layout.duplicated(keys)
     if twice.any():
         first = layout.loc[twice, keys].iloc[0].tolist()
@@ -260,6 +271,8 @@ def join_platemap(frame, platemap):
         raise ValueError(
             f"the columns {', '.join(both)} are in the table and in plate map {name}. Keep one."
         )
+    for key in keys[:-1]:
+        _check_names_alike(key, frame[key], layout[key], name)
     joined = frame.merge(layout, how="left", on=keys, indicator="_match")
     lost = joined["_match"] != "both"
     if lost.any():
@@ -271,3 +284,25 @@ def join_platemap(frame, platemap):
             f"{' '.join(map(str, layout[keys].iloc[0]))}. Add the missing wells."
         )
     return joined.drop(columns="_match")
+
+
+def _check_names_alike(key, values, listed, name):
+    """Stop where plates of the table are not in the plate map: they may be named otherwise."""
+    there, known = tables.text(values).dropna().unique(), tables.text(listed).unique()
+    absent = [value for value in there if value not in set(known)]
+    if not absent:
+        return
+    others = [value for value in known if value not in set(there)] or list(known)
+
+    def shown(values):
+        return ", ".join(values[:3]) + (" …" if len(values) > 3 else "")
+
+    if len(absent) == len(there):
+        raise ValueError(
+            f"plate map {name} and the table name no {key} alike: {shown(others)} in the map, "
+            f"{shown(absent)} in the table. Write each {key} the same in both."
+        )
+    raise ValueError(
+        f"plate map {name} has no {key} {shown(absent)} of the table; it has {shown(others)}. "
+        f"Write each {key} the same in both, or add the missing rows."
+    )
