@@ -739,6 +739,38 @@ def test_controls_that_headers_refuse_are_said_before_any_computing(
         run(csv, weights, tmp_path / "out")
 
 
+def test_a_channel_that_is_flat_in_some_wells_or_sites_is_named(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", wells=12, sites=2)
+    images = {"0_1_0_1": 500, "0_1_1_1": 500, "0_9_0_1": 65535, "0_9_1_1": 65535, "0_4_1_1": 0}
+    for name, value in images.items():
+        image = np.full((96, 130), value, np.uint16)
+        image[0, :9] -= value == 65535  # saturated, but not constant
+        tifffile.imwrite(tmp_path / "data" / f"{name}.tif", image)
+    made = run(csv, weights, tmp_path / "out", intensity_scaling="plate")
+    assert made.provenance["reference_left_out"] == ["p0 A02"]
+    assert made.warnings[0] == (
+        "channel stain2 is constant or saturated in 1 sites of 1 wells whose other sites are not: "
+        "p0 A05; they are averaged into the profiles of these wells"
+    )
+    assert (
+        "channel stain2 is constant or saturated in 2 of 12 profiles: p0 A02, p0 A10;"
+        in (made.warnings[1])
+    )
+    by_well = made.profiles.set_index("Metadata_Well")
+    assert by_well.loc["A02", "Metadata_signal_stain2"] == 0
+
+
+def test_counts_that_are_stored_as_floats_are_not_saturated(weights, tmp_path):
+    csv = make_plate(tmp_path / "data")
+    for file in (tmp_path / "data").glob("*.tif"):
+        tifffile.imwrite(file, tifffile.imread(file).astype(np.float32))
+    made = run(csv, weights, tmp_path / "out", intensity_scaling="plate")
+    assert (made.profiles[["Metadata_saturated_stain1", "Metadata_saturated_stain2"]] == 0).all(
+        axis=None
+    )
+    assert not any("saturated" in text for text in made.warnings)
+
+
 def test_a_dead_channel_and_a_dead_plate_are_named(weights, tmp_path):
     """A lamp of plate p1 and the camera of p2 failed: p0 is normalised as if it were alone."""
     csv = make_plate(tmp_path / "data", plates=3)

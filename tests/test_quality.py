@@ -125,6 +125,26 @@ def test_focus_falls_with_blur_and_ignores_scale():
     assert quality.focus(gaussian_filter(plane, 2)) < 0.3 * sharp
     assert quality.focus(3 * plane + 50) == pytest.approx(sharp, rel=1e-3)
     assert quality.focus(np.ones((5, 5), np.float32)) == 0
+    assert quality.focus(np.full((301, 299), 0.1, np.float32)) == 0
+
+
+def test_signal_is_the_share_above_the_background_but_none_where_constant():
+    plane = np.arange(100.0).reshape(10, 10)
+    assert quality.signal(plane, 74) == 0.25
+    assert quality.signal(np.full((10, 10), 500.0), 74) == 0
+
+
+def test_flat_channels_are_constant_or_at_the_limit():
+    frame = pd.DataFrame(
+        {
+            "Metadata_mean_DNA": [5.0, 5, 5, np.nan],
+            "Metadata_saturated_DNA": [0.0, 0.98, 0.995, np.nan],
+            "Metadata_focus_DNA": [0.0, 0.1, 0.1, np.nan],
+            "Metadata_signal_DNA": [0.0, 1, 1, np.nan],
+        }
+    )
+    assert quality.flat(frame)["DNA"].tolist() == [True, False, True, False]
+    assert quality.flat(frame.drop(columns="Metadata_mean_DNA")) == {}
 
 
 def test_focus_of_white_noise():

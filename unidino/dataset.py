@@ -349,8 +349,8 @@ class SiteTiles(TorchDataset):
     -----
     Item i is a dict of ``index``, ``tiles`` (n, C, size, size) raw, ``dtype``, ``tiles_total``,
     ``tiles_kept``, ``empty``, ``coverage``, ``foreground``, ``objects`` (of a nucleus's size in the
-    first channel), ``height``, ``width``, and ``mean``, ``saturated``, ``focus``, ``signal`` (share
-    above the background) (C,); or of ``index`` and ``error``.
+    first channel), ``height``, ``width``, and ``mean``, ``saturated``, ``focus``, ``signal`` (see
+    `quality`) (C,); or of ``index`` and ``error``.
     """
 
     def __init__(
@@ -414,7 +414,7 @@ class SiteTiles(TorchDataset):
         )
         item["focus"] = np.array([quality.focus(plane) for plane in planes])
         item["signal"] = np.array(
-            [(p > top).mean() for p, top in zip(planes, self.backgrounds, strict=True)]
+            [quality.signal(p, top) for p, top in zip(planes, self.backgrounds, strict=True)]
         )
         item["objects"] = quality.count_objects(planes[0], self.backgrounds[0])
         if self.with_limits:

@@ -8,11 +8,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import arguments, intensity, paths, profiles, queries, sites, tables, tiles, valsets
+from . import (
+    arguments,
+    intensity,
+    paths,
+    profiles,
+    quality,
+    queries,
+    sites,
+    tables,
+    tiles,
+    valsets,
+)
 from .embedding import PRECISIONS, Embedder, channel_groups, check_size, find_device
 from .metadata import added_columns
 from .models import DEFAULT_MODEL, load_model
 from .models.vit import POOLINGS
+from .profiles.reference import listed
 from .progress import logging_to, one_line, say
 
 
@@ -318,6 +330,7 @@ def _aggregate(embeddings, operation):
     parts, counts = [], dict.fromkeys(("sites", "ok", "empty", "failed", "tiles", "tiles_kept"), 0)
     by_well = operation != "none" and metadata.well_columns
     wells = [tables.metadata_name(name) for name in metadata.well_columns]
+    flat = {}
     for table in embeddings.tables():
         statuses = table["Metadata_status"].value_counts()
         counts["sites"] += len(table)
@@ -327,14 +340,34 @@ def _aggregate(embeddings, operation):
             counts[name] += int(table[f"Metadata_{name}"].sum())
         # Wells lie within plates, so each plate is averaged alone and memory follows the wells.
         parts.append(profiles.aggregate(table, wells, operation) if by_well else table)
+        if by_well:
+            for channel, found in _flat_in_part(table, wells).items():
+                flat.setdefault(channel, {}).update(found)
     if not counts["ok"] + counts["empty"]:
         first = parts[0]["Metadata_error"].iloc[0] if "Metadata_error" in parts[0] else ""
         raise ValueError(f"none of the {counts['sites']} sites could be read. The first: {first}")
+    for channel, found in flat.items():
+        metadata.note(
+            f"channel {channel} is constant or saturated in {sum(found.values())} sites of "
+            f"{len(found)} wells whose other sites are not: {listed([*found])}; they are averaged "
+            "into the profiles of these wells"
+        )
     # What varies within the wells of most plates reaches no profile.
     plates = Counter(name for part in parts for name in part)
     shared = [name for name, count in plates.items() if 2 * count > len(parts)]
     made = pd.concat([part.reindex(columns=shared) for part in parts], ignore_index=True)
     return made, counts | {"profiles": len(made), "features": len(tables.feature_columns(made))}
+
+
+def _flat_in_part(table, wells):
+    """{channel: {well: its flat sites}}, of the wells of which some sites are flat, but not all."""
+    read = table[table["Metadata_status"] != "failed"]
+    members, made = tables.groups(read, wells), {}
+    for channel, flat in quality.flat(read).items():
+        counts = {key: int(flat[rows].sum()) for key, rows in members.items()}
+        some = {key: n for key, n in counts.items() if 0 < n < len(members[key])}
+        made |= {channel: some} if some else {}
+    return made
 
 
 def _write(embeddings, unnormalised, counts, given):

@@ -181,7 +181,7 @@ def channel_statistics(planes):
     dict
         ``low`` and ``high`` (percentiles 0.5 and 99.9 of the pooled pixels), ``background`` and
         ``threshold`` (see `background`) and ``saturation``, in raw units; not a number where there
-        are no images.
+        are no images, the last also where floats exceed 1, for these have no upper limit.
     """
     if not planes:
         return dict.fromkeys(("low", "high", "background", "threshold", "saturation"), np.nan)
@@ -196,8 +196,10 @@ def channel_statistics(planes):
     top = float(max(plane.max() for plane in planes))
     if dtype == np.uint16 and top in _CAMERA_MAXIMA:
         saturation = top
+    elif dtype.kind == "f":
+        saturation = 1.0 if top <= 1 else np.nan  # counts stored as floats have no limit of a type
     else:
-        saturation = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+        saturation = float(np.iinfo(dtype).max)
     return {
         "low": float(low),
         "high": float(high),

@@ -8,11 +8,13 @@ SITE_MEASURES = ("tiles", "tiles_kept", "coverage", "foreground", "objects")
 """What is measured once a site: the columns ``Metadata_<measure>`` of its table."""
 
 CHANNEL_MEASURES = ("mean", "saturated", "focus", "signal")
-"""What is measured in each channel: the columns ``Metadata_<measure>_<channel>``; the signal is the
-share of pixels above the background of that channel on the plate."""
+"""What is measured in each channel: the columns ``Metadata_<measure>_<channel>``; see `signal`."""
 
 NOISE_FOCUS = 20.0
 """`focus` of white noise: the squares of the Laplacian's weights, 4 and four times 1, summed."""
+
+SATURATED_SHARE = 0.99
+"""A channel is saturated where more than this share of its pixels lies at the upper limit."""
 
 SMOOTHING = 1.5
 """Width of the Gaussian that takes noise off before objects are told from background, pixels."""
@@ -69,6 +71,45 @@ def _numeric(frame, column):
     return column in frame.columns and pd.api.types.is_numeric_dtype(frame[column])
 
 
+def flat(frame):
+    """Where a channel shows nothing but one value, or nothing but its upper limit.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Sites or profiles, with ``Metadata_`` names; of a well all sites are flat.
+
+    Returns
+    -------
+    dict
+        {channel: (N,) bool}.
+    """
+    return {
+        channel: (
+            (frame[f"Metadata_focus_{channel}"] == 0)
+            | (frame[f"Metadata_saturated_{channel}"] > SATURATED_SHARE)
+        ).to_numpy(bool, copy=True)
+        for channel in channels(frame)
+    }
+
+
+def signal(plane, threshold):
+    """Share of the pixels above the background of that channel on the plate; 0 where constant.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (H, W).
+    threshold : float
+        Of `intensity.background`.
+
+    Returns
+    -------
+    float
+    """
+    return float((plane > threshold).mean()) if plane.max() > plane.min() else 0.0
+
+
 def focus(plane):
     """Sharpness of a channel: variance of its Laplacian over its variance; 0 where constant.
 
@@ -83,7 +124,8 @@ def focus(plane):
         Near 0 for smooth images, 20 for white noise.
     """
     variance = float(plane.var())
-    if not variance or min(plane.shape) < 3:
+    # The variance of a constant is not 0 where its mean is rounded.
+    if not variance or plane.max() == plane.min() or min(plane.shape) < 3:
         return 0.0
     laplacian = 4 * plane[1:-1, 1:-1]
     laplacian -= plane[:-2, 1:-1]

@@ -113,6 +113,66 @@ def test_a_channel_that_is_lit_in_one_well_is_alive():
     assert profiles.normalise(frame).dead_channels == {}
 
 
+def flattened(frame, rows, channel, how):
+    """The channel is constant, or saturated, in some profiles that embed far from all others."""
+    column, value = {"constant": ("focus", 0.0), "saturated": ("saturated", 0.995)}[how]
+    frame.loc[rows, f"Metadata_{column}_{channel}"] = value
+    frame.loc[rows, names(channel)] = np.float32(300)
+
+
+@pytest.mark.parametrize("how", ["constant", "saturated"])
+@pytest.mark.parametrize("method", ["standardize", "spherize"])
+def test_controls_of_a_flat_channel_are_left_out_of_the_reference(method, how):
+    frame = wells()
+    rows = [0, 3, 39]  # two controls and a treatment
+    flattened(frame, rows, "ER", how)
+    made = profiles.normalise(frame, method)
+    assert made.left_out == ["p0 A01", "p0 A04"]
+    assert made.warnings[:2] == [
+        "channel ER is constant or saturated in 3 of 120 profiles: p0 A01, p0 A04, p0 D10; "
+        "their features of it may tell of the exposure or the export, not of cells: look at their "
+        "images.",
+        "2 of 60 reference profiles have a channel that is constant or saturated and are left out "
+        "of the reference: p0 A01, p0 A04.",
+    ]
+    by_hand = frame.assign(Metadata_out=np.isin(np.arange(len(frame)), rows))
+    by_hand = profiles.normalise(by_hand, method, "control_type == 'negcon' and not out")
+    np.testing.assert_array_equal(made.profiles[NAMES], by_hand.profiles[NAMES])
+    assert made.profiles.loc[rows, NAMES].notna().all(axis=None)
+
+
+def test_controls_of_a_flat_channel_stay_where_too_few_would_remain():
+    frame = wells(controls=6)
+    frame.loc[0, "Metadata_foreground"] = 0.0
+    flattened(frame, [1, 2], "ER", "constant")
+    made = profiles.normalise(frame)
+    assert made.left_out == ["p0 A01"]
+    assert made.warnings[2] == (
+        "2 of 17 reference profiles have a channel that is constant or saturated and stay in it, "
+        "since fewer than 4 others would remain: p0 A02, p0 A03."
+    )
+
+
+def test_flat_channels_are_named_where_all_profiles_are_the_reference():
+    frame = wells()
+    flattened(frame, range(15), "ER", "constant")
+    flattened(frame, [2], "DNA", "saturated")
+    made = profiles.normalise(frame, reference="all")
+    assert made.left_out == []
+    first, second, *_ = made.warnings
+    assert first.startswith("channel DNA is constant or saturated in 1 of 120 profiles: p0 A03;")
+    assert "channel ER is constant or saturated in 15 of 120 profiles: p0 A01" in second
+    assert "p0 A10 and 5 more;" in second
+
+
+def test_a_channel_that_is_dark_on_its_plate_is_said_once():
+    frame = wells()
+    flattened(frame, on(frame, "p1"), "ER", "constant")
+    made = profiles.normalise(frame)
+    assert made.dead_channels == {"p1": ["ER"]} and made.left_out == []
+    assert not any("constant or saturated" in text for text in made.warnings)
+
+
 def test_channels_that_are_embedded_together_are_named_when_they_are_dark():
     frame = wells().rename(
         columns=dict(zip(NAMES, [f"emb_all_{i:04d}" for i in range(12)], strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import quality, tables
-from .reference import LEAST_REFERENCE, listed
+from .reference import LEAST_REFERENCE, keys_of, leave_out, listed
 
 SPREAD_FLOOR = 1e-5
 """A spread below this share of a feature's magnitude is rounding of float32, not biology."""
@@ -70,6 +70,61 @@ def dark_channels(profiles, plates):
         if keys:
             made[channel] = keys
     return made
+
+
+def flat_channels(profiles, plates):
+    """Profiles in which a channel is constant or saturated, though it is alive on their plate.
+
+    They embed to numbers far from all others, which read like a phenotype.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        With the measures of `quality.channels`; without, no channel is flat.
+    plates : dict
+        {key: rows}.
+
+    Returns
+    -------
+    (numpy.ndarray of bool, list of str)
+        The profiles with some such channel, and a warning for each channel.
+    """
+    made, said = np.zeros(len(profiles), bool), []
+    dark = dark_channels(profiles, plates)
+    for channel, rows in quality.flat(profiles).items():
+        for key in dark.get(channel, ()):
+            rows[plates[key]] = False
+        made |= rows
+        if rows.any():
+            said.append(
+                f"channel {channel} is constant or saturated in {int(rows.sum())} of {len(rows)} "
+                f"profiles: {listed(keys_of(profiles, rows))}; their features of it may tell of "
+                "the exposure or the export, not of cells: look at their images."
+            )
+    return made, said
+
+
+def flat_reference(profiles, plates, rows, flat):
+    """Reference profiles to leave out because a channel of theirs is flat; as `leave_out`.
+
+    Parameters
+    ----------
+    profiles, plates, rows
+        As of `leave_out`.
+    flat : numpy.ndarray of bool
+        From `flat_channels`.
+    """
+    read = rows.copy()
+    for channel in quality.channels(profiles):
+        read &= np.isfinite(profiles[f"Metadata_focus_{channel}"].to_numpy(float))
+    return leave_out(
+        profiles,
+        plates,
+        rows,
+        read,
+        rows & flat,
+        lambda which: "have a channel that is constant or saturated",
+    )
 
 
 def varies(reference, overall, method):

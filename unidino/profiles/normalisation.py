@@ -28,7 +28,8 @@ class Normalised:
     dead_channels : dict
         {plate in words: channels whose features are missing there}, all channels of a dead plate.
     left_out : list of str
-        Reference profiles of next to no cells, by their keys.
+        Reference profiles of next to no cells, or of a channel that is constant or saturated, by
+        their keys.
     warnings : list of str
     """
 
@@ -45,8 +46,9 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
 
     What is wrong with a plate stays there: where nothing of it can be normalised its profiles are
     missing, and where a channel is dead (constant, nothing but noise, or without spread among the
-    reference) the features of that channel. Reference profiles of next to no cells are left out
-    of the fit (`reference.sparse_reference`). The warnings name all of it.
+    reference) the features of that channel. Reference profiles of next to no cells, and those of
+    which a channel is constant or saturated, are left out of the fit (`reference.leave_out`). The
+    warnings name all of it.
 
     Parameters
     ----------
@@ -86,10 +88,14 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
     values = _numbers(profiles, features)
     plates = references.plates_of(profiles, by)
     rows, words, notes = references.choose(profiles, reference, plates, norm_method)
-    sparse, said = np.zeros(len(profiles), bool), []
+    flat, said = defects.flat_channels(profiles, plates)
+    left_out = np.zeros(len(profiles), bool)
     if words not in references.ALL:
-        sparse, said = references.sparse_reference(profiles, plates, rows)
-    rows &= ~sparse
+        sparse, noted = references.sparse_reference(profiles, plates, rows)
+        unlit, noted_too = defects.flat_reference(profiles, plates, rows & ~sparse, flat)
+        left_out = sparse | unlit
+        said = noted + said + noted_too
+    rows &= ~left_out
     # Whitening pools the plates: what a plate can contribute is judged on all of its profiles.
     judged = np.ones_like(rows) if norm_method == "spherize" else rows
     survey = defects.survey(values, profiles, plates, features, judged, norm_method)
@@ -109,7 +115,7 @@ def normalise(profiles, norm_method="standardize", reference="negcon", *, by=Non
         words,
         dropped,
         {references.listed([key]): channels for key, channels in survey.missing().items()},
-        [references.listed([key]) for key in references.keys_of(profiles, sparse)],
+        [references.listed([key]) for key in references.keys_of(profiles, left_out)],
         notes,
     )
 

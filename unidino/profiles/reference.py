@@ -123,14 +123,13 @@ def sparse_reference(profiles, plates, rows):
         of status empty, and those below `SPARSE` times the median of the others that show any
         foreground. Warnings on these, and on those that stay.
     """
-    sparse, stay = np.zeros(len(profiles), bool), np.zeros(len(profiles), bool)
     if "Metadata_foreground" not in quality.columns(profiles):
-        return sparse, []
+        return np.zeros(len(profiles), bool), []
     foreground = profiles["Metadata_foreground"].to_numpy(float)
     empty, lit = np.zeros(len(profiles), bool), np.ones(len(profiles), bool)
     if "Metadata_status" in profiles.columns:
         empty, lit = ((profiles["Metadata_status"] == s).to_numpy(bool) for s in ("empty", "ok"))
-    by_status = np.zeros(len(profiles), bool)  # foreground alone would not tell
+    below, by_status = np.zeros((2, len(profiles)), bool)  # the latter foreground does not tell
     for members in plates.values():
         if lit.any() and not lit[members].any():
             continue  # nothing of this plate will be normalised, see `defects.EMPTY`
@@ -138,18 +137,51 @@ def sparse_reference(profiles, plates, rows):
         shown = foreground[measured[~empty[measured]]]
         shown = shown[shown >= LEAST_FOREGROUND]
         least = SPARSE * np.median(shown) if len(shown) else 0
-        below = empty[measured] | (foreground[measured] < least)
-        by_status[measured] = empty[measured] & ~(foreground[measured] < least)
-        remain = (~below).sum() >= LEAST_REFERENCE
-        (sparse if remain else stay)[measured[below]] = True
+        below[measured] = foreground[measured] < least
+        by_status[measured] = empty[measured] & ~below[measured]
+
+    def words(which):
+        status = "status empty, or " if (which & by_status).any() else ""
+        return (
+            f"show next to no cells ({status}foreground below {SPARSE:.0%} of the median of their "
+            "plate's reference)"
+        )
+
+    measured = rows & np.isfinite(foreground)
+    return leave_out(profiles, plates, rows, measured, below | by_status, words)
+
+
+def leave_out(profiles, plates, rows, readable, unfit, words):
+    """Leave unfit profiles out of the reference of the plates where enough others remain.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    plates : dict
+        From `plates_of`.
+    rows : numpy.ndarray of bool
+        The reference.
+    readable, unfit : numpy.ndarray of bool
+        Those of the reference that were read; those of them that are unfit.
+    words : callable
+        What is wrong with some rows (bool), in words.
+
+    Returns
+    -------
+    (numpy.ndarray of bool, list of str)
+        The rows to leave out, where at least `LEAST_REFERENCE` others of their plate remain.
+        Warnings on these, and on those that stay.
+    """
+    out, stay = np.zeros((2, len(profiles)), bool)
+    for members in plates.values():
+        remain = (readable & ~unfit)[members].sum() >= LEAST_REFERENCE
+        (out if remain else stay)[members] = unfit[members]
     fates = {
-        "are left out of the reference": sparse,
+        "are left out of the reference": out,
         f"stay in it, since fewer than {LEAST_REFERENCE} others would remain": stay,
     }
-    return sparse, [
-        f"{int(which.sum())} of {int(rows.sum())} reference profiles show next to no cells "
-        f"({'status empty, or ' if (which & by_status).any() else ''}foreground below "
-        f"{SPARSE:.0%} of the median of their plate's reference) and {fate}: "
+    return out, [
+        f"{int(which.sum())} of {int(rows.sum())} reference profiles {words(which)} and {fate}: "
         f"{listed(keys_of(profiles, which))}."
         for fate, which in fates.items()
         if which.any()
