@@ -200,14 +200,22 @@ BROKEN = {
     "sep= only": ("sep=;\n", "it is empty"),
     "surplus cell": ("a,b\n1,2\n1,DMSO, 1%\n", "line 3 has 3 cells, the header 2: '1%'"),
     "index of R": ('"a","b"\n"1",2,3\n"2",4,5\n', "line 2 has 3 cells, the header 2"),
-    "title above": ("plate export\n\na,b,c\n1,2,3\n", "line 3 has 3 cells, the header 1"),
+    "title above": (
+        "plate export\n\na,b,c\n1,2,3\n",
+        "line 3 has 3 cells, the header 1: .*read from line 1, 'plate export': .* remove the lines",
+    ),
+    "comment above": ("\n# by me\na,b\n1,2\n", "read from line 2, '# by me': .* remove the lines"),
+    "comments above": (
+        "# by me, today\n# x\na,b,c\n1,2,3\n",
+        "line 3 has 3 cells, the header 2: .* line 1, '# by me': .* remove the lines above the",
+    ),
     "column twice": ("a,b,a\n1,2,3\n", "has the column a twice"),
     "header twice": ("a,b\n1,2\na,b\n3,4\n", "line 3 repeats the header"),
     "no name": ("a,,b\n1,2,3\n", "column 2 has values \\('2' …\\) but no name"),
     "open quote": ('a,b\n1,"2\n3,4\n', "line 3: unexpected end of data"),
     "text after quote": ('a,b\n1,"2"x\n3,4\n', "line 2: ',' expected after '\"'"),
     "both points": ("a;b\n1,5;x\n2.5;y\n", "the column a has numbers with a decimal comma"),
-    "latin": ("a,b\n1,µ\n".encode("latin-1"), "byte 0xb5 near line 1 is no utf-8.* CSV UTF-8"),
+    "latin": ("a,b\n1,µ\n".encode("latin-1"), "byte 0xb5 in line 2 is no utf-8 text.* CSV UTF-8"),
     "workbook": (b"PK\x03\x04rest", "is a workbook, not text. Save it as CSV"),
     "bytes": (b"ab\x00\x01\x02", "holds a zero byte"),
     "wide": (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", "has 10001 columns; at most"),
@@ -219,6 +227,35 @@ def test_broken_tables_are_named(case, tmp_path):
     content, message = BROKEN[case]
     with pytest.raises(ValueError, match=f"t.csv cannot be read as a table: .*{message}"):
         read(tmp_path, content)
+
+
+def place(newline, encoding, before, size):
+    """A table whose last row but one holds a byte of another encoding, and the row's line."""
+    header = f"a{newline}".encode(encoding)
+    row = ("x" * 7 + newline).encode(encoding.replace("utf-16", "utf-16-le"))
+    if encoding == "utf-8":
+        return header + row * before + "µ".encode("cp1252") + row * size, before + 2
+    return header + row * before + b"\x00\xdc" + row * size, before + 2
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("before", [0, 3, 1500, 40_000])
+@pytest.mark.parametrize("size", [0, 1, 5000])
+@pytest.mark.parametrize("packed", [False, True])
+def test_bytes_that_are_no_text_are_named_by_their_line(
+    newline, encoding, before, size, packed, tmp_path
+):
+    content, line = place(newline, encoding, before, size)
+    content = gzip.compress(content) if packed else content
+    with pytest.raises(ValueError, match=f" in line {line} is no {encoding} text. Save"):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize("end", ["é".encode()[:1], "€".encode()[:2]])
+def test_a_file_that_ends_within_a_letter(end, tmp_path):
+    with pytest.raises(ValueError, match=f"byte 0x{end[0]:02x} in line 3 is no utf-8 text"):
+        read(tmp_path, b"a,b\n1,2\n3,4" + end)
 
 
 def test_values_are_those_that_were_written(tmp_path):

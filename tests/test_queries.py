@@ -161,3 +161,13 @@ BY_BLANKS = {
 def test_rows_that_match_by_a_blank(query):
     assert np.flatnonzero(queries.by_blanks(FRAME, query)).tolist() == BY_BLANKS[query]
     assert queries.rows(FRAME, query)[BY_BLANKS[query]].all()
+
+
+@pytest.mark.parametrize("name", ["Row", "col", "Metadata_Column", "well_row"])
+def test_rows_and_columns_are_queried_by_the_well(name):
+    message = "no column '.*' .it names the wells: query well instead"
+    for well in ("well", "Metadata_Well"):
+        with pytest.raises(queries.UnknownColumn, match=message):
+            queries.rows(pd.DataFrame({well: ["A01"]}), f"{name} == 1")
+    with pytest.raises(queries.UnknownColumn, match="no column '[a-zA-Z_]*'$"):
+        queries.rows(FRAME, f"{name} == 1")

@@ -148,8 +148,7 @@ def read(path):
                 if len(cells) > len(names):
                     raise ValueError(
                         f"line {line} has {len(cells)} cells, the header {len(names)}: "
-                        f"{cells[len(names)]!r} has no column. Put a value that contains "
-                        f"{dialect.separator!r} in quotation marks, or complete the header."
+                        f"{cells[len(names)]!r} has no column. {_too_many_cells(dialect)}"
                     )
                 if cells == names:
                     raise ValueError(
@@ -167,6 +166,19 @@ def read(path):
     return pd.DataFrame(
         {names[position]: pd.Series(values, dtype=object) for position, values in columns.items()}
     ), dialect
+
+
+def _too_many_cells(dialect):
+    """What to do about a row with more cells than the header."""
+    if len(dialect.names) == 1 or dialect.names[0].startswith("#"):
+        return (
+            f"The header is read from line {dialect.skipped + 1}, {dialect.names[0]!r}: if that is "
+            "a title or comment, remove the lines above the names of the columns."
+        )
+    return (
+        f"Put a value that contains {dialect.separator!r} in quotation marks, or complete the "
+        "header."
+    )
 
 
 def _check_nameless(position, values):
@@ -338,6 +350,27 @@ def _opened(path, encoding):
     return io.TextIOWrapper(_bytes(path), encoding=encoding)
 
 
+def _undecodable(file):
+    """The ValueError that names the first byte, by its line, that is no text of its encoding.
+
+    The file's own error knows its place in a block only.
+    """
+    end = file.buffer.tell()
+    file.buffer.seek(0)
+    data = file.buffer.read(end)
+    try:
+        data.decode(file.encoding)
+        byte, before = data[-1], data[:-1]  # the file ends within a letter
+    except UnicodeDecodeError as error:
+        byte, before = data[error.start], data[: error.start]
+    text = before.decode(file.encoding, errors="ignore")
+    line = len(re.findall("\r\n|\r|\n", text)) + 1
+    return ValueError(
+        f"byte 0x{byte:02x} in line {line} is no {file.encoding.removesuffix('-sig')} text. Save "
+        "the table as CSV UTF-8."
+    )
+
+
 def _lines(file):
     """The lines of an open file; errors of its bytes name the line."""
     number = 0
@@ -345,11 +378,8 @@ def _lines(file):
         number += 1
         try:
             line = file.readline(_LONGEST_LINE)
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"byte 0x{error.object[error.start]:02x} near line {number} is no {error.encoding} "
-                "text. Save the table as CSV UTF-8."
-            ) from None
+        except UnicodeDecodeError:
+            raise _undecodable(file) from None
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"it cannot be read ({error}).") from None
         if not line:

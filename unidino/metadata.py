@@ -422,7 +422,8 @@ class Metadata:
             shown = "\n  ".join(absent[:3])
             told = f"{len(absent):,} of {len(files):,} image files are missing, the first are"
             if len(absent) == len(files) or len(absent) > max_missing * len(files):
-                share = f" At most {max_missing:.0%} may be missing." if max_missing else ""
+                share = f" At most {max_missing:.0%} may be missing (max_missing)."
+                share = share if max_missing else ""
                 raise FileNotFoundError(
                     f"{self.valset}: {told}\n  {shown}\nCheck the paths in the table and the data "
                     f"root.{share}"

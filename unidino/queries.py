@@ -203,7 +203,13 @@ class _Evaluation:
         except ValueError as error:
             if "ambiguous" in str(error):
                 raise
-            raise UnknownColumn(f"no column {name!r}", name) from None
+            hint = " (it names the wells: query well instead)" if self._names_wells(name) else ""
+            raise UnknownColumn(f"no column {name!r}{hint}", name) from None
+
+    def _names_wells(self, name):
+        letters = re.sub(r"[\s_\-.]", "", name.lower().removeprefix("metadata_"))
+        known = letters in (*wells.ROW_NAMES, *wells.COLUMN_NAMES)
+        return known and bool(tables.key_columns(self.frame, ["well"]))
 
     def _constant(self, node):
         if not isinstance(node.value, str | int | float | bool):

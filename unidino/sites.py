@@ -173,13 +173,18 @@ class SiteEmbeddings:
         was, now = (set(_as_text(frame[names])) for frame in (stored, now))
         if was == now:
             return None
-        some = min(now - was or was - now)
+        some = min(now - was or was - now)[-2]
         alone = f" (delete {file.relative_to(self.folder)} to embed it alone)"
-        return (
-            f"{len(now - was)} of {len(now)} sites have other images or keys than when they were "
-            f"embedded, {len(was - now)} of {len(was)} are gone; such as {some[-2]}"
-            f"{alone if self.metadata.plate_columns else ''}"
-        )
+        told = []
+        if other := len(now - was):
+            told.append(
+                f"{other} of {len(now)} sites have other images or keys than when they were "
+                "embedded"
+            )
+        if (gone := len(was) - len(now)) > 0:
+            told.append(f"{gone} of {len(was)} sites are gone")
+        alone = alone if self.metadata.plate_columns else ""
+        return f"{', '.join(told)}; such as {some}{alone}"
 
     def _identified(self, key):
         """Keys, path and image id of the sites of a unit, in the order they are embedded in."""

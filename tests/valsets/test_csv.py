@@ -569,7 +569,7 @@ def test_missing_files_are_counted(folder):
     with pytest.raises(FileNotFoundError, match="5 of 6 image files are missing") as error:
         CSVMetadata(write(folder, "DNA\na.tif\n" + rows))
     assert str(error.value).count("gone") == 3
-    with pytest.raises(FileNotFoundError, match="At most 50% may be missing"):
+    with pytest.raises(FileNotFoundError, match="At most 50% may be missing .max_missing."):
         CSVMetadata(folder / "my_plate.csv", max_missing=0.5)
     some = CSVMetadata(folder / "my_plate.csv", max_missing=0.9)
     assert any("5 of 6 image files are missing, the first are" in note for note in some.notes)
