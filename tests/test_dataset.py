@@ -365,6 +365,68 @@ def test_one_pixel_that_is_no_number_fails_its_site_alone(number, tmp_path):
     assert "holds 1 pixels that are not finite" in reader[number]["error"]
 
 
+def named_plate(folder, names, keys=("plate", "well")):
+    """Merged sites whose OME-XML names their channels, site by site; None leaves it out."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, given in enumerate(names):
+        metadata = {"axes": "CYX"} | ({"Channel": {"Name": given}} if given else {})
+        image = rng.integers(200, 900, (2, 24, 24), dtype=np.uint16)
+        tifffile.imwrite(folder / f"{i}.ome.tif", image, metadata=metadata)
+        row = {"plate": "p1", "well": f"A{i + 1}", "path": f"{i}.ome.tif"}
+        rows.append({name: row[name] for name in (*keys, "path")})
+    pd.DataFrame(rows).to_csv(folder / "x.csv", index=False)
+    return CSVMetadata(folder / "x.csv")
+
+
+@pytest.mark.parametrize("other", [["Actin", "DNA"], ["DNA", "Tubulin"]])
+@pytest.mark.parametrize("keys", [("plate", "well"), ()])
+def test_sites_that_name_their_channels_otherwise_are_refused(other, keys, tmp_path):
+    metadata = named_plate(tmp_path, [["DNA", "Actin"], other, None, ["DNA", "Actin"]], keys)
+    found = dataset.inspect(metadata)
+    assert list(found.refused) == [1]
+    where = "plate" if keys else "dataset"
+    assert found.refused[1] == (
+        f"{tmp_path}/1.ome.tif: names its channels {', '.join(other)}; 2 of the 3 sites of its "
+        f"{where} that name theirs have DNA, Actin. Save it with these, in their order, or list it "
+        "on another plate."
+    )
+    assert list(found.names.values()) == [("DNA", "Actin")]
+
+
+def test_names_are_compared_within_a_plate(tmp_path):
+    metadata = named_plate(tmp_path, [["DNA", "Actin"], ["Actin", "DNA"]])
+    metadata.metadata["plate"] = ["p1", "p2"]
+    found = dataset.inspect(metadata)
+    assert not found.refused
+    assert found.names == {("p1",): ("DNA", "Actin"), ("p2",): ("Actin", "DNA")}
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_files_of_one_channel_name_it_in_the_order_of_their_columns(single, tmp_path):
+    rows = []
+    for i in range(4):
+        row = {"plate": "p1", "well": f"A{i + 1}"}
+        for c in ("DNA", "Actin"):
+            row[c] = f"{i}_{c}.ome.tif"
+            name = {"DNA": "Actin", "Actin": "DNA"}[c] if i == 3 else c
+            tifffile.imwrite(
+                tmp_path / row[c],
+                np.zeros((24, 24), np.uint16),
+                metadata={"axes": "YX", "Channel": {"Name": [name]}},
+            )
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(tmp_path / "x.csv", index=False)
+    metadata = CSVMetadata(tmp_path / "x.csv")
+    if single:
+        metadata.as_single_channel()
+        assert not dataset.inspect(metadata).refused
+        return
+    found = dataset.inspect(metadata)
+    assert list(found.refused) == [3]
+    assert "names its channels Actin, DNA; 3 of the 4 sites" in found.refused[3]
+
+
 def test_sets_without_plates_mix_sizes_but_not_types(tmp_path):
     changed = {1: np.full((1, 24, 30), 500, np.uint16), 2: other_type()}
     found = dataset.inspect(plate_of(tmp_path, changed, keys=(), sites=6))

@@ -114,6 +114,32 @@ def test_channel_axis_decides_where_the_file_does_not(axis, data, suffix, tmp_pa
     assert images.image_header(path, axis).channels == 3
 
 
+def named(names, path, data=RAW):
+    metadata = {"axes": "CYX"[-data.ndim :], "Channel": {"Name": names}}
+    tifffile.imwrite(path, data, metadata=metadata, photometric="minisblack")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["DNA", " ER ", "Mito"], ("DNA", "ER", "Mito")),
+        (["DNA", "ER", "DNA"], ()),
+        (["DNA", "", "Mito"], ()),
+        (None, ()),
+    ],
+)
+def test_headers_know_the_names_that_tell_channels_apart(names, expected, tmp_path):
+    named(names, tmp_path / "n.ome.tif")
+    assert images.image_header(tmp_path / "n.ome.tif").names == expected
+
+
+def test_headers_of_one_channel_and_of_other_files(tmp_path):
+    named(["DNA"], tmp_path / "n.ome.tif", RAW[0])
+    assert images.image_header(tmp_path / "n.ome.tif", alone=True).names == ("DNA",)
+    tiff(RAW)(tmp_path / "x.tif")
+    assert images.image_header(tmp_path / "x.tif").names == ()
+
+
 def test_named_channels_are_believed(tmp_path):
     tifffile.imwrite(tmp_path / "n.ome.tif", RAW, metadata={"axes": "CYX"})
     np.testing.assert_array_equal(images.read_image(tmp_path / "n.ome.tif", "last"), RAW)

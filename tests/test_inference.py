@@ -760,6 +760,51 @@ def test_a_channel_that_is_flat_in_some_wells_or_sites_is_named(weights, tmp_pat
     assert by_well.loc["A02", "Metadata_signal_stain2"] == 0
 
 
+def ome_plate(folder, names, plates=None):
+    """Merged OME-TIFFs with named channels, half of them controls."""
+    folder.mkdir()
+    rows = []
+    for i, given in enumerate(names):
+        image = dict(zip(["DNA", "Actin"], cells(i, 2, (96, 130), np.uint16), strict=True))
+        tifffile.imwrite(
+            folder / f"{i}.ome.tif",
+            np.stack([image[name] for name in given]),
+            metadata={"axes": "CYX", "Channel": {"Name": given}},
+        )
+        row = {"plate": plates[i] if plates else "p0", "well": f"A{i + 1}"}
+        rows.append(row | {"path": f"{i}.ome.tif", "control_type": "negcon" if i % 2 else None})
+    pd.DataFrame(rows).to_csv(folder / "plate.csv", index=False)
+    return folder / "plate.csv"
+
+
+def test_channels_in_another_order_than_the_plates_fail(weights, tmp_path):
+    order = ["DNA", "Actin"]
+    csv = ome_plate(tmp_path / "data", [order] * 10 + [order[::-1]] * 2)
+    made = run(csv, weights, tmp_path / "out")
+    assert made.counts["failed"] == 2
+    assert made.warnings[0] == (
+        "the files name their channels DNA, Actin, the dataset ch1, ch2: "
+        "channels='DNA=ch1,Actin=ch2' takes the names of the files"
+    )
+    assert "names its channels Actin, DNA; 10 of the 12 sites" in made.warnings[1]
+    made = run(csv, weights, tmp_path / "named", channels="DNA=ch1,Actin=ch2")
+    assert "the dataset" not in made.warnings[0]
+    made = run(csv, weights, tmp_path / "swapped", channels="Actin=ch1,DNA=ch2")
+    assert "the files name their channels DNA, Actin, the dataset Actin, DNA:" in made.warnings[0]
+
+
+def test_plates_of_another_order_of_channels_are_said(weights, tmp_path):
+    order = ["DNA", "Actin"]
+    plates = ["p0"] * 8 + ["p1"] * 8
+    csv = ome_plate(tmp_path / "data", [order] * 8 + [order[::-1]] * 8, plates)
+    made = run(csv, weights, tmp_path / "out", channels="DNA=ch1,Actin=ch2")
+    assert made.counts["failed"] == 0
+    assert made.warnings[0].startswith(
+        "the files of the plates name their channels differently: DNA, Actin on p0; Actin, DNA on "
+        "p1. Each is read in the order of its files"
+    )
+
+
 def test_counts_that_are_stored_as_floats_are_not_saturated(weights, tmp_path):
     csv = make_plate(tmp_path / "data")
     for file in (tmp_path / "data").glob("*.tif"):

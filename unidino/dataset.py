@@ -5,7 +5,7 @@ import copy
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -67,8 +67,8 @@ def site_headers(metadata):
     Returns
     -------
     list of images.ImageHeader or str
-        One a row, of each of its files; the error's message instead, where a file has no header
-        or those of a site disagree.
+        One a row, of each of its files, with the names of all their channels; the error's message
+        instead, where a file has no header or those of a site disagree.
     """
     sites = [metadata.paths(i) for i in range(len(metadata.metadata))]
     files = list(dict.fromkeys(file for site in sites for file in site))
@@ -80,8 +80,10 @@ def site_headers(metadata):
         for one in headers:
             if isinstance(one, str):
                 return one
+        names = tuple(name for one in headers for name in one.names)
+        told = all(one.names for one in headers) and len({*names}) == len(names)
         try:
-            return _agreed(site, headers)
+            return replace(_agreed(site, headers), names=names if told else ())
         except images.ImageError as error:
             return str(error)
 
@@ -98,18 +100,22 @@ class Inspection:
         {plate key: the header of the files of most of its sites, or None where none is readable}.
     refused : dict
         {row: the error's message of a site that is unreadable or unlike its plate's others}.
+    names : dict
+        {plate key: names of the channels that most of its files give}, where they give any.
     """
 
     usual: dict
     refused: dict
+    names: dict = field(default_factory=dict)
 
 
 def inspect(metadata):
     """Compare the headers of all images with those of their plate.
 
     The intensities of a plate are scaled and its background is found on one scale, so that its
-    sites must agree in type; sites of another size or number of channels were made otherwise.
-    Datasets without plates may mix sizes.
+    sites must agree in type; sites of another size or number of channels were made otherwise, and
+    those whose files name other channels, or in another order, show other stains. Datasets without
+    plates may mix sizes.
 
     Parameters
     ----------
@@ -120,12 +126,18 @@ def inspect(metadata):
     Inspection
     """
     headers = site_headers(metadata)
-    usual, refused = {}, {}
+    usual, refused, names = {}, {}, {}
+    # Where a row is one file of one channel, the rows of a plate differ in its name.
+    comparable = metadata.is_merged or not metadata.single_channel_metadata
     for key, rows in metadata.plates().items():
         kinds = {row: _kind(headers[row], key) for row in rows}
         readable = Counter(kind for kind in kinds.values() if kind)
         most, count = readable.most_common(1)[0] if readable else (None, 0)
         usual[key] = next((headers[row] for row in rows if most and kinds[row] == most), None)
+        named = {row: headers[row].names for row in rows if most and kinds[row] == most}
+        named = {row: given for row, given in named.items() if given and comparable}
+        if named:
+            names[key] = Counter(named.values()).most_common(1)[0][0]
         for row in rows:
             if kinds[row] is None:
                 refused[int(row)] = headers[row]
@@ -135,7 +147,15 @@ def inspect(metadata):
                     f"{readable.total()} readable sites of its {'plate' if key else 'dataset'} are "
                     f"{most}. Convert it, or list it on another plate."
                 )
-    return Inspection(usual, refused)
+            elif row in named and named[row] != names[key]:
+                agree = sum(given == names[key] for given in named.values())
+                refused[int(row)] = (
+                    f"{metadata.paths(row)[0]}: names its channels {', '.join(named[row])}; "
+                    f"{agree} of the {len(named)} sites of its {'plate' if key else 'dataset'} "
+                    f"that name theirs have {', '.join(names[key])}. Save it with these, in their "
+                    "order, or list it on another plate."
+                )
+    return Inspection(usual, refused, names)
 
 
 def _kind(header, key):

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -34,12 +34,16 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What a file says about its image without decoding it; the type in native byte order."""
+    """What a file says about its image without decoding it; the type in native byte order.
+
+    The names of its channels are those of OME-XML that tells all of them apart.
+    """
 
     channels: int
     height: int
     width: int
     dtype: np.dtype
+    names: tuple = field(default=(), compare=False)
 
     def __str__(self):
         return self._words(f"{self.height} x {self.width} {self.dtype}")
@@ -201,6 +205,7 @@ def _open_tiff(path, channel_axis, alone):
             dropped, position = _layout(path, first.shape, first.axes, channel_axis)
             sizes = [n for i, n in enumerate(first.shape) if i not in dropped]
         header = _header(path, sizes, position, first.dtype)
+        header = replace(header, names=_channel_names(file, header.channels))
         for one in series:
             _check_whole(path, one)
         yield TiffImage(header, position, file, series, dropped, sizes)
@@ -260,6 +265,15 @@ def _is_ome(path, file):
 
 def _local(element):
     return element.tag.rpartition("}")[2]
+
+
+def _channel_names(file, count):
+    """Names of the channels of an OME-TIFF of one image; () where they do not tell all apart."""
+    if not file.is_ome:
+        return ()
+    root = ElementTree.fromstring(file.ome_metadata)
+    names = tuple(one.get("Name", "").strip() for one in root.iter() if _local(one) == "Channel")
+    return names if all(names) and len({*names}) == len(names) == count else ()
 
 
 def _is_part(path, file, alone):
@@ -495,8 +509,8 @@ def read_image(path, channel_axis=None, alone=False):
 
     TIFF (OME, ImageJ, BigTIFF; paged, planar or interleaved; tiled; compressed), PNG, JPEG, NPY.
     A TIFF's named channels, pages and samples are its channels; RGB files have three; of indexed
-    colours only an even ramp of greys is taken. An OME-TIFF
-    is read with the other files that it names.
+    colours only an even ramp of greys is taken. An OME-TIFF is read with the other files that it
+    names.
 
     Parameters
     ----------

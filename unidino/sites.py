@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import time
 from importlib.metadata import version
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from . import claims, dataset, identity, intensity, paths, profiles, quality, tables
 from .embedding import channel_groups
+from .profiles.reference import listed
 from .progress import Progress, say
 
 PART_SITES = 500
@@ -253,9 +255,38 @@ class SiteEmbeddings:
                 except ValueError as error:
                     plate = f", plate {' '.join(map(str, key))}" if key else ""
                     raise ValueError(f"{name}{plate}: {error}") from None
+        self._note_names(found.names)
         if first:
             count = f"{len(self.refused)} of {len(rows)} sites"
             self.metadata.note(f"{count} are recorded as failed. The first: {first}")
+
+    def _note_names(self, names):
+        """Say where the names that files give their channels are not those of the dataset."""
+        lists = {}
+        for key, given in names.items():
+            lists.setdefault(given, []).append(key)
+        if len(lists) > 1:
+            told = "; ".join(f"{', '.join(g)} on {listed(keys)}" for g, keys in lists.items())
+            self.metadata.note(
+                f"the files of the plates name their channels differently: {told}. Each is read in "
+                "the order of its files: list plates of another order as a dataset of their own"
+            )
+        for given in lists:
+            self._note_other_names(given)
+
+    def _note_other_names(self, given):
+        metadata, wanted = self.metadata, self.metadata.channels
+        if metadata.is_merged:
+            planes = metadata.channel_indices(0)
+            given = [given[plane] for plane in planes if plane < len(given)]
+        numbered = [name for name in wanted if re.fullmatch(r"ch\d+", name)]
+        swapped = sorted(given) == sorted(wanted) and list(given) != list(wanted)
+        if len(given) == len(wanted) and (numbered or swapped):
+            renaming = ",".join(f"{own}={name}" for own, name in zip(given, wanted, strict=True))
+            metadata.note(
+                f"the files name their channels {', '.join(given)}, the dataset "
+                f"{', '.join(wanted)}: channels='{renaming}' takes the names of the files"
+            )
 
     def _by_type(self):
         """Whether intensities are scaled by the type of the files."""
