@@ -232,3 +232,18 @@ def test_unreadable_images_are_passed_over(tmp_path):
     for i in (0, 2):
         (tmp_path / f"p_{i}.tif").write_text("broken")
     assert dataset.plate_statistics(metadata)["low"].isna().all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (15, 15)])
+def test_images_without_a_block_or_a_neighbour_are_measured(shape):
+    plane = np.full(shape, 500, np.uint16)
+    measured = intensity.channel_statistics([plane, plane])
+    assert np.isfinite(list(measured.values())).all()
+    assert measured["background"] == 500 < measured["threshold"]
+
+
+@pytest.mark.parametrize(("top", "expected"), [(0.5, 1.0), (1.0, 1.0), (1.5, np.nan)])
+def test_floats_above_1_have_no_upper_limit(top, expected):
+    plane = np.linspace(0, top, 100, dtype=np.float32).reshape(10, 10)
+    np.testing.assert_equal(intensity.channel_statistics([plane])["saturation"], expected)

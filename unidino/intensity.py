@@ -131,7 +131,8 @@ def _blocks(plane):
     """Means of blocks, and mean absolute differences of neighbours inside them."""
     height, width = (side // _BLOCK * _BLOCK for side in plane.shape)
     if not height or not width:
-        return np.array([plane.mean()]), np.array([np.abs(np.diff(plane, axis=-1)).mean()])
+        steps = np.abs(np.diff(plane, axis=-1))
+        return np.array([plane.mean()]), np.array([steps.mean() if steps.size else 0.0])
     plane = plane[:height, :width]
     shape = (height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     blocks = plane.reshape(shape).transpose(0, 2, 1, 3)
