@@ -201,6 +201,28 @@ def test_a_channel_that_is_dead_everywhere_is_dropped():
     ]
 
 
+def test_channels_that_are_dead_on_the_same_plates_share_a_line():
+    frame = wells()
+    for plate, channel in (("p0", "DNA"), ("p0", "Mito"), ("p1", "ER")):
+        noise(frame, plate, channel)
+    texts = [text for text in profiles.normalise(frame).warnings if "dead" in text]
+    assert [text.split(" (")[0] for text in texts] == [
+        "2 channels DNA, Mito are dead on 1 of 3 plates",
+        "channel ER is dead on 1 of 3 plates",
+    ]
+
+
+def test_many_dead_channels_are_named_up_to_ten():
+    frame = wells().rename(columns={name: f"emb_c{i}_0000" for i, name in enumerate(NAMES)})
+    frame["emb_live_0000"] = np.random.default_rng(1).normal(size=len(frame))
+    frame[[f"emb_c{i}_0000" for i in range(12)]] = 1.0
+    first, second = profiles.normalise(frame).warnings
+    assert first.startswith(
+        "12 channels c0, c1, c2, c3, c4, c5, c6, c7, c8, c9 and 2 more are dead"
+    )
+    assert second.endswith("1 of c9 and 2 more.")
+
+
 def test_a_feature_that_one_plate_drops_names_plate_and_channel():
     frame = wells()
     frame.loc[on(frame, "p2"), "emb_ER_0001"] = 1.0

@@ -226,11 +226,16 @@ class Survey:
         ]
 
     def _dead_sentences(self, fate):
+        together = {}
         for channel in self.channels:
-            keys = [key for key, dead in self.dead.items() if channel in dead]
+            keys = tuple(key for key, dead in self.dead.items() if channel in dead)
+            together.setdefault(keys, []).append((channel,))
+        for keys, channels in together.items():
             if keys:
+                one = len(channels) == 1
                 yield (
-                    f"channel {channel} is dead on {len(keys)} of {len(self.plates)} plates "
+                    f"{'channel' if one else f'{len(channels)} channels'} {listed(channels)} "
+                    f"{'is' if one else 'are'} dead on {len(keys)} of {len(self.plates)} plates "
                     "(constant, nothing but noise, or without spread among the reference): "
                     f"{listed(keys)}; {fate}."
                 )
@@ -248,13 +253,13 @@ class Survey:
         total = len(kept)
         if not anywhere.all():
             parts = [
-                f"{count} of {channel}"
+                (f"{count} of {channel}",)
                 for channel, own in self.channels.items()
                 if (count := int((own & ~anywhere).sum()))
             ]
             yield (
                 f"{int((~anywhere).sum())} of {total} features have no spread, or none but "
-                f"noise, among the reference of any plate and are dropped: {', '.join(parts)}."
+                f"noise, among the reference of any plate and are dropped: {listed(parts)}."
             )
         lacking = anywhere & ~kept
         if lacking.any():
