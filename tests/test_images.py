@@ -114,6 +114,28 @@ def test_channel_axis_decides_where_the_file_does_not(axis, data, suffix, tmp_pa
     assert images.image_header(path, axis).channels == 3
 
 
+@pytest.mark.parametrize("options", [{}, {"metadata": None}, {"bigtiff": True}])
+@pytest.mark.parametrize("channels", [2, 5, 19])
+def test_a_stack_of_narrow_pages_does_not_say_where_its_channels_are(channels, options, tmp_path):
+    data = np.random.default_rng(0).integers(0, 999, (20, 31, channels), dtype=np.uint16)
+    path = tmp_path / "x.tif"
+    tiff(data, **options)(path)
+    for read in (images.read_image, images.image_header):
+        with pytest.raises(images.ImageError, match=rf"\(20, 31, {channels}\) and does not say"):
+            read(path)
+    np.testing.assert_array_equal(images.read_image(path, "first"), data)
+    np.testing.assert_array_equal(images.read_image(path, "last"), np.moveaxis(data, 2, 0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"metadata": {"axes": "CYX"}}, {"imagej": True}, {"ome": True}]
+)
+def test_named_axes_may_be_narrow(options, tmp_path):
+    data = np.random.default_rng(0).integers(0, 999, (9, 12, 5), dtype=np.uint16)
+    tiff(data, **{"metadata": {"axes": "CYX"}} | options)(tmp_path / "x.tif")
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), data)
+
+
 def named(names, path, data=RAW):
     metadata = {"axes": "CYX"[-data.ndim :], "Channel": {"Name": names}}
     tifffile.imwrite(path, data, metadata=metadata, photometric="minisblack")

@@ -130,7 +130,8 @@ def _layout(path, shape, axes, channel_axis):
     axes : str
         A letter an axis, as tifffile names them; Y and X are height and width.
     channel_axis : {"first", "last", None}
-        Decides where the file does not; a file that names its channels is believed.
+        Decides where the file does not; a file that names its channels is believed. Without it the
+        pages of a stack are channels, if they are not more than a page has columns.
     """
     kept = [i for i, n in enumerate(shape) if n != 1 or axes[i] in "YX"]
     dropped = tuple(i for i in range(len(shape)) if i not in kept)
@@ -153,10 +154,15 @@ def _layout(path, shape, axes, channel_axis):
             "channels. Save one plane or a projection a file.",
         )
     position = letters.index(others[0])
-    unnamed = others[0] in "QI"
-    if unnamed and channel_axis == "last" and position == 0:
-        return dropped, 2
-    return dropped, position
+    unnamed = others[0] in "QI" and position == 0
+    if unnamed and channel_axis is None and sizes[2] < sizes[0]:
+        # An array of height, width and channels is stored as a stack of narrow pages.
+        _refuse(
+            path,
+            f"has axes of sizes {tuple(sizes)} and does not say which of them holds the channels, "
+            "the first or the last: set channel_axis to 'first' or 'last'.",
+        )
+    return dropped, 2 if unnamed and channel_axis == "last" else position
 
 
 class TiffImage(NamedTuple):
@@ -516,7 +522,8 @@ def read_image(path, channel_axis=None, alone=False):
     ----------
     path : str or Path
     channel_axis : {"first", "last"}, optional
-        For files that do not say where their channels are.
+        For files that do not say where their channels are: arrays, and stacks of pages, which are
+        taken for channels as long as they are fewer than the pixels of a row.
     alone : bool
         The file stands for one channel: of an OME-TIFF that is part of a set, its own plane alone.
 
