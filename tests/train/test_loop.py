@@ -22,6 +22,7 @@ import torch
 
 import unidino
 from unidino.models import checkpoints
+from unidino.models.vit import ARCHITECTURES
 from unidino.train import augment, loop, state
 from unidino.train.log import (
     CONFIG,
@@ -66,6 +67,15 @@ SMALL = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_layers():
+    """A vit_tiny of two layers: runs go and end as those of twelve do, in a quarter of the time."""
+    width, _, heads = ARCHITECTURES["vit_tiny"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "vit_tiny", (width, 2, heads))
+        yield
+
+
 @pytest.fixture(scope="module")
 def plate(tmp_path_factory):
     """A CSV of eight sites of three channels, blobs of several sizes."""
@@ -98,29 +108,35 @@ def losses(folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(plate, tmp_path_factory):
+def uninterrupted(two_layers, plate, tmp_path_factory):
     """A finished run, in its folder."""
     folder = tmp_path_factory.mktemp("whole")
     train(str(folder), **options(plate))
     return folder
 
 
-def command(folder, given, *launcher):
+SCRIPT = Path(__file__).with_name("two_layers.py")
+MODULE = ("-m", "unidino.train")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node")
+
+
+def command(folder, given, launcher, program):
     """The command line of a run."""
-    words = [sys.executable, "-m", *launcher, "unidino.train", "--output_dir", str(folder)]
+    words = [sys.executable, *launcher, *program, "--output_dir", str(folder)]
     for name, value in given.items():
         words += [f"--{name}", str(value)]
     return words
 
 
-def launch(folder, given, *launcher):
+def launch(folder, given, *launcher, program=(str(SCRIPT),)):
+    """Start a run; its network is that of `two_layers`, unless the program is the module."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     return subprocess.Popen(
-        command(folder, given, *launcher),
+        command(folder, given, launcher, program),
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -138,9 +154,6 @@ def wait_for_steps(folder, count, process):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
     raise AssertionError("no progress")
-
-
-TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node")
 
 
 # What a run leaves.
@@ -368,10 +381,10 @@ def test_other_images_under_the_same_names_do_not_continue_a_run(plate, tmp_path
 
 
 def test_an_elastic_restart_resumes_by_itself(plate, tmp_path, uninterrupted):
-    process = launch(tmp_path, options(plate), *TORCHRUN, "1", "--max_restarts", "1", "-m")
+    process = launch(tmp_path, options(plate), *TORCHRUN, "1", "--max_restarts", "1")
     wait_for_steps(tmp_path, 6, process)
     for child in psutil.Process(process.pid).children(recursive=True):
-        if "unidino.train" in child.cmdline():
+        if str(SCRIPT) in child.cmdline():
             child.kill()
     said = process.communicate()[0]
     assert process.returncode == 0, said
@@ -386,7 +399,7 @@ def test_an_elastic_restart_resumes_by_itself(plate, tmp_path, uninterrupted):
 def test_processes_and_accumulation_equal_one_process(centring, plate, tmp_path):
     given = options(plate, drop_path_rate=0.0, centring=centring, epochs=2, clip_grad=0.5)
     train(str(tmp_path / "one"), **given)
-    process = launch(tmp_path / "two", given | {"batch_size_per_gpu": 4}, *TORCHRUN, "2", "-m")
+    process = launch(tmp_path / "two", given | {"batch_size_per_gpu": 4}, *TORCHRUN, "2")
     said = process.communicate()[0]
     assert process.returncode == 0, said
     assert "total batch 8 (4 x grad_accum 1 x 2 processes" in said
@@ -605,11 +618,11 @@ def test_a_monitor_needs_a_label_it_has(plate, tmp_path):
 
 
 def test_the_command_line_says_errors_in_one_line(plate, tmp_path):
-    process = launch(tmp_path, options(plate) | {"datasets": "nowhere.csv"})
+    process = launch(tmp_path, options(plate) | {"datasets": "nowhere.csv"}, program=MODULE)
     said = process.communicate()[0]
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: no table at")
-    process = launch(tmp_path, {"learning_rate": 1})
+    process = launch(tmp_path, {"learning_rate": 1}, program=MODULE)
     assert "unrecognized arguments: --learning_rate" in process.communicate()[0]
 
 
