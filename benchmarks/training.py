@@ -38,8 +38,8 @@ def step(student, teacher, views, kernel, dtype):
     began = time.perf_counter()
     with sdpa_kernel(kernel), torch.autocast("cpu", dtype, enabled=dtype is not None):
         with torch.no_grad():
-            answer, _ = teacher(views[:1])
-        logits, _ = student(views)
+            answer, _, _ = teacher(views[:1])
+        logits, _, _ = student(views)
     dino.DINOLoss(logits.shape[1])(logits, answer, 0.04)[0].backward()
     return time.perf_counter() - began
 

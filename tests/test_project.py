@@ -62,7 +62,7 @@ def pyproject():
 @pytest.fixture(scope="module")
 def requirements(pyproject):
     extras = pyproject["optional-dependencies"]
-    return [*pyproject["dependencies"], *extras["book"], *extras["test"]]
+    return [*pyproject["dependencies"], *extras["book"], *extras["test"], *extras["transfer"]]
 
 
 @pytest.fixture(scope="module")

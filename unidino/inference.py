@@ -79,6 +79,7 @@ def extract(
     embed_dim: int | None = None,
     cls_reduced_dim: int | None = None,
     pooling: str | None = None,
+    block: int | None = None,
     root: str | None = None,
     platemap: str | None = None,
     channels: str | list | dict | None = None,
@@ -128,6 +129,8 @@ def extract(
         Width and reduced width, where weights do not say.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
         Overrides the pooling that is stored with the model.
+    block : int
+        Block of the model that is read, from 1, in the place of its own.
     root : str
         Data root; UNIDINO_DATA, else simulated data.
     platemap : str
@@ -226,7 +229,7 @@ def extract(
 def _open(given):
     """The dataset, the model that embeds it, and the settings that every plate shares."""
     device = find_device(given["device"])
-    weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "seed")
+    weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
     metadata = valsets.open_valset(
@@ -281,7 +284,7 @@ def _check(given):
     for name, choices in optional.items():
         if given[name] is not None:
             arguments.check_choice(name, given[name], choices)
-    for name in ("size", "stride", "resize_shorter_side", "batch_size"):
+    for name in ("block", "size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")

@@ -97,6 +97,13 @@ def checkpoint_folders():
     return [*folders, Path(__file__).with_name("demo")]
 
 
+def find_weights(file_name):
+    """The file of that name in one of the checkpoint folders, or None."""
+    candidates = [folder / file_name for folder in checkpoint_folders()]
+    candidates.append(data_root() / file_name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
 def dataset_folder(valset, root=None):
     """Folder of a published dataset under a data root."""
     return Path(root or data_root()) / DATASET_FOLDERS[valset]

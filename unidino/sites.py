@@ -396,6 +396,7 @@ class SiteEmbeddings:
             "libraries": {"python": platform.python_version()}
             | {name: version(name) for name in _LIBRARIES},
             "settings": self.settings,
+            "model_origin": self.embedder.model.origin,
             "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,

@@ -1,5 +1,7 @@
 """Backbones against a plain twin, and the messages of unknown or misfitting settings."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -178,3 +180,47 @@ def test_wrong_sides_and_integers_are_named():
         model(torch.rand(1, 1, 100, 96))
     with pytest.raises(ValueError, match="in floating point, got torch.uint8; unidino.intensity"):
         model(torch.zeros(1, 1, 96, 96, dtype=torch.uint8))
+
+
+def test_blocks_are_read_where_they_end():
+    model = vit.seeded(vit.ModelConfig(arch="vit_tiny", embed_dim=24, size=32, patch_size=8), 0)
+    x = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(0))
+    for block, pooling in ((12, "cls"), (5, "cls_mean"), (1, "max")):
+        config = replace(model.config, block=block, pooling=pooling)
+        read = vit.EmbeddingModel(config).eval()
+        read.load_weights(model.weights(), "the test")
+        with torch.inference_mode():
+            tokens = model.backbone._pos_embed(model.backbone.patch_embed(x))
+            for layer in model.backbone.blocks[:block]:
+                tokens = layer(tokens)
+            tokens = model.backbone.norm(tokens)
+            parts = {
+                "cls": tokens[:, 0],
+                "mean": tokens[:, 1:].mean(1),
+                "max": tokens[:, 1:].amax(1),
+            }
+            wanted = torch.cat([parts[name] for name in pooling.split("_")], 1)
+            torch.testing.assert_close(read(x), wanted, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        vit.EmbeddingModel(replace(model.config, block=12)).embedding_dim, model.embedding_dim
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"arch": "vit_tiny", "block": 13}, "block is 13; vit_tiny has the blocks 1 to 12"),
+        ({"arch": "vit_tiny", "block": 0}, "block is 0; expected 1 to 1024"),
+        (
+            {"arch": "torchvision:resnet18", "repeat_channels": 3, "block": 1, "pooling": "mean"},
+            "torchvision:resnet18 has no blocks that can be read",
+        ),
+        (
+            {"arch": "timm:resnet10t", "repeat_channels": 3, "block": 2},
+            "needs a CLS token; timm:resnet10t has none in block 2. Take mean or max",
+        ),
+    ],
+)
+def test_blocks_that_are_not_there(settings, message):
+    with pytest.raises(ValueError, match=message):
+        vit.EmbeddingModel(vit.ModelConfig(**settings))

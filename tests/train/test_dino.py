@@ -188,7 +188,8 @@ def test_views_of_several_sizes_stay_in_order():
     network = dino.MultiCropNetwork(backbone, dino.DINOHead(192, 12, hidden_dim=8)).eval()
     large, small = torch.rand(4, 1, 64, 64), torch.rand(6, 1, 32, 32)
     with torch.inference_mode():
-        made, embeddings = network([large, small])
+        made, embeddings, predicted = network([large, small])
+        assert predicted is None
         for i in range(4):
             torch.testing.assert_close(
                 embeddings[i], backbone(large[i : i + 1])[0], atol=1e-5, rtol=1e-5

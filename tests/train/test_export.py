@@ -52,7 +52,7 @@ def test_an_export_gives_the_same_features_in_half_the_bytes(trained, tmp_path):
 def test_an_untrained_export_has_the_seeds_weights(trained, tmp_path):
     folder, model = trained
     made = export(
-        str(folder), str(tmp_path / "none.safetensors"), half=False, untrained=True, seed=4
+        str(folder), str(tmp_path / "none.safetensors"), half=False, model="random_vit", seed=4
     )
     wanted = vit.seeded(model.config, 4).weights()
     found = unidino.load_model(made).weights()

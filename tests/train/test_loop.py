@@ -445,7 +445,8 @@ def test_a_collapse_is_warned_of(plate, tmp_path, capfd):
     ],
 )
 def test_what_counts_as_a_collapse(loss, entropy, rank, words):
-    found = collapse_warnings(loss, entropy, 512, rank)
+    means = {"dino_loss": loss, "teacher_entropy": entropy, "effective_rank": rank}
+    found = collapse_warnings(means, 512)
     assert len(found) == (words is not None)
     assert words is None or words in found[0]
 

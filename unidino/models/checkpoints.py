@@ -19,6 +19,8 @@ from .vit import ARCHITECTURES, EmbeddingModel, ModelConfig, arch_config, resolv
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.", "backbone.")
+_HEADS = ("head.", "reproduction.")
+"""Of a training: the model that is used has none."""
 
 
 _COMPRESSED = "compressed"
@@ -132,7 +134,7 @@ def check_numbers(state, path):
 
 
 def backbone_weights(state):
-    """The backbone's weights under their bare names: wrappers' prefixes and the DINO head gone."""
+    """The backbone's weights under their bare names, without wrappers' prefixes and heads."""
     bare = {}
     for key, value in state.items():
         changed = True
@@ -141,7 +143,7 @@ def backbone_weights(state):
             for prefix in _PREFIXES:
                 if key.startswith(prefix):
                     key, changed = key[len(prefix) :], True
-        if not key.startswith("head."):
+        if not key.startswith(_HEADS):
             bare[key] = value
     return bare
 
@@ -274,7 +276,14 @@ def _config_from_weights(state, arguments, path):
 
 
 def load_checkpoint(
-    path, *, arch=None, embed_dim=None, cls_reduced_dim=None, pooling=None, key="teacher"
+    path,
+    *,
+    arch=None,
+    embed_dim=None,
+    cls_reduced_dim=None,
+    pooling=None,
+    block=None,
+    key="teacher",
 ):
     """A model from a weights file: ``.safetensors``, or torch-saved (``.pth``, ``.pt``, ``.ckpt``).
 
@@ -285,6 +294,8 @@ def load_checkpoint(
         Where the file does not say; when it does, they must agree with it.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
         In the place of the file's own.
+    block : int, optional
+        The block to read, see `vit.ModelConfig`, likewise.
     key : {"teacher", "student"}
         Which network of a published training checkpoint.
 
@@ -313,7 +324,7 @@ def load_checkpoint(
                 config = _config_from_weights(state, {"arch": arch} if arch else stored, path)
         given = {"arch": arch and resolve_arch(arch), "cls_reduced_dim": cls_reduced_dim}
         _check_agreement(config, given | {"embed_dim": embed_dim}, path)
-        config = _with_pooling(config, pooling, path)
+        config = _read_by(config, {"pooling": pooling, "block": block}, path)
         return named_model(config, state, path)
 
 
@@ -360,12 +371,13 @@ def _check_agreement(config, given, path):
             raise ValueError(f"{path} has {name} {have[name]}, not {value}; leave {name} out.")
 
 
-def _with_pooling(config, pooling, path):
-    if pooling in (None, config.pooling):
-        return config
-    if config.projected_dim:
-        raise ValueError(
-            f"{path} ends in a projection that was fitted to pooling {config.pooling}, not "
-            f"{pooling}; leave pooling out."
-        )
-    return replace(config, pooling=pooling)
+def _read_by(config, given, path):
+    """The config with another pooling or block."""
+    for name, value in given.items():
+        own = getattr(config, name)
+        if value not in (None, own) and config.projected_dim:
+            raise ValueError(
+                f"{path} ends in a projection that was fitted to {name} {own or 'of the end'}, "
+                f"not {value}; leave {name} out."
+            )
+    return replace(config, **{name: value for name, value in given.items() if value is not None})

@@ -39,6 +39,7 @@ _RANGES = {
     "in_chans": (1, 64),
     "repeat_channels": (1, 16),
     "reg_tokens": (0, 1024),
+    "block": (1, 1024),
 }
 """Least and largest values of a config; the weights' own shapes bound the widths further."""
 
@@ -72,6 +73,9 @@ class ModelConfig:
         Register tokens of a vision transformer.
     mean, std : tuple of float or None
         Per-channel standardisation of the [0, 1] input that the weights expect.
+    block : int or None
+        The block whose output is read, from 1: a vision transformer's layer, or a stage of one of
+        timm's convolutional networks (a resolution). None reads the end of the network.
     """
 
     arch: str = "vit_small"
@@ -87,6 +91,7 @@ class ModelConfig:
     reg_tokens: int = 0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    block: int | None = None
 
     def __post_init__(self):
         """Stop on a value of another type or range: a config may come from a stranger's file.
@@ -164,6 +169,8 @@ class EmbeddingModel(nn.Module):
         Name under which outputs are filed.
     sha256 : str
         Of the weights' file, or of the weights where there is none.
+    origin : str
+        Where the weights come from, in words, where the name does not say it; else empty.
     """
 
     def __init__(self, config, drop_path_rate=0.0):
@@ -171,17 +178,22 @@ class EmbeddingModel(nn.Module):
         self.config = config
         self.name = config.arch
         self.sha256 = ""
+        self.origin = ""
         self.backbone, width = _backbone(config, drop_path_rate)
         self.is_vit = config.arch in ARCHITECTURES
         self.poolings = config.pooling.split("_")
+        if config.block:
+            width = _block_width(self.backbone, config)
         width *= len(self.poolings)
         if config.pooling != "cls" and not hasattr(self.backbone, "forward_features"):
             raise ValueError(
                 f"pooling {config.pooling!r} needs patch tokens; {config.arch} has none."
             )
-        if "cls" in self.poolings[:-1] and not getattr(self.backbone, "num_prefix_tokens", 0):
+        ends = self.poolings if config.block else self.poolings[:-1]
+        if "cls" in ends and not getattr(self.backbone, "num_prefix_tokens", 0):
             raise ValueError(
-                f"pooling {config.pooling!r} needs a CLS token; {config.arch} has none."
+                f"pooling {config.pooling!r} needs a CLS token; {config.arch} has none"
+                f"{' in block ' + str(config.block) if config.block else ''}. Take mean or max."
             )
         if config.cls_reduced_dim:
             self.cls_reducer = nn.Sequential(
@@ -237,27 +249,74 @@ class EmbeddingModel(nn.Module):
                 f"the model takes sides that are multiples of {side} pixels, got "
                 f"{x.shape[2]} x {x.shape[3]}: crop or resize the images."
             )
+        x = self.prepared(x)
+        if self.config.pooling == "cls" and not self.is_vit:
+            return self.reduced(self.backbone(x))
+        return self.reduced(self.pooled(*self.tokens(x)))
+
+    def embedding_and_grid(self, x):
+        """The embedding (B, D), and the patch tokens where they lie (B, W, h, w)."""
+        prefix, grid = self.tokens(self.prepared(x))
+        return self.reduced(self.pooled(prefix, grid)), grid
+
+    def prepared(self, x):
+        """What enters the backbone: channels repeated and standardised as its weights expect."""
         if self.config.repeat_channels > 1:
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
         if self.input_mean is not None:
             x = (x - self.input_mean) / self.input_std
-        x = self.cls_reducer(self._pooled(x))
+        return x
+
+    def tokens(self, x):
+        """What the block that is read makes of prepared input.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            (B, C, H, W), from `prepared`.
+
+        Returns
+        -------
+        prefix : torch.Tensor
+            (B, P, D): CLS and register tokens; P is 0 for convolutional networks.
+        grid : torch.Tensor
+            (B, D, h, w): patch tokens, or the map, where they lie.
+        """
+        if self.config.block:
+            return self.tokens_of(x, [self.config.block])[0]
+        made = self.backbone.forward_features(x)
+        if made.ndim == 4:
+            return _without_prefix(made), made
+        count = getattr(self.backbone, "num_prefix_tokens", 0)
+        prefix, grid = made[:, :count], made[:, count:].mT
+        rows = round((grid.shape[2] * x.shape[2] / x.shape[3]) ** 0.5)
+        return prefix, grid.unflatten(2, (rows, -1))
+
+    def tokens_of(self, x, blocks):
+        """What several blocks make of prepared input: `tokens` of each, in rising order."""
+        options = {"norm": True, "stop_early": True, "intermediates_only": True}
+        if hasattr(self.backbone, "num_prefix_tokens"):
+            options["return_prefix_tokens"] = True
+        made = self.backbone.forward_intermediates(x, [block - 1 for block in blocks], **options)
+        if "return_prefix_tokens" in options:
+            return [(prefix, grid) for grid, prefix in made]
+        return [(_without_prefix(grid), grid) for grid in made]
+
+    def pooled(self, prefix, grid):
+        """The pooling of the config over `tokens`: (B, poolings x D)."""
+        parts = {
+            "cls": lambda: prefix[:, 0],
+            "mean": lambda: grid.mean((2, 3)),
+            "max": lambda: grid.amax((2, 3)),
+        }
+        return torch.cat([parts[name]() for name in self.poolings], 1)
+
+    def reduced(self, x):
+        """Reducer and projection, where there are any: the embedding (B, D)."""
+        x = self.cls_reducer(x)
         # It takes means out: small differences of large numbers, whatever the precision before.
         with torch.autocast(x.device.type, enabled=False):
             return self.projection(x.float()) if self.config.projected_dim else x
-
-    def _pooled(self, x):
-        if self.config.pooling == "cls" and not self.is_vit:
-            return self.backbone(x)
-        tokens = self.backbone.forward_features(x)
-        tokens = tokens.flatten(2).mT if tokens.ndim == 4 else tokens
-        patches = tokens[:, getattr(self.backbone, "num_prefix_tokens", 0) :]
-        parts = {
-            "cls": lambda: tokens[:, 0],
-            "mean": lambda: patches.mean(1),
-            "max": lambda: patches.amax(1),
-        }
-        return torch.cat([parts[name]() for name in self.poolings], 1)
 
     def weights(self):
         """Backbone and reducer weights under the published names, as a plain state dict.
@@ -363,6 +422,33 @@ def _backbone(config, drop_path_rate):
         width = backbone.eval()(torch.zeros(1, channels, config.size, config.size)).shape[-1]
         backbone.train(was_training)
     return backbone, width
+
+
+def _without_prefix(grid):
+    return grid.new_zeros(len(grid), 0, grid.shape[1])
+
+
+def block_count(backbone):
+    """Blocks that a backbone can be read after; 0 where it only has an end."""
+    if not hasattr(backbone, "forward_intermediates"):
+        return 0
+    return len(backbone.feature_info)
+
+
+def _block_width(backbone, config):
+    """Channels of a block's output.
+
+    Raises
+    ------
+    ValueError
+        There is no such block.
+    """
+    count = block_count(backbone)
+    if not count:
+        raise ValueError(f"{config.arch} has no blocks that can be read; leave block out.")
+    if config.block > count:
+        raise ValueError(f"block is {config.block}; {config.arch} has the blocks 1 to {count}.")
+    return backbone.feature_info[config.block - 1]["num_chs"]
 
 
 def _torchvision(name, channels):

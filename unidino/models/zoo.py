@@ -4,43 +4,36 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .. import paths
-from .checkpoints import load_checkpoint, named_model, naming, read_weights, weights_digest
-from .vit import ModelConfig, arch_config, seeded
+from .checkpoints import load_checkpoint, weights_digest
+from .transfer import transfer
+from .vit import arch_config, seeded
 
 NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
 DEFAULT_MODEL = "unidino-demo"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-TRANSFER_WEIGHTS = "vit_small_patch16_224.dino.safetensors"
 
 
-def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, seed):
+def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, block, seed):
     """A seeded, untrained vision transformer: the baseline that training has to beat."""
     config = arch_config(
         arch or "vit_tiny",
         embed_dim=embed_dim,
         cls_reduced_dim=cls_reduced_dim,
         pooling=pooling or "cls",
+        block=block,
         intensity="plate",
     )
     model = seeded(config, seed)
+    model.origin = "seeded, untrained"
     model.name = "random_vit"
     model.sha256 = weights_digest(model.weights())
     return model
-
-
-def find_weights(file_name):
-    """The file of that name in one of the checkpoint folders, or None."""
-    candidates = [folder / file_name for folder in paths.checkpoint_folders()]
-    candidates.append(paths.data_root() / file_name)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def weights_file(name_or_path):
     """The weights file that a name or path means; None where there is none."""
     named = {"unidino-demo": paths.DEMO_WEIGHTS, "unidino": paths.UNIDINO_WEIGHTS}
     if str(name_or_path) in named:
-        return find_weights(named[str(name_or_path)])
+        return paths.find_weights(named[str(name_or_path)])
     path = Path(name_or_path).expanduser()
     return path if path.is_file() else None
 
@@ -52,6 +45,7 @@ def load_model(
     embed_dim=None,
     cls_reduced_dim=None,
     pooling=None,
+    block=None,
     ckpt=None,
     seed=0,
 ):
@@ -62,8 +56,8 @@ def load_model(
     name_or_path : str or Path, optional
         ``unidino-demo`` (the small model that comes with the project), ``unidino`` (the released
         weights, where they have been fetched), ``random_vit`` (seeded, untrained), ``transfer``
-        (ImageNet DINO from a local file), ``dino`` with `ckpt`, or the path of a weights file.
-        Default `DEFAULT_MODEL`.
+        (natural images alone: EfficientNet-Lite0 of the extra ``transfer``, or timm's DINO from a
+        local file), ``dino`` with `ckpt`, or the path of a weights file. Default `DEFAULT_MODEL`.
     arch : str, optional
         Architecture of ``random_vit`` (default vit_tiny) or of a file that does not say.
     embed_dim, cls_reduced_dim : int, optional
@@ -71,6 +65,9 @@ def load_model(
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}, optional
         In the place of the pooling that is stored with the weights; weights that end in a
         projection, as the demo model's do, have only their own.
+    block : int, optional
+        The block that is read, from 1: a transformer's layer, or a stage of one of timm's
+        convolutional networks; in the place of the stored one, likewise.
     ckpt : str or Path, optional
         Weights file, for the models ``dino`` and ``transfer``.
     seed : int
@@ -96,7 +93,7 @@ def load_model(
     """
     name = str(name_or_path or DEFAULT_MODEL)
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
-    settings["pooling"] = pooling
+    settings |= {"pooling": pooling, "block": block}
     if ckpt is not None and name not in ("dino", "transfer"):
         raise ValueError(f"ckpt goes with model 'dino' or 'transfer', not with {name!r}.")
     if name == "random_vit":
@@ -106,7 +103,7 @@ def load_model(
             raise ValueError("model 'dino' needs ckpt, the path of its weights file.")
         return load_checkpoint(ckpt, **settings)
     if name == "unidino-demo":
-        path = find_weights(paths.DEMO_WEIGHTS)
+        path = paths.find_weights(paths.DEMO_WEIGHTS)
         if path is None:
             raise FileNotFoundError(
                 f"the demo model's weights {paths.DEMO_WEIGHTS} are in none of "
@@ -118,7 +115,7 @@ def load_model(
         model.name = "unidino-demo"
         return model
     if name == "unidino":
-        path = find_weights(paths.UNIDINO_WEIGHTS)
+        path = paths.find_weights(paths.UNIDINO_WEIGHTS)
         if path is None:
             raise FileNotFoundError(
                 f"the released weights {paths.UNIDINO_WEIGHTS} are in none of "
@@ -130,7 +127,10 @@ def load_model(
         model.name = "unidino"
         return model
     if name == "transfer":
-        return _transfer(ckpt, settings)
+        unfit = [key for key in ("arch", "embed_dim", "cls_reduced_dim") if settings.pop(key)]
+        if unfit:
+            raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
+        return transfer(ckpt, **settings)
     if Path(name).suffix or Path(name).exists():
         return load_checkpoint(name, **settings)
     near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
@@ -139,29 +139,3 @@ def load_model(
         f"unknown model {name!r}. It is one of {', '.join(NAMES)}, 'dino' with ckpt, or the path "
         f"of a .safetensors or .pth file.{hint}"
     )
-
-
-def _transfer(ckpt, settings):
-    """ImageNet DINO (timm's vit_small_patch16_224.dino), each channel repeated three times."""
-    pooling = settings.pop("pooling") or "cls"
-    unfit = [key for key, value in settings.items() if value is not None]
-    if unfit:
-        raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
-    path = Path(ckpt) if ckpt else find_weights(TRANSFER_WEIGHTS)
-    if path is None or not path.is_file():
-        raise FileNotFoundError(
-            f"model 'transfer' needs the weights of timm's vit_small_patch16_224.dino at "
-            f"{path or paths.checkpoint_folders()[0] / TRANSFER_WEIGHTS}: put the file there or "
-            "name it by ckpt."
-        )
-    config = ModelConfig(
-        arch="vit_small",
-        repeat_channels=3,
-        pooling=pooling,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-    )
-    with naming(path):
-        model = named_model(config, read_weights(path)[0], path)
-    model.name = "transfer"
-    return model

@@ -29,11 +29,14 @@ def kind(made):
 def headline(made):
     """What the page shows, in a sentence of Markdown: data, model, normalisation, warnings."""
     model = made.provenance["settings"]["model"]
-    untrained = " (an untrained network: a baseline, not a result)" if model == _UNTRAINED else ""
+    origin = made.provenance.get("model_origin")
+    told = f" ({origin})" if origin else ""
+    if model == _UNTRAINED:
+        told = " (an untrained network: a baseline, not a result)"
     article = "**Simulated** images" if made.provenance["simulated"] else "Real images"
     reference = made.provenance.get("reference", "none")
     lines = [
-        f"{article} of {made.provenance['valset']}, embedded by `{model}`{untrained}; "
+        f"{article} of {made.provenance['valset']}, embedded by `{model}`{told}; "
         f"normalised by `{made.provenance['norm_method']}`, reference: {reference}."
     ]
     lines += [f"- Warning: {text}" for text in made.warnings]

@@ -369,7 +369,10 @@ def epoch_table(training, start=None):
         The columns that differ between machines begin with ``trained``.
     """
     names = ["loss", "teacher_entropy", "grad_norm", "effective_rank", "accuracy"]
-    table = training.epochs.reindex(columns=["epoch", *names])
+    if training.options["distil_from"]:
+        names.insert(1, "distil_loss")
+    table = training.epochs.reindex(columns=["epoch", *names]).dropna(axis="columns", how="all")
+    table = table.reindex(columns=["epoch", *(n for n in names if n in table or n == "accuracy")])
     if start is not None:
         first = pd.DataFrame({"epoch": [0], "accuracy": [start]})
         table = pd.concat([first, table], ignore_index=True)[table.columns]
@@ -515,11 +518,16 @@ def plot_loss(steps, epochs, out_dim, heading):
     """
     figure, axes = plots._figure(3.0)
     axis = axes[0, 0]
-    _course(axis, steps, epochs, "loss", "loss (nats)")
-    most = math.log(out_dim)
-    _bound(axis, most, f"ln {out_dim} = {most:.2f}")
+    high = steps["loss"].max()
+    if "distil_loss" in steps:
+        _course(axis, steps, epochs, "loss", "loss")
+    else:
+        _course(axis, steps, epochs, "loss", "loss (nats)")
+        most = math.log(out_dim)
+        _bound(axis, most, f"ln {out_dim} = {most:.2f}")
+        high = max(most, high)
     # Not from zero: a short run moves little, and how much is what the figure is for.
-    low, high = steps["loss"].min(), max(most, steps["loss"].max())
+    low = steps["loss"].min()
     axis.set_ylim(low - 0.1 * (high - low), high + 0.15 * (high - low))
     axis.set_title(heading)
     return figure
@@ -529,6 +537,10 @@ def plot_entropy(steps, epochs, out_dim, heading):
     """The teacher's entropy between its two ends. Parameters as `loss`."""
     figure, axes = plots._figure(3.0)
     axis = axes[0, 0]
+    if "teacher_entropy" not in steps:
+        axis.text(0.5, 0.5, "no self-distillation: there is no teacher to decide", ha="center")
+        axis.set_axis_off()
+        return figure
     _course(axis, steps, epochs, "teacher_entropy", "teacher's entropy (nats)")
     most = math.log(out_dim)
     _bound(axis, most, f"ln {out_dim}: all prototypes alike")

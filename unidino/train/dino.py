@@ -92,12 +92,21 @@ class MultiCropNetwork(nn.Module):
     """Backbone and head over views of several sizes: one forward pass of the backbone a size.
 
     The submodules are named as in the published checkpoints.
+
+    Parameters
+    ----------
+    backbone : EmbeddingModel
+    head : DINOHead or None
+        None leaves self-distillation out.
+    reproduction : distil.Reproduction, optional
+        What distillation predicts from the views of the first size.
     """
 
-    def __init__(self, backbone, head):
+    def __init__(self, backbone, head, reproduction=None):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.reproduction = reproduction
 
     def forward(self, views):
         """Logits and embeddings of all views, view by view.
@@ -109,13 +118,21 @@ class MultiCropNetwork(nn.Module):
 
         Returns
         -------
-        logits : torch.Tensor
+        logits : torch.Tensor or None
             (views x B, K).
         embeddings : torch.Tensor
             (views x B, D).
+        predicted : tuple or None
+            Of the first tensor of views, see `distil.Reproduction`.
         """
-        embeddings = torch.cat([self.backbone(view) for view in views])
-        return self.head(embeddings), embeddings
+        if self.reproduction is None:
+            made, predicted = [self.backbone(view) for view in views], None
+        else:
+            first, grid = self.backbone.embedding_and_grid(views[0])
+            predicted = self.reproduction(first, grid)
+            made = [first, *(self.backbone(view) for view in views[1:])]
+        embeddings = torch.cat(made)
+        return None if self.head is None else self.head(embeddings), embeddings, predicted
 
 
 def sinkhorn_knopp(logits, temperature, iterations=3):
@@ -294,14 +311,16 @@ def clip_gradients(parameters, most):
 def update_teacher(student, teacher, momentum):
     """Exponential moving average of the student's parameters (paper, section 3.1).
 
-    Buffers (batch-norm statistics) are copied.
+    Buffers (batch-norm statistics) are copied. What only the student has is left alone.
     """
-    teacher_parameters = list(teacher.parameters())
+    followed = dict(student.named_parameters())
+    names, teacher_parameters = zip(*teacher.named_parameters(), strict=True)
     torch._foreach_lerp_(
-        teacher_parameters, [p.detach() for p in student.parameters()], 1 - momentum
+        teacher_parameters, [followed[name].detach() for name in names], 1 - momentum
     )
-    for own, other in zip(teacher.buffers(), student.buffers(), strict=True):
-        own.copy_(other)
+    buffers = dict(student.named_buffers())
+    for name, own in teacher.named_buffers():
+        own.copy_(buffers[name])
 
 
 def effective_rank(embeddings):

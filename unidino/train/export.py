@@ -9,7 +9,7 @@ import torch
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from .. import arguments, embedding, tables
-from ..models import checkpoints, vit
+from ..models import checkpoints, load_model, vit
 from ..progress import Progress, one_line
 from . import augment, data
 from .data import TrainingImages, collate, views_of
@@ -173,7 +173,7 @@ def _nameless(options):
     kept = {name: value for name, value in options.items() if name not in _PLACES}
     sets = kept.get("datasets") or []
     kept["datasets"] = [_short(text) for text in sets]
-    for name in ("monitor", "ckpt"):
+    for name in ("monitor", "ckpt", "distil_from"):
         if kept.get(name):
             kept[name] = _short(kept[name])
     return kept
@@ -185,15 +185,26 @@ def _short(text):
     return f"{Path(name).name}{at}{Path(root).name}"
 
 
+def _earlier(options):
+    """Options of the trainings that a training started from, the first one first."""
+    found = []
+    while options.get("ckpt") and Path(options["ckpt"]).suffix == ".safetensors":
+        options = checkpoints.read_header(options["ckpt"]).get("training", {})
+        if options:
+            found.insert(0, _nameless(options))
+    return found
+
+
 def export(
     folder: str,
     output: str,
     pooling: str | None = None,
+    block: int | None = None,
     half: bool = True,
     projected_dim: int | None = None,
     projection_images: int = 2000,
     projection_crops: int = 4,
-    untrained: bool = False,
+    model: str | None = None,
     device: str | None = None,
     seed: int = 0,
 ):
@@ -208,6 +219,8 @@ def export(
     pooling : str
         In the place of the pooling trained with; cls, mean, max, cls_mean, cls_max or
         cls_mean_max.
+    block : int
+        Block that is read, from 1, in the place of the last.
     half : bool
         Store half precision; it is computed with in single precision all the same.
     projected_dim : int
@@ -215,8 +228,9 @@ def export(
         still lie where they lay; none by default.
     projection_images, projection_crops : int
         Images drawn to fit it, and crops of each.
-    untrained : bool
-        Random weights in the place of the trained ones: what the projection is worth by itself.
+    model : str
+        A model by name in the place of the trained one, such as transfer: what the projection is
+        worth on it. random_vit has the training's own architecture.
     device : str
         Where they are embedded: cuda, cpu …; by default the GPU, else the CPU.
     seed : int
@@ -230,12 +244,12 @@ def export(
     Raises
     ------
     ValueError, FileNotFoundError
-        No training there; an ending or pooling that is not one of those.
+        No training there; an ending, pooling or block that is not one of those; as `load_model`.
     """
     arguments.check_types(dict(locals()), export)
     if pooling is not None:
         arguments.check_choice("pooling", pooling, vit.POOLINGS)
-    for name in ("projected_dim", "projection_images"):
+    for name in ("projected_dim", "projection_images", "block"):
         arguments.check_positive(name, locals()[name])
     if projection_crops < augment.GLOBAL_VIEWS:
         raise ValueError(f"projection_crops is {projection_crops}; it must be 2 or more.")
@@ -247,36 +261,49 @@ def export(
         raise FileNotFoundError(
             f"folder {folder} holds no {WEIGHTS}: give the output_dir of a training."
         )
-    model = checkpoints.load_checkpoint(weights, pooling=pooling)
+    network = checkpoints.load_checkpoint(weights, pooling=pooling, block=block)
     header = checkpoints.read_header(weights)
     details = {name: header[name] for name in ("epoch", "step")}
     details["training"] = _nameless(header["training"])
+    if earlier := _earlier(header["training"]):
+        details["earlier"] = earlier
     epochs = read_log(folder, EPOCHS)
-    if untrained:
-        model = vit.seeded(model.config, seed)
-        details |= {"epoch": 0, "step": 0}
+    if model is not None:
+        channels = network.config.in_chans
+        if model == "random_vit":
+            network = vit.seeded(network.config, seed)
+        else:
+            network = load_model(model, pooling=pooling, block=block)
+        if network.config.in_chans != channels:
+            raise ValueError(
+                f"model {model} takes {network.config.in_chans} channels together, the training's "
+                f"images have {channels}."
+            )
+        details |= {"epoch": 0, "step": 0, "model": model}
         epochs = epochs.head(0)
     if projected_dim:
-        check_dim(projected_dim, model.embedding_dim, projection_images)
+        if network.config.projected_dim:
+            raise ValueError(f"model {model} ends in a projection already; leave one of them out.")
+        check_dim(projected_dim, network.embedding_dim, projection_images)
         settings = {"images": projection_images, "crops": projection_crops, "seed": seed}
         drawn = embed_images(
-            model.to(embedding.find_device(device)),
+            network.to(embedding.find_device(device)),
             data.read_planes(folder),
             header["training"],
             *settings.values(),
         )
-        model = projected(model.cpu(), *fit_projection(*drawn, projected_dim))
+        network = projected(network.cpu(), *fit_projection(*drawn, projected_dim))
         details["projection"] = settings | {"shrinkage": SHRINKAGE}
     if half:
-        model.half()
-        model.projection.float()
-        rounded = {k for k, v in model.weights().items() if not torch.isfinite(v.float()).all()}
+        network.half()
+        network.projection.float()
+        rounded = {k for k, v in network.weights().items() if not torch.isfinite(v.float()).all()}
         if rounded:
             raise ValueError(
                 f"{weights}: {', '.join(sorted(rounded)[:3])} leave the range of half precision; "
                 "set half to false."
             )
-    checkpoints.save_model(model, output, details)
+    checkpoints.save_model(network, output, details)
     with tables.atomic_path(output.with_suffix(".epochs.csv")) as temporary:
         epochs.drop(columns="warnings").round(5).to_csv(temporary, index=False, lineterminator="\n")
     return output

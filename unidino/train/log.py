@@ -41,19 +41,27 @@ def environment(device, world):
     }
 
 
-def collapse_warnings(loss, entropy, out_dim, rank=None):
+def collapse_warnings(means, out_dim):
     """What speaks for a collapse, in words; empty for a healthy run.
 
     Parameters
     ----------
-    loss, entropy : float
-        Means over an epoch; `entropy` is the teacher's, 0 to ln K.
+    means : dict
+        Of an epoch: ``dino_loss`` and ``teacher_entropy`` (0 to ln K) with self-distillation, and
+        ``effective_rank`` of the embeddings, at least 1.
     out_dim : int
         K.
-    rank : float, optional
-        Effective rank of the embeddings, at least 1.
     """
-    most = math.log(out_dim)
+    found = []
+    if "teacher_entropy" in means:
+        found += _teacher_warnings(means["dino_loss"], means["teacher_entropy"], math.log(out_dim))
+    rank = means.get("effective_rank")
+    if rank is not None and rank < 2:
+        found.append(f"the effective rank of the embeddings is {rank:.2f}: all images look alike")
+    return found
+
+
+def _teacher_warnings(loss, entropy, most):
     found = []
     if loss > _STUCK * most:
         found.append(f"the loss {loss:.3f} stays at ln(out_dim) = {most:.3f}: nothing is learnt")
@@ -67,8 +75,6 @@ def collapse_warnings(loss, entropy, out_dim, rank=None):
             f"the teacher's entropy {entropy:.4f} is close to 0, one prototype takes all: raise "
             "warmup_teacher_temp"
         )
-    if rank is not None and rank < 2:
-        found.append(f"the effective rank of the embeddings is {rank:.2f}: all images look alike")
     return found
 
 
@@ -146,7 +152,7 @@ class TrainingLog:
         self._to_board("epoch", values)
         shown = ", ".join(
             f"{name} {values[name]:.4g}"
-            for name in ("loss", "teacher_entropy", "effective_rank", "accuracy")
+            for name in ("loss", "distil_loss", "teacher_entropy", "effective_rank", "accuracy")
             if values.get(name) is not None
         )
         say(f"epoch {values['epoch']}: {shown}")
@@ -202,7 +208,8 @@ class EpochSums:
         From `state`.
     """
 
-    _MEANS = ("loss", "teacher_entropy", "grad_norm")
+    _MEANS = ("loss", "dino_loss", "distil_loss", "teacher_entropy", "grad_norm")
+    """Those that a training has."""
 
     def __init__(self, state=None):
         state = state or {}
@@ -210,7 +217,7 @@ class EpochSums:
         self.images = state.get("images", 0)
         self.padded = state.get("padded", 0)
         self.unread = state.get("unread", 0)
-        self.sums = dict(state.get("sums") or dict.fromkeys(self._MEANS, 0.0))
+        self.sums = dict(state.get("sums") or {})
         self.embeddings = state.get("embeddings", torch.empty(0))
         self._earlier = state.get("seconds", 0.0)
         self._start = time.monotonic()
@@ -238,8 +245,9 @@ class EpochSums:
             What the step was made of.
         """
         self.steps += 1
-        for name in self.sums:
-            self.sums[name] += measured[name]
+        for name in self._MEANS:
+            if name in measured:
+                self.sums[name] = self.sums.get(name, 0.0) + measured[name]
         for batch in batches:
             self.images += len(batch["image"])
             self.padded += batch["padded"]

@@ -26,6 +26,7 @@ from .data import (
     read_planes,
     remembered_planes,
 )
+from .distil import Source
 from .log import (
     CONFIG,
     ENVIRONMENT,
@@ -76,6 +77,9 @@ def train(
     pooling: str = "cls",
     drop_path_rate: float = 0.1,
     ckpt: str | None = None,
+    distil_from: str | None = None,
+    distil_weight: float = 1.0,
+    dino_weight: float = 1.0,
     out_dim: int | None = None,
     norm_last_layer: bool = True,
     use_bn_in_head: bool = False,
@@ -160,6 +164,13 @@ def train(
         Stochastic depth of the student, 0 to 1.
     ckpt : str
         Weights file whose backbone student and teacher start from.
+    distil_from : str
+        A model by name or weights file, such as transfer, that the student learns to reproduce in
+        the global views: its embedding from the student's, and the map of its block before that
+        from the student's patch tokens, see `distil`. The student is a vision transformer.
+    distil_weight, dino_weight : float
+        Weights of that loss and of self-distillation. dino_weight 0 leaves self-distillation and
+        the local views out: with distil_from only.
     out_dim : int
         K, prototypes of the head; by default 20000 [1024].
     norm_last_layer : bool
@@ -285,11 +296,13 @@ def train(
                 _begin(folder, small_defaults(given, options))
             measured = processes.first(remembered_planes, opened, options, folder)
             planes = measured or read_planes(folder)
+            source = Source.of(options["distil_from"], options["in_chans"])
             images = TrainingImages(planes, views, **{name: options[name] for name in DRAWING})
-            trainer = Trainer(options, config, views, images, processes)
+            trainer = Trainer(options, config, views, images, processes, source)
             stored = as_json(options | {"total_batch": trainer.total_batch})
             stored["model_config"] = as_json(asdict(config))
             stored["data"] = [part.digest for part in planes]
+            stored["distil_sha256"] = source.model.sha256 if source else None
             known = _resume(trainer, folder, stored)
             if processes.rank == 0:
                 tables.write_json(folder / CONFIG, stored)
@@ -540,9 +553,7 @@ class Loop:
                 if not stop.requested:
                     raise
                 self._stopped()
-        values["warnings"] = collapse_warnings(
-            values["loss"], values["teacher_entropy"], o["out_dim"], values["effective_rank"]
-        )
+        values["warnings"] = collapse_warnings(values, o["out_dim"])
         self.log.epoch(values)
         return EpochSums()
 

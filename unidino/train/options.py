@@ -108,12 +108,12 @@ def checked(given, function):
     for name in (
         "patch_size embed_dim cls_reduced_dim in_chans out_dim teacher_temp warmup_teacher_temp "
         "epochs epoch_length batch_size_per_gpu grad_accum lr size local_size monitor_freq "
-        "checkpoint_minutes group_size"
+        "checkpoint_minutes group_size distil_weight"
     ).split():
         arguments.check_positive(name, given[name])
     for name in (
         "reg_tokens freeze_last_layer koleo_weight min_lr warmup_epochs weight_decay clip_grad "
-        "weight_decay_end warmup_teacher_temp_epochs num_workers saveckp_freq seed"
+        "dino_weight weight_decay_end warmup_teacher_temp_epochs num_workers saveckp_freq seed"
     ).split():
         if given[name] < 0:
             raise ValueError(f"{name} is {given[name]}; it must be 0 or more.")
@@ -146,6 +146,13 @@ def checked(given, function):
         intensity.dtype_limits("uint16", given["intensity_range"])
     if given["koleo_weight"] and given["batch_size_per_gpu"] < 2:
         raise ValueError("koleo_weight needs a batch_size_per_gpu of 2 or more.")
+    if not given["dino_weight"]:
+        if given["distil_from"] is None:
+            raise ValueError(
+                "dino_weight is 0 and distil_from is missing: nothing would be learnt. Name a "
+                "model to distil from, or raise dino_weight."
+            )
+        given["local_crops_number"] = 0
     return given | {"precision": precision, "datasets": _chosen_sets(given)}
 
 
@@ -192,6 +199,11 @@ def model_config(options):
         reg_tokens=options["reg_tokens"],
         intensity=options["intensity_scaling"],
     )
+    if options["distil_from"] and config.arch not in vit.ARCHITECTURES:
+        raise ValueError(
+            f"distil_from teaches vision transformers ({', '.join(vit.ARCHITECTURES)}), arch is "
+            f"{config.arch}."
+        )
     if config.arch in vit.ARCHITECTURES:
         if options["local_crops_number"] and options["local_size"] % config.patch_size:
             raise ValueError(

@@ -16,7 +16,7 @@ from .. import tables
 from ..embedding import PRECISIONS
 from ..models import checkpoints
 from ..models.vit import EmbeddingModel
-from . import augment, dino
+from . import augment, dino, distil
 from .data import views_of
 
 
@@ -39,15 +39,21 @@ def warm_start(model, path):
     model.load_weights(state, path)
 
 
-def _network(config, options, drop_path_rate):
+def _network(config, options, drop_path_rate, source=None):
     backbone = EmbeddingModel(config, drop_path_rate)
-    head = dino.DINOHead(
-        backbone.embedding_dim,
-        options["out_dim"],
-        use_bn=options["use_bn_in_head"],
-        norm_last_layer=options["norm_last_layer"],
-    )
-    return dino.MultiCropNetwork(backbone, head)
+    head = None
+    if options["dino_weight"]:
+        head = dino.DINOHead(
+            backbone.embedding_dim,
+            options["out_dim"],
+            use_bn=options["use_bn_in_head"],
+            norm_last_layer=options["norm_last_layer"],
+        )
+    reproduction = None
+    if source is not None:
+        token_dim = backbone.backbone.embed_dim
+        reproduction = distil.Reproduction(backbone.embedding_dim, token_dim, *source.widths())
+    return dino.MultiCropNetwork(backbone, head, reproduction)
 
 
 def _check_view_sizes(network, views, config):
@@ -77,11 +83,15 @@ def _optimizer(name, network):
 
 
 class _Pass(NamedTuple):
-    """One forward pass: of the teacher's logits their sum (1, K) and how many rows it has."""
+    """One forward pass.
+
+    Measured are losses and entropies by their names in the log; of the teacher's logits their sum
+    (1, K) and how many rows it has, None and 0 without self-distillation.
+    """
 
     loss: torch.Tensor
-    entropy: torch.Tensor
-    logits: torch.Tensor
+    measured: dict
+    logits: torch.Tensor | None
     rows: int
     embeddings: torch.Tensor
 
@@ -100,6 +110,8 @@ class Trainer:
     views : augment.ViewSettings
     images : data.TrainingImages
     processes : processes.Processes
+    source : distil.Source, optional
+        What the student reproduces.
 
     Attributes
     ----------
@@ -109,7 +121,7 @@ class Trainer:
         Images of a step, over all processes.
     """
 
-    def __init__(self, options, config, views, images, processes):
+    def __init__(self, options, config, views, images, processes, source=None):
         self.options = options
         self.views = views
         self.images = images
@@ -131,17 +143,23 @@ class Trainer:
         self.total_steps = options["epochs"] * self.steps_per_epoch
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options["seed"])
-            self.student = _network(config, options, options["drop_path_rate"])
+            self.student = _network(config, options, options["drop_path_rate"], source)
             self.teacher = _network(config, options, 0.0)
         if options["ckpt"]:
             warm_start(self.student.backbone, options["ckpt"])
-        self.teacher.load_state_dict(self.student.state_dict())
+        self.teacher.backbone.load_state_dict(self.student.backbone.state_dict())
+        if self.student.head is not None:
+            self.teacher.head.load_state_dict(self.student.head.state_dict())
         self.teacher.requires_grad_(False)
         self.teacher.eval()
-        if options["use_bn_in_head"]:
+        if options["use_bn_in_head"] and self.teacher.head is not None:
             # Normalises by the batch, as the student's does: running means lag behind.
             self.teacher.head.train()
         _check_view_sizes(self.teacher, views, config)
+        self.source = source
+        if source is not None:
+            source.check_size(views.size)
+            source.to(device)
         self.student.to(device)
         self.teacher.to(device)
         self.loss = dino.DINOLoss(options["out_dim"], centring=options["centring"]).to(device)
@@ -198,9 +216,13 @@ class Trainer:
         began = time.monotonic()
         with torch.random.fork_rng(devices=[]), self.forward_context():
             with torch.no_grad():
-                student(views[:1])
-            logits, _ = student(views)
-        logits.float().square().mean().backward()
+                if student.head is not None:
+                    student(views[:1])
+                if self.source is not None:
+                    self.source.targets(views[0])
+            logits, embeddings, predicted = student(views)
+        made = [embeddings if logits is None else logits, *(predicted or ())]
+        sum(part.float().square().mean() for part in made if part is not None).backward()
         return (time.monotonic() - began) / images
 
     def train_step(self, batches):
@@ -214,10 +236,12 @@ class Trainer:
         Returns
         -------
         measured : dict of float
-            ``loss`` and ``teacher_entropy``, means over all processes, ``grad_norm`` before
-            clipping, and the schedules' values.
+            Means over all processes: ``loss``; with self-distillation its part ``dino_loss`` and
+            ``teacher_entropy``; with a source its part ``distil_loss`` (both parts unweighted).
+            ``grad_norm`` before clipping, and the schedules' values.
         embeddings : torch.Tensor
-            (B, D), the teacher's of this process, of the first global view.
+            (B, D), of this process, of the first global view: the teacher's, or the student's where
+            there is no self-distillation.
 
         Raises
         ------
@@ -233,7 +257,8 @@ class Trainer:
                 self.scaler.scale(made.loss / len(batches)).backward()
             passes.append(made.detached())
         norm = self._update_student()
-        self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
+        if self.student.head is not None:
+            self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
         dino.update_teacher(self.student, self.teacher, scheduled["momentum"])
         self.step += 1
         return self._means(passes) | {"grad_norm": norm} | scheduled, torch.cat(
@@ -267,32 +292,48 @@ class Trainer:
         return contextlib.nullcontext() if last or self.world == 1 else self.replica.no_sync()
 
     def _forward(self, batch, teacher_temp):
+        o = self.options
         views = views_of(batch, self.views, self.device)
         with self.forward_context():
+            teacher_logits = embeddings = targets = None
             with torch.no_grad():
-                teacher_logits, embeddings = self.teacher(views[:1])
-            student_logits, student_embeddings = self.replica(views)
-        loss, entropy = self.loss(student_logits, teacher_logits, teacher_temp)
+                if self.student.head is not None:
+                    teacher_logits, embeddings, _ = self.teacher(views[:1])
+                if self.source is not None:
+                    targets = self.source.targets(views[0])
+            student_logits, student_embeddings, predicted = self.replica(views)
+        loss, measured, logits, rows = 0.0, {}, None, 0
+        if teacher_logits is not None:
+            loss, entropy = self.loss(student_logits, teacher_logits, teacher_temp)
+            measured |= {"dino_loss": loss.detach(), "teacher_entropy": entropy}
+            loss = o["dino_weight"] * loss
+            logits, rows = teacher_logits.float().sum(0, keepdim=True), len(teacher_logits)
+        if targets is not None:
+            error = distil.distillation_loss(predicted, targets)
+            loss = loss + o["distil_weight"] * error
+            measured["distil_loss"] = error.detach()
         count = len(batch["image"])
-        if self.options["koleo_weight"]:
+        if o["koleo_weight"]:
             spread = [
                 dino.koleo(student_embeddings[i * count : (i + 1) * count])
                 for i in range(augment.GLOBAL_VIEWS)
             ]
-            loss = loss + self.options["koleo_weight"] * sum(spread) / len(spread)
-        logits = teacher_logits.float().sum(0, keepdim=True)
-        return _Pass(loss, entropy, logits, len(teacher_logits), embeddings[:count].float())
+            loss = loss + o["koleo_weight"] * sum(spread) / len(spread)
+        measured = {"loss": loss.detach()} | measured
+        seen = (student_embeddings.detach() if embeddings is None else embeddings)[:count].float()
+        return _Pass(loss, measured, logits, rows, seen)
 
     def _means(self, passes):
         """Means of what the passes of all processes measured."""
-        values = torch.stack([torch.stack([p.loss, p.entropy]) for p in passes]).mean(0)
-        loss, entropy = (dino.sum_over_processes(values) / self.world).tolist()
-        return {"loss": loss, "teacher_entropy": entropy}
+        names = list(passes[0].measured)
+        values = torch.stack([torch.stack([p.measured[n] for n in names]) for p in passes]).mean(0)
+        means = (dino.sum_over_processes(values) / self.world).tolist()
+        return dict(zip(names, means, strict=True))
 
     def _update_student(self):
         """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
-        if self.epoch < self.options["freeze_last_layer"]:
+        if self.student.head is not None and self.epoch < self.options["freeze_last_layer"]:
             for parameter in self.student.head.last_layer.parameters():
                 parameter.grad = None
         parameters = [p for p in self.student.parameters() if p.grad is not None]

@@ -17,6 +17,9 @@ ROLLING = "checkpoint.pth"
 WEIGHTS = "teacher.safetensors"
 """The teacher for use, renewed with every rolling checkpoint."""
 
+_HEADS = ("head", "reproduction")
+"""Parts of a network beside its backbone, where it has them."""
+
 _NUMBERED = re.compile(r"checkpoint(\d+)\.pth")
 
 
@@ -28,17 +31,23 @@ def numbered(epoch):
 def _published_names(network):
     """A network's weights under the names of the published checkpoints."""
     state = {f"backbone.{k}": v for k, v in network.backbone.weights().items()}
-    return state | {f"head.{k}": v for k, v in network.head.state_dict().items()}
+    for name in _HEADS:
+        head = getattr(network, name)
+        if head is not None:
+            state |= {f"{name}.{k}": v for k, v in head.state_dict().items()}
+    return state
 
 
 def _load_published(network, state):
     """The reverse of `_published_names`, strictly."""
-    parts = {"backbone": {}, "head": {}}
+    parts = {name: {} for name in ("backbone", *_HEADS)}
     for key, value in state.items():
         part, _, name = key.removeprefix("module.").partition(".")
         parts[part][name] = value
     network.backbone.load_weights(parts["backbone"], "the checkpoint")
-    network.head.load_state_dict(parts["head"])
+    for name in _HEADS:
+        if getattr(network, name) is not None:
+            getattr(network, name).load_state_dict(parts[name])
 
 
 def _digest(content):
