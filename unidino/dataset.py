@@ -109,7 +109,7 @@ class Inspection:
     names: dict = field(default_factory=dict)
 
 
-def inspect(metadata, any_size=False):
+def inspect(metadata):
     """Compare the headers of all images with those of their plate.
 
     The intensities of a plate are scaled and its background is found on one scale, so that its
@@ -120,8 +120,6 @@ def inspect(metadata, any_size=False):
     Parameters
     ----------
     metadata : Metadata
-    any_size : bool
-        Sizes may differ within plates, too: for training, whose views are cut from anything.
 
     Returns
     -------
@@ -132,7 +130,7 @@ def inspect(metadata, any_size=False):
     # Where a row is one file of one channel, the rows of a plate differ in its name.
     comparable = metadata.is_merged or not metadata.single_channel_metadata
     for key, rows in metadata.plates().items():
-        kinds = {row: _kind(headers[row], key and not any_size) for row in rows}
+        kinds = {row: _kind(headers[row], key) for row in rows}
         readable = Counter(kind for kind in kinds.values() if kind)
         most, count = readable.most_common(1)[0] if readable else (None, 0)
         usual[key] = next((headers[row] for row in rows if most and kinds[row] == most), None)
@@ -160,11 +158,11 @@ def inspect(metadata, any_size=False):
     return Inspection(usual, refused, names)
 
 
-def _kind(header, sized):
-    """What sites share: size and type, or the type alone; None where unreadable."""
+def _kind(header, key):
+    """What the sites of a plate, or of a set without (key ()), share; None where unreadable."""
     if isinstance(header, str):
         return None
-    return str(header) if sized else header.kind
+    return str(header) if key else header.kind
 
 
 def load_site(metadata, i):

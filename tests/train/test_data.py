@@ -347,17 +347,3 @@ def test_files_are_known_by_names_and_contents(tmp_path, monkeypatch):
     assert data.files_digest(files) == sampled
     Path(files[2]).unlink()
     assert data.files_digest(files) != sampled
-
-
-def test_sizes_may_differ_on_a_plate(tmp_path):
-    rng = np.random.default_rng(0)
-    sides, rows = (40, 40, 56), []
-    for i, side in enumerate(sides):
-        values = rng.integers(0, 60000, (side, side)).astype(np.uint16)
-        tifffile.imwrite(tmp_path / f"{i}.tif", values)
-        rows.append({"plate": "P", "ch1": f"{i}.tif"})
-    tifffile.imwrite(tmp_path / "3.tif", rng.integers(0, 200, (40, 40)).astype(np.uint8))
-    rows.append({"plate": "P", "ch1": "3.tif"})
-    pd.DataFrame(rows).to_csv(tmp_path / "mix.csv", index=False)
-    planes = data.planes_of(valsets.open_valset(tmp_path / "mix.csv"), 1, "plate")
-    assert (planes.weights > 0).tolist() == [True, True, True, False]  # 8 bits among 16

@@ -151,7 +151,7 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         if wanted is not None:
             numbers[i] = wanted
     weights = _sample_weights(frame, metadata.valset)
-    refused = dataset.inspect(metadata, any_size=True).refused
+    refused = dataset.inspect(metadata).refused
     if refused:
         weights[list(refused)] = 0
         first = next(iter(refused.values()))
