@@ -68,7 +68,6 @@ def test_pooling_of_patch_tokens(pooling, reduce):
         ("small", {"cls_reduced_dim": 64}, 64),
         ("vit_base", {"embed_dim": 384}, 384),
         ("vit_slarge", {}, 384),
-        ("vit_large", {}, 1024),
         ("timm:resnet18", {}, 512),
         ("timm:vit_tiny_patch16_224", {}, 192),
         ("resnet18", {}, 512),
@@ -81,6 +80,15 @@ def test_architectures_embed_single_channels(arch, settings, width):
     with torch.inference_mode():
         assert model(torch.rand(2, 1, 224, 224)).shape == (2, width)
     assert model.embedding_dim == width
+
+
+def test_the_large_architecture_without_its_weights():
+    """Shapes alone: to draw 300 million random numbers takes longer than all others together."""
+    with torch.device("meta"):
+        model = vit.EmbeddingModel(vit.arch_config("vit_large"))
+    assert model.embedding_dim == 1024
+    assert len(model.backbone.blocks) == 24 and model.backbone.blocks[0].attn.num_heads == 16
+    assert model.weights()["pos_embed"].shape == (1, 1 + 14 * 14, 1024)
 
 
 @pytest.mark.parametrize("side", [96, 112, 256])
