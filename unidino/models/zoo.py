@@ -127,10 +127,11 @@ def load_model(
         model.name = "unidino"
         return model
     if name == "transfer":
-        unfit = [key for key in ("arch", "embed_dim", "cls_reduced_dim") if settings.pop(key)]
+        shape = ("arch", "embed_dim", "cls_reduced_dim")
+        unfit = [key for key in shape if settings[key] is not None]
         if unfit:
             raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
-        return transfer(ckpt, **settings)
+        return transfer(ckpt, pooling, block)
     if Path(name).suffix or Path(name).exists():
         return load_checkpoint(name, **settings)
     near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
