@@ -15,11 +15,11 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from .. import paths, tables
-from ..pages import plots, training
+from ..pages import plots
 from ..train import train
 from ..train.options import published as published_options
-from . import evaluation, real_sets
-from .data import OPTIONS, REAL_SHARE, TRAINING, TRAINING_PLATES
+from . import evaluation, real_sets, recipe
+from .data import REAL_SHARE, TRAINING, TRAINING_PLATES
 
 SOURCES = Path("data", "train_mix_sources.csv")
 SOURCE_COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
@@ -28,7 +28,7 @@ _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
 _PLACES = {
     "output_dir", "datasets", "dataset_weights", "monitor", "monitor_freq", "saveckp_freq",
-    "num_workers", "device",
+    "checkpoint_minutes", "num_workers", "device", "ckpt",
 }  # fmt: skip
 
 
@@ -50,10 +50,8 @@ def mix_sources(root):
     FileNotFoundError
         The mix is not there.
     """
-    used = real_sets.train_mix(root)["path"].str.removeprefix("train_mix/")
-    table = Path(root, "train_mix", "manifest.csv")
-    frame = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=_NAMES)
-    return frame.loc[frame["file"].isin(used), SOURCE_COLUMNS].reset_index(drop=True)
+    frame = real_sets.mix_manifest(root).rename(columns=_NAMES)
+    return frame[SOURCE_COLUMNS]
 
 
 def read_sources(path=None):
@@ -85,7 +83,8 @@ def by_source(sources):
     """
     groups = sources.groupby("source", sort=False)
     count = groups.size()
-    draws = count**0.5 / (count**0.5).sum() * REAL_SHARE
+    by_stain = sources.groupby(["source", "stain"]).size() ** 0.5
+    draws = by_stain.groupby("source").sum() / by_stain.sum() * REAL_SHARE
     licences = groups["licence"].agg(lambda texts: ", ".join(dict.fromkeys(map(_short, texts))))
     real = pd.DataFrame(
         {
@@ -173,8 +172,19 @@ def _differing(header, options):
     }
 
 
+def stage_of(header):
+    """The stage of `recipe.STAGES` that a training belongs to: whether it distils alone.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+    """
+    return "self-distil" if header.get("training", {}).get("dino_weight", 1.0) else "distil"
+
+
 def changed_options(header):
-    """Options of a training that differ from `data.OPTIONS`, by name.
+    """Options of a training that differ from those of its stage in the recipe, by name.
 
     Parameters
     ----------
@@ -185,11 +195,11 @@ def changed_options(header):
     -------
     dict
     """
-    return _differing(header, _published() | OPTIONS)
+    return _differing(header, _published() | recipe.STAGES[stage_of(header)])
 
 
 def training_command(header):
-    """The commands that made a model: its data, the training, and the export.
+    """The commands that made a model: its data, then all stages and the export.
 
     Parameters
     ----------
@@ -201,31 +211,22 @@ def training_command(header):
     str
         Lines for a shell.
     """
+    stages = ["distil"] if stage_of(header) == "distil" else list(recipe.STAGES)
     changed = changed_options(header)
-    more = f" | {changed!r}" if changed else ""
-    return (
-        "python -m unidino.demo.data data/sample/demo\n"
-        "python - <<'END'\n"
-        "from unidino.demo import data\n"
-        "from unidino.train import train\n"
-        "if __name__ == '__main__':\n"
-        f"    options = data.train_options('data/sample/demo'){more}\n"
-        "    train('data/checkpoints/demo', **options)\n"
-        "END\n"
-    ) + _export_command(header)
-
-
-def _export_command(header):
-    """The export that a model's header tells of, for a shell."""
-    config = header.get("config", {})
-    options = {"folder": "data/checkpoints/demo"}
-    options["output"] = f"data/checkpoints/{paths.DEMO_WEIGHTS}"
-    options |= {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
-    if fitted := header.get("projection"):
-        options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
-        options["seed"] = fitted["seed"]
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return training.shown(["python", "-m", "unidino.train.export", *words])
+    given = ["data/sample/demo", "data/checkpoints/demo", f"data/checkpoints/{paths.DEMO_WEIGHTS}"]
+    words = [*map(repr, given), f"stages={stages!r}"]
+    words += [f"{name}={value!r}" for name, value in changed.items()]
+    if not changed and stages == list(recipe.STAGES):
+        run = "python -m unidino.demo.recipe data/sample/demo data/checkpoints/demo\n"
+    else:
+        run = (
+            "python - <<'END'\n"
+            "from unidino.demo import recipe\n"
+            "if __name__ == '__main__':\n"
+            f"    recipe.run({', '.join(words)})\n"
+            "END\n"
+        )
+    return "python -m unidino.demo.data data/sample/demo\n" + run
 
 
 def hours(epochs, header):
@@ -280,7 +281,8 @@ def own_scores(scores, name, sha256, pooling):
             "python -m unidino.demo.evaluation for it."
         )
     baseline = (scores["model"] == evaluation.RANDOM) & (scores["pooling"] == pooling)
-    baseline |= scores["model"].isin([evaluation.BY_HAND, evaluation.GAUSSIAN])
+    others = [evaluation.TRANSFER, evaluation.BY_HAND, evaluation.GAUSSIAN]
+    baseline |= scores["model"].isin(others)
     kept = scores[own | (baseline & (scores["sha256"] == ""))]
     own = kept["sha256"] == sha256[:8]
     kept = kept.assign(model=kept["model"].where(~own, name))
@@ -386,6 +388,7 @@ if __name__ == "__main__":
 SET_TITLES = {
     "BBBC021": "simulated BBBC021",
     "jumpcp-valset": "simulated JUMP-CP",
+    "stains": "real training images",
     "SBS plate": "real translocation plate",
     "real crops": "real BBBC021 cells, held out",
 }
