@@ -45,7 +45,7 @@ DISTIL = _SHARED | {
     "dino_weight": 0.0,
     "drop_path_rate": 0.0,
     "epochs": 20,
-    "epoch_length": 2048,
+    "epoch_length": 4096,
     "lr": 0.008,
     "warmup_epochs": 1,
     "weight_decay_end": 0.1,
