@@ -9,7 +9,7 @@ import pytest
 
 from unidino import paths
 from unidino.demo import card, real_sets, recipe
-from unidino.demo.card import plot_scores, plot_training
+from unidino.demo.card import plot_blocks, plot_scores, plot_training
 from unidino.demo.data import REAL_SHARE, TRAINING_PLATES
 from unidino.demo.evaluation import SCORE_COLUMNS
 
@@ -125,15 +125,16 @@ def scores():
             row |= {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
             rows.append(row)
             if sha:
-                rows.append(row | {"minus": "Gaussian", "value": 0.3})
+                for minus in ("random_vit", "Gaussian"):
+                    rows.append(row | {"minus": minus, "value": 0.3})
     return pd.DataFrame(rows)
 
 
 def test_scores_of_one_model_and_its_baselines(scores):
     own = card.own_scores(scores, "demo", "01234567ff", "max")
-    assert own.groupby("model").size().to_dict() == {"demo": 4, "random_vit": 2, "Gaussian": 2}
+    assert own.groupby("model").size().to_dict() == {"demo": 6, "random_vit": 2, "Gaussian": 2}
     assert set(own["pooling"]) == {"max", ""}
-    assert own["set"].tolist() == ["SBS plate"] * 4 + ["real crops"] * 4
+    assert own["set"].tolist() == ["SBS plate"] * 5 + ["real crops"] * 5
     table = card.side_by_side(own)
     assert list(table) == ["demo", "random_vit", "Gaussian"]
     assert list(table.index) == [
@@ -141,7 +142,14 @@ def test_scores_of_one_model_and_its_baselines(scores):
         "real BBBC021 cells, held out: NSC of moa, treatments",
     ]
     assert table.iloc[1].tolist() == ["0.40 (0.30 to 0.50)"] * 3
-    assert list(card.side_by_side(own, differences=True)) == ["minus Gaussian"]
+    differences = list(card.side_by_side(own, differences=True))
+    assert differences == ["minus random_vit", "minus Gaussian"]
+    # Of a baseline that was scored anew, the later row.
+    newer = scores[scores["model"] == "Gaussian"].assign(value=0.9)
+    anew = card.own_scores(
+        pd.concat([scores, newer], ignore_index=True), "demo", "01234567ff", "max"
+    )
+    assert anew.loc[anew["model"] == "Gaussian", "value"].tolist() == [0.9, 0.9]
     with pytest.raises(ValueError, match="does not hold the model 01234567 with pooling mean"):
         card.own_scores(scores, "demo", "01234567ff", "mean")
     again = own[own["model"] == "demo"].assign(value=0.5)
@@ -172,6 +180,19 @@ def test_figures_are_drawn(scores):
     assert [axis.get_title() for axis in figure.axes][:2] == [
         "loss", "NSC, simulated BBBC021 (wells)",
     ]  # fmt: skip
+
+
+def test_blocks_are_drawn_a_panel_a_question():
+    row = {"metric": "stain", "low": 0.1, "high": 0.5, "n": 9}
+    blocks = pd.DataFrame(
+        [row | {"block": b, "set": name, "value": b / 20}
+         for name in ("stains", "BBBC021", "jumpcp-valset") for b in (2, 4)]
+    )  # fmt: skip
+    figure = plot_blocks(blocks, "blocks")
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == 3 and shown[1].get_title() == "simulated BBBC021\nstain (n = 9)"
+    line = shown[0].lines[0]
+    assert line.get_xdata().tolist() == [2, 4] and line.get_ydata().tolist() == [0.1, 0.2]
 
 
 def test_absent_tables_are_none(tmp_path):

@@ -220,11 +220,13 @@ def test_held_out_protocol_equals_its_twin(real, weights, tmp_path):
 
 def test_each_model_is_one_look(weights, tmp_path):
     looks = tmp_path / "looks.csv"
-    one = SimpleNamespace(name="m", pooling="cls", network=SimpleNamespace(sha256="0123456789"))
-    other = SimpleNamespace(name="m", pooling="max", network=one.network)
-    assert evaluation.record_look(looks, one) == 1
-    assert evaluation.record_look(looks, one) == 1
-    assert evaluation.record_look(looks, other) == 2
+    one, other = (
+        SimpleNamespace(sha256="0123456789", config=vit.ModelConfig("vit_tiny", pooling=pooling))
+        for pooling in ("cls", "max")
+    )
+    assert evaluation.record_look(looks, "m", one) == 1
+    assert evaluation.record_look(looks, "m", one) == 1
+    assert evaluation.record_look(looks, "m", other) == 2
     assert pd.read_csv(looks, dtype=str)["sha256"].tolist() == ["01234567"] * 2
 
 
@@ -276,6 +278,33 @@ def test_sets_of_one_kind_are_pooled():
     accuracy, table = evaluation.pooled([rule.accuracy(one) for one in frames], frames, rule)
     assert table["compound"].nunique() == 12
     assert evaluate.bootstrap_interval(accuracy, table, "compound", draws=50)[0] >= 0
+
+
+def test_weights_files_stand_beside_the_model(prepared, weights, exported, tmp_path, capsys):
+    table, looks = tmp_path / "scores.csv", tmp_path / "looks.csv"
+    scorer = evaluation.Evaluation(
+        weights, outdir=prepared, with_baselines=False, beside={"other": exported}, draws=50
+    )
+    sbs = [*("--no-baselines", "--sets", "sbs", "--draws", "50", "--table", str(table))]
+    command = ["--model", weights, "--outdir", str(prepared), *sbs]
+    evaluation.main([*command, "--beside", f"other={exported}"])
+    rows = evaluation.read_scores(table)
+    other = unidino.load_model(str(exported))
+    named = rows[rows["model"] == "other"]
+    assert set(named["sha256"]) == {other.sha256[:8]} and set(named["pooling"]) == {"max"}
+    # Alone it scores the same, and the differences are those of the two.
+    evaluation.main(["--model", str(exported), *command[2:]])
+    alone = evaluation.read_scores(table).query(f"model == '{other.name}'").set_index("metric")
+    for row in named.itertuples():
+        assert row.value == pytest.approx(alone.loc[row.metric, "value"], abs=1e-6)
+        own = value(rows, model=scorer.name, metric=row.metric)
+        lead = value(rows, model=scorer.name, metric=row.metric, minus="other")
+        assert lead == pytest.approx(own - row.value, abs=2e-6)
+    scores = scorer.heldout(looks)
+    assert pd.read_csv(looks)["model"].tolist() == [scorer.name, "other"]
+    assert set(scores["model"]) == {scorer.name, "other"}
+    with pytest.raises(ValueError, match="beside: transfer is the name of another baseline"):
+        evaluation.Evaluation(weights, beside={"transfer": exported})
 
 
 def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsys):
@@ -346,10 +375,11 @@ def test_trials_are_recorded_by_the_command(prepared, exported, tmp_path, capsys
     assert (row["pooling"], row["projected_dim"]) == ("max", "")
     assert (row["stage"], row["block"]) == ("self-distil", "")
     scorer = evaluation.Evaluation(exported, outdir=prepared, with_baselines=False, draws=50)
-    for one in pd.concat([scorer.development(), scorer.stains()]).itertuples():
+    scores = pd.concat([scorer.development(), scorer.stains(), scorer.sbs()])
+    for one in scores[~scores["metric"].str.startswith("Spearman")].itertuples():
         text = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
         assert row[f"{one.set}, {one.metric}"] == text
-    assert len(row) == len(trials.TRIAL_COLUMNS) == 12
+    assert len(row) == len(trials.TRIAL_COLUMNS) == 14
     # Another adds a row; one of the same name takes the place of the old.
     trials.record(row | {"tried": "second"}, table)
     trials.record(row | {"minutes": 7}, table)
@@ -425,6 +455,8 @@ def test_resampled_correlations_equal_scipy():
         (["--seeds", "-1"], "seeds is -1; it must be 0 or more"),
         (["--draws", "0"], "draws is 0; it must be above 0"),
         (["--model", "no.pth"], "no weights at no.pth"),
+        (["--beside", "a.pth"], "--beside is 'a.pth'; expected NAME=FILE, each name once"),
+        (["--beside", "a=no.pth"], "--beside a: no weights file no.pth"),
     ],
 )
 def test_mistakes_are_named(options, message, tmp_path):

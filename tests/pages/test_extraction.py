@@ -63,6 +63,24 @@ def test_what_components_follow(made):
     assert "PC1 goes along with the share of pixels above the background (rho = " in text
 
 
+def test_what_several_extractions_warn_of_is_said_once():
+    def one(model, *warnings):
+        provenance = {
+            "settings": {"model": model}, "simulated": True, "valset": "HPA", "norm_method": "none"
+        }  # fmt: skip
+        return SimpleNamespace(provenance=provenance, warnings=warnings)
+
+    lines = extraction.headline(one("a", "few controls"), one("b", "few controls", "dark"))
+    assert lines.split("\n") == [
+        "**Simulated** images of HPA, embedded by `a`; normalised by `none`, reference: none.",
+        "",
+        "**Simulated** images of HPA, embedded by `b`; normalised by `none`, reference: none.",
+        "",
+        "- Warning: few controls",
+        "- Warning: dark",
+    ]
+
+
 def test_planted():
     truth = pd.DataFrame(
         {"mechanism": ["x", None, "y"], "strength": [0.5, 0, 0.9], "mean_gain": [1, 1.2, 0.9]}

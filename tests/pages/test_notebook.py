@@ -144,3 +144,9 @@ def test_by_hand_without_papermill(tmp_path, monkeypatch):
     notebook._beside_the_notebook.cache_clear()
     assert notebook.results_folder() == tmp_path / "mine_files"
     notebook._beside_the_notebook.cache_clear()
+
+
+def test_intervals_break_before_their_brackets():
+    frame = pd.DataFrame({"m": ["0.34 (0.23 to 0.46)"]})
+    (words,) = (text.split(" ") for text in notebook.breakable(frame)["m"])
+    assert words == ["0.34", "(0.23\xa0to\xa00.46)"]

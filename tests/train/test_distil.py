@@ -18,6 +18,8 @@ SMALL = {
     "freeze_last_layer": 0, "num_workers": 0, "device": "cpu", "lr": 0.05,
     "use_example_data": True, "intensity_scaling": "plate",
 }  # fmt: skip
+ALONE = SMALL | {"dino_weight": 0.0, "local_crops_number": None}
+"""Without self-distillation."""
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +135,7 @@ def test_the_first_loss_is_that_of_the_untrained_student(tmp_path, convolutional
         return original(predicted, targets)
 
     monkeypatch.setattr(distil, "distillation_loss", spied)
-    train(
-        str(tmp_path), **SMALL, distil_from=str(convolutional), dino_weight=0.0, distil_weight=2.0
-    )
+    train(str(tmp_path), **ALONE, distil_from=str(convolutional), distil_weight=2.0)
     first = read_log(tmp_path, STEPS).iloc[0]
     twin = sum(
         ((a.double() - b.double()) ** 2).mean()
@@ -148,8 +148,8 @@ def test_the_first_loss_is_that_of_the_untrained_student(tmp_path, convolutional
 
 
 def test_reproduction_is_learnt_and_used_without_its_heads(tmp_path, convolutional):
-    given = SMALL | {"epochs": 6, "epoch_length": 16, "momentum_teacher": 0.5}
-    given |= {"distil_from": str(convolutional), "dino_weight": 0.0, "drop_path_rate": 0.0}
+    given = ALONE | {"epochs": 6, "epoch_length": 16, "momentum_teacher": 0.5}
+    given |= {"distil_from": str(convolutional), "drop_path_rate": 0.0}
     train(str(tmp_path), **given)
     epochs = read_log(tmp_path, EPOCHS)
     assert epochs["distil_loss"].iloc[-1] < 0.97 * epochs["distil_loss"].iloc[0]
@@ -170,11 +170,7 @@ def test_both_losses_are_summed_with_their_weights(tmp_path, convolutional):
 
 
 def test_a_killed_distillation_goes_on_as_if_never_killed(tmp_path, transformer, monkeypatch):
-    given = SMALL | {
-        "distil_from": str(transformer),
-        "dino_weight": 0.0,
-        "checkpoint_minutes": 1e-9,
-    }
+    given = ALONE | {"distil_from": str(transformer), "checkpoint_minutes": 1e-9}
     train(str(tmp_path / "whole"), **given)
     from unidino.train import loop
 
@@ -199,6 +195,11 @@ def test_a_killed_distillation_goes_on_as_if_never_killed(tmp_path, transformer,
     ("changes", "error", "message"),
     [
         ({"dino_weight": 0.0}, ValueError, "dino_weight is 0 and distil_from is missing"),
+        (
+            {"distil_from": "random_vit", "dino_weight": 0.0},
+            ValueError,
+            "local_crops_number is 2, dino_weight 0: only self-distillation sees local views",
+        ),
         ({"distil_from": "trasnfer"}, ValueError, "Did you mean 'transfer'"),
         ({"distil_from": "random_vit", "distil_weight": 0.0}, ValueError, "distil_weight is 0"),
         ({"distil_from": "random_vit", "dino_weight": -1.0}, ValueError, "dino_weight is -1"),

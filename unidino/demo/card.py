@@ -280,12 +280,12 @@ def own_scores(scores, name, sha256, pooling):
             f"the table of scores does not hold the model {sha256[:8]} with pooling {pooling}: run "
             "python -m unidino.demo.evaluation for it."
         )
-    baseline = (scores["model"] == evaluation.RANDOM) & (scores["pooling"] == pooling)
-    others = [evaluation.TRANSFER, evaluation.BY_HAND, evaluation.GAUSSIAN]
-    baseline |= scores["model"].isin(others)
-    kept = scores[own | (baseline & (scores["sha256"] == ""))]
-    own = kept["sha256"] == sha256[:8]
-    kept = kept.assign(model=kept["model"].where(~own, name))
+    # A baseline that was made anew has two rows: the later one counts.
+    compared = scores["model"].isin(scores.loc[own, "minus"]) & (scores["minus"] == "")
+    compared &= (scores["model"] != evaluation.RANDOM) | (scores["pooling"] == pooling)
+    latest = ~scores[compared].duplicated(["model", "set", "metric"], keep="last")
+    compared &= latest.reindex(scores.index, fill_value=False)
+    kept = scores[own | compared].assign(model=scores["model"].where(~own, name))
     # The development sets first, whatever was scored first.
     order = kept["set"].map({name: i for i, name in enumerate(SET_TITLES)})
     return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
@@ -472,6 +472,37 @@ def _points(axis, part, place, shift, i, limits):
             [max(row.value, limits[0])], [y], color=colour, marker="<" if outside else marker,
             markersize=5, clip_on=False,
         )  # fmt: skip
+
+
+def plot_blocks(blocks, heading):
+    """Scores by the block that is read, a panel a question, with their intervals.
+
+    Parameters
+    ----------
+    blocks : pd.DataFrame
+        From `evaluation.Evaluation.blocks`.
+    heading : str
+    """
+    asked = list(blocks.groupby(["set", "metric"], sort=False))
+    rows = -(-len(asked) // 2)
+    figure, axes = _figure(2.3 * rows + 0.4, rows, 2, sharex=True)
+    for axis, ((name, metric), part) in zip(axes.flat, asked, strict=False):
+        errors = [part["value"] - part["low"], part["high"] - part["value"]]
+        axis.errorbar(
+            part["block"], part["value"], errors, fmt="o-", color=plots.PALETTE[0], markersize=4,
+            lw=1.2, elinewidth=0.8,
+        )  # fmt: skip
+        axis.set_title(f"{SET_TITLES.get(name, name)}\n{metric} (n = {part['n'].iloc[0]})",
+                       fontsize=9)  # fmt: skip
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel("block that is read")
+        axis.set_ylabel("accuracy")
+    for axis in axes.flat[len(asked) :]:
+        axis.set_visible(False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
 
 
 def plot_training(epochs, heading):

@@ -306,6 +306,9 @@ class Evaluation:
         Untrained models to compare with, 0 for none.
     with_baselines : bool
         False scores the model alone.
+    beside : dict of str to str, optional
+        Further baselines: weights files by the name that each gets in tables, such as untrained
+        weights under a projection like the model's.
     precision : {"fp32", "bf16", "fp16"}
         Of the forward pass.
     draws : int
@@ -325,11 +328,16 @@ class Evaluation:
         *,
         seeds=3,
         with_baselines=True,
+        beside=None,
         precision="fp32",
         draws=2000,
     ):
         if seeds < 0:
             raise ValueError(f"seeds is {seeds}; it must be 0 or more.")
+        self.beside = {name: str(file) for name, file in (beside or {}).items()}
+        taken = {RANDOM, GAUSSIAN, BY_HAND, TRANSFER} & set(self.beside)
+        if taken:
+            raise ValueError(f"beside: {min(taken)} is the name of another baseline; take another.")
         arguments.check_positive("draws", draws)
         arguments.check_choice("precision", precision, tuple(PRECISIONS))
         if pooling is not None:
@@ -396,6 +404,9 @@ class Evaluation:
                 **self.untrained(seed),
             )
             sets.setdefault(RANDOM, []).append(twin.profiles)
+        for name, file in self.beside.items():
+            other = inference.extract(model=file, outdir=str(folder), **options)
+            sets[name] = [other.profiles]
         return sets
 
     def development(self, renderings=None):
@@ -494,8 +505,12 @@ class Evaluation:
             Table in which the look is recorded; ``data/checkpoints/heldout_looks.csv``.
         """
         labels, crops = real_sets.read_crops(paths.real_data_root())
+        looks = looks or paths.project_root() / "data" / "checkpoints" / LOOKS
+        others = {name: load_model(file) for name, file in self.beside.items()}
         if self.name != RANDOM:
-            record_look(looks or paths.project_root() / "data" / "checkpoints" / LOOKS, self)
+            record_look(looks, self.name, self.network)
+        for name, other in others.items():
+            record_look(looks, name, other)
         scaled = real_sets.scale_crops(crops)
         features = {
             self.name: [real_sets.embed_crops(self.network, scaled, precision=self.precision)]
@@ -507,6 +522,8 @@ class Evaluation:
         if self.with_baselines and self.name != TRANSFER:
             other = load_model(TRANSFER)
             features[TRANSFER] = [real_sets.embed_crops(other, scaled, precision=self.precision)]
+        for name, other in others.items():
+            features[name] = [real_sets.embed_crops(other, scaled, precision=self.precision)]
         if self.with_baselines:
             features[BY_HAND] = [real_sets.crops_by_hand(scaled)]
             features[GAUSSIAN] = gaussian(features[self.name][0])
@@ -518,12 +535,14 @@ class Evaluation:
 
     def _described(self, scores):
         """With the columns that say which model; rounded."""
-        own = scores["features"] == self.name
-        embedded = own | (scores["features"] == RANDOM)
+        known = {name: load_model(file) for name, file in self.beside.items()}
+        known[self.name] = self.network
+        digests = {name: model.sha256[:8] for name, model in known.items()}
+        poolings = {name: model.config.pooling for name, model in known.items()}
         made = scores.assign(
             model=scores["features"],
-            sha256=own.map({True: self.network.sha256[:8], False: ""}),
-            pooling=embedded.map({True: self.pooling, False: ""}),
+            sha256=scores["features"].map(digests).fillna(""),
+            pooling=scores["features"].map({RANDOM: self.pooling} | poolings).fillna(""),
         )
         return made[SCORE_COLUMNS].round(6)
 
@@ -561,14 +580,16 @@ def _real_root(folder):
     return root
 
 
-def record_look(path, evaluation):
+def record_look(path, name, model):
     """Note that a model was scored on the held-out crops; the same model again is no new look.
 
     Parameters
     ----------
     path : Path
         CSV: model, sha256 (first 8), pooling.
-    evaluation : Evaluation
+    name : str
+        That it has in tables.
+    model : EmbeddingModel
 
     Returns
     -------
@@ -577,9 +598,9 @@ def record_look(path, evaluation):
     """
     row = pd.DataFrame(
         {
-            "model": [evaluation.name],
-            "sha256": [evaluation.network.sha256[:8]],
-            "pooling": [evaluation.pooling],
+            "model": [name],
+            "sha256": [model.sha256[:8]],
+            "pooling": [model.config.pooling],
         }
     )
     before = _table(path, list(row))
@@ -647,6 +668,19 @@ def _write(frame, path):
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def _named_files(texts):
+    """NAME=FILE, NAME=FILE … as a dict."""
+    named = {}
+    for text in texts:
+        name, equals, file = (part.strip() for part in text.rpartition("="))
+        if not equals or not name or name in named:
+            raise ValueError(f"--beside is {text!r}; expected NAME=FILE, each name once.")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"--beside {name}: no weights file {file}.")
+        named[name] = file
+    return named
+
+
 def main(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser("python -m unidino.demo.evaluation", description=__doc__)
@@ -656,6 +690,13 @@ def main(argv=None):
     parser.add_argument("--sets", default="development,stains,sbs", help=", ".join(SETS))
     parser.add_argument("--table", help="CSV to which the scores are added")
     parser.add_argument("--seeds", type=int, default=3, help="untrained models")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="weights file to compare with, under that name; may be repeated",
+    )
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32")
     parser.add_argument("--draws", type=int, default=2000, help="of the bootstrap")
@@ -672,6 +713,7 @@ def main(argv=None):
             given.outdir,
             seeds=given.seeds,
             with_baselines=given.baselines,
+            beside=_named_files(given.beside),
             precision=given.precision,
             draws=given.draws,
         )

@@ -43,6 +43,7 @@ _SHARED = VIEWS | {
 DISTIL = _SHARED | {
     "distil_from": "transfer",
     "dino_weight": 0.0,
+    "local_crops_number": 0,
     "drop_path_rate": 0.0,
     "epochs": 20,
     "epoch_length": 4096,

@@ -22,6 +22,7 @@ TRIAL_COLUMNS = [
         for name in ("BBBC021", "jumpcp-valset", "stains")
         for rule in DEVELOPMENT_RULES[name]
     ),
+    "SBS plate, Z', rows A-D", "SBS plate, Z', rows E-H",
 ]  # fmt: skip
 """Of the record: options are those that differ from the stage's in `recipe.STAGES`; minutes those
 of the training's steps; scores stand with their 95 % intervals."""
@@ -90,8 +91,9 @@ def scored(weights, outdir="data/sample/demo", draws=DRAWS):
         The score columns of `TRIAL_COLUMNS`.
     """
     scorer = Evaluation(weights, outdir=outdir, with_baselines=False, draws=draws)
-    scores = pd.concat([scorer.development(), scorer.stains()])
-    return {f"{row.set}, {row.metric}": card.interval_text(row) for row in scores.itertuples()}
+    scores = pd.concat([scorer.development(), scorer.stains(), scorer.sbs()])
+    texts = {f"{row.set}, {row.metric}": card.interval_text(row) for row in scores.itertuples()}
+    return {name: text for name, text in texts.items() if name in TRIAL_COLUMNS}
 
 
 def record(row, path):

@@ -26,8 +26,22 @@ def kind(made):
     return "simulated" if made.provenance["simulated"] else "real"
 
 
-def headline(made):
-    """What the page shows, in a sentence of Markdown: data, model, normalisation, warnings."""
+def headline(made, *others):
+    """What the page shows, in Markdown: data, model and normalisation of each, then all warnings.
+
+    Parameters
+    ----------
+    made, *others : inference.Extraction
+        Of the same images: what several warn of is said once.
+    """
+    every = (made, *others)
+    warned = dict.fromkeys(text for one in every for text in one.warnings)
+    sentences = [_sentence(one) for one in every]
+    warnings = "\n".join(f"- Warning: {text}" for text in warned)
+    return "\n\n".join([*sentences, *filter(None, (warnings,))])
+
+
+def _sentence(made):
     model = made.provenance["settings"]["model"]
     origin = made.provenance.get("model_origin")
     told = f" ({origin})" if origin else ""
@@ -35,12 +49,10 @@ def headline(made):
         told = " (an untrained network: a baseline, not a result)"
     article = "**Simulated** images" if made.provenance["simulated"] else "Real images"
     reference = made.provenance.get("reference", "none")
-    lines = [
+    return (
         f"{article} of {made.provenance['valset']}, embedded by `{model}`{told}; "
         f"normalised by `{made.provenance['norm_method']}`, reference: {reference}."
-    ]
-    lines += [f"- Warning: {text}" for text in made.warnings]
-    return "\n".join([lines[0], "", *lines[1:]])
+    )
 
 
 def counts(made):

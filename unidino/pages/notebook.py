@@ -165,6 +165,17 @@ def results_table(frame, name, decimals=6):
     return f"tables/{path.name}"
 
 
+def breakable(frame):
+    """A table of scores whose cells may break before the brackets of an interval, not within.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Texts such as "0.34 (0.23 to 0.46)".
+    """
+    return frame.map(lambda text: text.replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"))
+
+
 def save_figure(figure, name):
     """Store a figure as PDF in the `results_folder`, the same bytes on every run, and show it.
 

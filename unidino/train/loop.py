@@ -170,7 +170,7 @@ def train(
         from the student's patch tokens, see `distil`. The student is a vision transformer.
     distil_weight, dino_weight : float
         Weights of that loss and of self-distillation. dino_weight 0 leaves self-distillation and
-        the local views out: with distil_from only.
+        its local views out: with distil_from, and no local_crops_number.
     out_dim : int
         K, prototypes of the head; by default 20000 [1024].
     norm_last_layer : bool

@@ -51,6 +51,8 @@ def _filled(given):
     filled = given | {name: BY_DEVICE[name][column] for name in left_out}
     for name in set(left_out) & set(_WITHIN):
         filled[name] = min(filled[name], filled["epochs"])
+    if not given["dino_weight"] and "local_crops_number" in left_out:
+        filled["local_crops_number"] = 0
     return filled
 
 
@@ -67,7 +69,7 @@ def small_defaults(given, options):
     small = [
         f"{name} {options[name]}" + (f" (published {values[0]})" if values[0] is not None else "")
         for name, values in BY_DEVICE.items()
-        if given[name] is None
+        if given[name] is None and options[name]
     ]
     if not small:
         return ""
@@ -152,7 +154,11 @@ def checked(given, function):
                 "dino_weight is 0 and distil_from is missing: nothing would be learnt. Name a "
                 "model to distil from, or raise dino_weight."
             )
-        given["local_crops_number"] = 0
+        if given["local_crops_number"]:
+            raise ValueError(
+                f"local_crops_number is {given['local_crops_number']}, dino_weight 0: only "
+                "self-distillation sees local views. Leave one of the two out."
+            )
     return given | {"precision": precision, "datasets": _chosen_sets(given)}
 
 
