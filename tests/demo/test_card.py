@@ -191,6 +191,9 @@ def test_blocks_are_drawn_a_panel_a_question():
     figure = plot_blocks(blocks, "blocks")
     shown = [axis for axis in figure.axes if axis.get_visible()]
     assert len(shown) == 3 and shown[1].get_title() == "simulated BBBC021\nstain (n = 9)"
+    table = card.by_block(blocks)
+    assert table.loc[4, "simulated BBBC021: stain"] == "0.20 (0.10 to 0.50)"
+    assert table.shape == (2, 3)
     line = shown[0].lines[0]
     assert line.get_xdata().tolist() == [2, 4] and line.get_ydata().tolist() == [0.1, 0.2]
 

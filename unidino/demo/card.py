@@ -24,6 +24,9 @@ from .data import REAL_SHARE, TRAINING, TRAINING_PLATES
 SOURCES = Path("data", "train_mix_sources.csv")
 SOURCE_COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
 
+SAME_PROJECTION = ("random_vit, projected", "transfer, projected")
+"""Names in tables of other networks under a projection that is fitted as the model's is."""
+
 _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
 _PLACES = {
@@ -362,6 +365,25 @@ def side_by_side(scores, differences=False):
     wide = shown.pivot(index="question", columns=column, values="text").rename_axis(columns=None)
     wide = wide.loc[asked.unique(), shown[column].unique()].fillna("")
     return wide.rename(columns="minus {}".format) if differences else wide
+
+
+def by_block(blocks):
+    """Scores by block as people read them: a row a block, a column a question.
+
+    Parameters
+    ----------
+    blocks : pd.DataFrame
+        From `evaluation.Evaluation.blocks`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "0.34 (0.23 to 0.46)".
+    """
+    asked = blocks["set"].map(SET_TITLES) + ": " + blocks["metric"]
+    shown = blocks.assign(question=asked, text=[interval_text(row) for row in blocks.itertuples()])
+    wide = shown.pivot(index="block", columns="question", values="text")
+    return wide[asked.unique()].rename_axis(columns=None)
 
 
 def main(argv=None):

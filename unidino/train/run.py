@@ -148,11 +148,11 @@ class Trainer:
         if options["ckpt"]:
             warm_start(self.student.backbone, options["ckpt"])
         self.teacher.backbone.load_state_dict(self.student.backbone.state_dict())
-        if self.student.head is not None:
+        if self.self_distils:
             self.teacher.head.load_state_dict(self.student.head.state_dict())
         self.teacher.requires_grad_(False)
         self.teacher.eval()
-        if options["use_bn_in_head"] and self.teacher.head is not None:
+        if options["use_bn_in_head"] and self.self_distils:
             # Normalises by the batch, as the student's does: running means lag behind.
             self.teacher.head.train()
         _check_view_sizes(self.teacher, views, config)
@@ -168,6 +168,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=options["precision"] == "fp16")
         self.replica = self._replica()
         self._schedules()
+
+    @property
+    def self_distils(self):
+        """Whether the student follows its teacher, or a source alone."""
+        return self.student.head is not None
 
     def _replica(self):
         """The student as the forward pass sees it: wrapped where several processes train."""
@@ -216,7 +221,7 @@ class Trainer:
         began = time.monotonic()
         with torch.random.fork_rng(devices=[]), self.forward_context():
             with torch.no_grad():
-                if student.head is not None:
+                if self.self_distils:
                     student(views[:1])
                 if self.source is not None:
                     self.source.targets(views[0])
@@ -257,7 +262,7 @@ class Trainer:
                 self.scaler.scale(made.loss / len(batches)).backward()
             passes.append(made.detached())
         norm = self._update_student()
-        if self.student.head is not None:
+        if self.self_distils:
             self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
         dino.update_teacher(self.student, self.teacher, scheduled["momentum"])
         self.step += 1
@@ -297,7 +302,7 @@ class Trainer:
         with self.forward_context():
             teacher_logits = embeddings = targets = None
             with torch.no_grad():
-                if self.student.head is not None:
+                if self.self_distils:
                     teacher_logits, embeddings, _ = self.teacher(views[:1])
                 if self.source is not None:
                     targets = self.source.targets(views[0])
@@ -333,7 +338,7 @@ class Trainer:
     def _update_student(self):
         """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
-        if self.student.head is not None and self.epoch < self.options["freeze_last_layer"]:
+        if self.self_distils and self.epoch < self.options["freeze_last_layer"]:
             for parameter in self.student.head.last_layer.parameters():
                 parameter.grad = None
         parameters = [p for p in self.student.parameters() if p.grad is not None]
