@@ -87,12 +87,15 @@ def test_training_is_told_by_what_differs(stage):
 
 
 def test_the_command_runs_the_recipe():
-    last = list(recipe.STAGES)[-1]
-    plain = card.training_command({"training": recipe.STAGES[last]}).splitlines()
+    first, last = recipe.STAGES
+    plain = card.training_command({"training": recipe.STAGES[first]}).splitlines()
     assert [shlex.split(line)[:3] for line in plain] == [
         ["python", "-m", "unidino.demo.data"],
         ["python", "-m", "unidino.demo.recipe"],
     ]
+    assert "--stages" not in plain[1] and recipe.SHIPPED == (first,)
+    both = card.training_command({"training": recipe.STAGES[last]}).splitlines()
+    assert both[1] == f"{plain[1]} --stages {first},{last}"
     command = card.training_command({"training": recipe.DISTIL | {"epochs": 7}})
     program = command.split("<<'END'\n")[1].split("END\n")[0]
     compile(program, "command", "exec")

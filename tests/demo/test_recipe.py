@@ -40,7 +40,8 @@ def data(tmp_path, monkeypatch):
 
 def test_the_command_trains_every_stage_and_exports(data, tmp_path, capsys):
     output = tmp_path / "made.safetensors"
-    command = [str(data), str(tmp_path / "run"), "--output", str(output), "--device", "cpu"]
+    command = [str(data), str(tmp_path / "run"), "--output", str(output), "--device", "cpu",
+               "--stages", "distil,self-distil"]  # fmt: skip
     recipe.main(command)
     assert capsys.readouterr().out.strip().endswith("made.safetensors")
     assert unidino.load_model(output).embedding_dim == 2
@@ -61,7 +62,7 @@ def test_the_command_trains_every_stage_and_exports(data, tmp_path, capsys):
 
 
 def test_scale_and_stages(data, tmp_path):
-    recipe.run(data, tmp_path / "run", tmp_path / "one.safetensors", stages=["distil"], scale=2.0,
+    recipe.run(data, tmp_path / "run", tmp_path / "one.safetensors", scale=2.0,
                device="cpu")  # fmt: skip
     header = checkpoints.read_header(tmp_path / "one.safetensors")
     assert header["training"]["epoch_length"] == 16 and header["step"] == 4

@@ -117,13 +117,13 @@ def test_crops_are_embedded_image_by_image(trained):
 def test_an_export_ends_in_the_projection(trained, tmp_path):
     made = export(
         str(trained), str(tmp_path / "p.safetensors"), "cls_mean_max", projected_dim=5,
-        projection_images=40, projection_crops=4, device="cpu", seed=3,
+        projection_images=40, projection_crops=4, projection_shrinkage=0.1, device="cpu", seed=3,
     )  # fmt: skip
     model = unidino.load_model(made)
     assert (model.embedding_dim, model.config.projected_dim) == (5, 5)
     header = checkpoints.read_header(made)
     assert header["projection"] == {
-        "images": 40, "crops": 4, "seed": 3, "shrinkage": SHRINKAGE
+        "images": 40, "crops": 4, "seed": 3, "shrinkage": 0.1
     }  # fmt: skip
     plain = checkpoints.load_checkpoint(trained / "teacher.safetensors", pooling="cls_mean_max")
     x = torch.rand(3, 1, 32, 32)
@@ -144,6 +144,7 @@ def test_wrong_projections_are_refused_before_work(trained, tmp_path):
         ({"projected_dim": 0}, "projected_dim is 0; it must be above 0"),
         ({"projected_dim": 4, "projection_images": 0}, "projection_images is 0"),
         ({"projected_dim": 4, "projection_crops": 1}, "projection_crops is 1; it must be 2"),
+        ({"projection_shrinkage": 1.5}, "projection_shrinkage is 1.5; it is a share, 0 to 1"),
         ({"projected_dim": 40}, "projected_dim is 40; expected 1 to"),
         ({"projected_dim": 4, "device": "cuda:7"}, "device 'cuda:7' is not to be had here"),
     ):

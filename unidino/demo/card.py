@@ -219,8 +219,9 @@ def training_command(header):
     given = ["data/sample/demo", "data/checkpoints/demo", f"data/checkpoints/{paths.DEMO_WEIGHTS}"]
     words = [*map(repr, given), f"stages={stages!r}"]
     words += [f"{name}={value!r}" for name, value in changed.items()]
-    if not changed and stages == list(recipe.STAGES):
-        run = "python -m unidino.demo.recipe data/sample/demo data/checkpoints/demo\n"
+    if not changed:
+        run = "python -m unidino.demo.recipe data/sample/demo data/checkpoints/demo"
+        run += "\n" if tuple(stages) == recipe.SHIPPED else f" --stages {','.join(stages)}\n"
     else:
         run = (
             "python - <<'END'\n"

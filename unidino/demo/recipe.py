@@ -79,11 +79,16 @@ features of natural images are held on to."""
 
 STAGES = {"distil": DISTIL, "self-distil": SELF_DISTIL}
 
+SHIPPED = ("distil",)
+"""Stages of the model that is shipped."""
+
 PROJECTION = {
     "pooling": "cls_mean_max",
+    "block": 10,
     "projected_dim": 24,
-    "projection_images": 3000,
+    "projection_images": 4000,
     "projection_crops": 8,
+    "projection_shrinkage": 0.2,
 }
 """Options of `unidino.train.export.export` for the model that is used."""
 
@@ -130,7 +135,7 @@ def stage_options(stage, data, folder, **changes):
     )
 
 
-def run(data, folder, output, *, stages=tuple(STAGES), scale=1.0, **changes):
+def run(data, folder, output, *, stages=SHIPPED, scale=1.0, **changes):
     """Train the stages that are not finished, and export the last one's teacher.
 
     Parameters
@@ -177,7 +182,9 @@ def main(argv=None):
         default=str(paths.project_root() / "data" / "checkpoints" / paths.DEMO_WEIGHTS),
         help="weights file to write (default: the demo model's own)",
     )
-    parser.add_argument("--stages", default=",".join(STAGES), help="separated by commas")
+    parser.add_argument(
+        "--stages", default=",".join(SHIPPED), help=f"separated by commas: {', '.join(STAGES)}"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the images drawn")
     parser.add_argument("--arch", choices=tuple(vit.ARCHITECTURES), help="another transformer")
     parser.add_argument("--batch", type=int, help="images of a step, on each GPU")

@@ -204,6 +204,7 @@ def export(
     projected_dim: int | None = None,
     projection_images: int = 2000,
     projection_crops: int = 4,
+    projection_shrinkage: float = SHRINKAGE,
     model: str | None = None,
     device: str | None = None,
     seed: int = 0,
@@ -228,6 +229,9 @@ def export(
         still lie where they lay; none by default.
     projection_images, projection_crops : int
         Images drawn to fit it, and crops of each.
+    projection_shrinkage : float
+        Share of an even spread that is mixed into the covariance within images, 0 to 1: more where
+        features are many and images few.
     model : str
         A model by name in the place of the trained one, such as transfer: what the projection is
         worth on it. random_vit has the training's own architecture.
@@ -253,6 +257,8 @@ def export(
         arguments.check_positive(name, locals()[name])
     if projection_crops < augment.GLOBAL_VIEWS:
         raise ValueError(f"projection_crops is {projection_crops}; it must be 2 or more.")
+    if not 0 <= projection_shrinkage <= 1:
+        raise ValueError(f"projection_shrinkage is {projection_shrinkage}; it is a share, 0 to 1.")
     output = Path(output)
     if output.suffix != ".safetensors":
         raise ValueError(f"output is {output}; its name must end in .safetensors.")
@@ -292,8 +298,9 @@ def export(
             header["training"],
             *settings.values(),
         )
-        network = projected(network.cpu(), *fit_projection(*drawn, projected_dim))
-        details["projection"] = settings | {"shrinkage": SHRINKAGE}
+        fitted = fit_projection(*drawn, projected_dim, projection_shrinkage)
+        network = projected(network.cpu(), *fitted)
+        details["projection"] = settings | {"shrinkage": projection_shrinkage}
     if half:
         network.half()
         network.projection.float()
