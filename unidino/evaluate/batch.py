@@ -1,0 +1,392 @@
+"""How much of a profile tells where it was measured: its batch, plate, position and cell count.
+
+A number here says what is left of a nuisance, never that something was gained: beside it belongs
+what is left of biology.
+"""
+
+import numpy as np
+import pandas as pd
+
+from .. import arguments, tables, wells
+from . import similarity
+
+PERPLEXITY = 30
+"""Of the neighbourhoods of `lisi`: about so many profiles weigh in."""
+
+_NEIGHBOURS_A_PERPLEXITY = 3
+_SEARCH_STEPS = 50
+
+
+def bras(profiles, label, batch, metric="cosine", features=None):
+    """Batch-removal adapted silhouette: how alike profiles of one label are across batches.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a profile: metadata, bare or with ``Metadata_``, then features.
+    label : str
+        Within which batches are compared, such as the compound. Profiles without one are left out.
+    batch : str
+        Column that should leave no trace.
+    metric : {"cosine", "abs_cosine", "correlation", "euclidean", "cityblock", "chebyshev"}
+    features : list of str, optional
+        As of `nearest_neighbour_accuracy`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a label, in the order of their names: the label, ``n_profiles`` and ``n_batches``
+        (scored: a batch that holds a single profile of the label has no spread there to compare
+        with, and is left out), ``bras`` (0 for batches apart, 1 for batches alike; missing where
+        fewer than two batches are left). The mean of the last is the score.
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, missing batches, missing or infinite features, no label of
+        two batches with two profiles each, an unknown metric; for cosines and correlation a
+        profile without direction.
+
+    Notes
+    -----
+    1 - |s|, where s is the silhouette of the batches within a label and its distance to other
+    batches is the mean over all their profiles, not that of the nearest: a batch whose nearest
+    lies within it hides behind it otherwise. Mean within a label.
+
+    Source: Rautenstrauch and Ohler 2025 (doi 10.1038/s41587-025-02743-4); scib-metrics 0.6.
+    """
+    arguments.check_choice("metric", metric, similarity.METRICS)
+    features = similarity.find_features(profiles, features, [label, batch])
+    label_column = tables.find_column(profiles, label)
+    batches = _complete(profiles, batch, "batch")
+    labelled = np.flatnonzero(profiles[label_column].notna())
+    values = similarity.comparable(profiles, features, metric, labelled)
+    names, batches = profiles[label_column].to_numpy()[labelled], batches[labelled]
+    rows = []
+    for name, members in pd.Series(names).groupby(names).indices.items():
+        codes = batches[members]
+        several = np.bincount(codes)[codes] > 1
+        members, codes = members[several], np.unique(codes[several], return_inverse=True)[1]
+        count = codes.max(initial=-1) + 1
+        score = np.nan
+        if count > 1:
+            score = 1 - np.abs(_silhouettes(values[members], codes, metric)).mean()
+        rows.append((name, len(members), count, score))
+    made = pd.DataFrame(rows, columns=[label_column, "n_profiles", "n_batches", "bras"])
+    if made["bras"].isna().all():
+        raise ValueError(
+            f"no {label} has two profiles in each of two {batch}es: what a {batch} changes cannot "
+            "be told from what one profile does."
+        )
+    return made
+
+
+def _silhouettes(values, codes, metric):
+    """Silhouette of each row, its own group against all profiles of the others."""
+    member = np.eye(codes.max() + 1)[codes]
+    size = member.sum(0)[codes]
+    own, other = np.empty(len(values)), np.empty(len(values))
+    for here, distances in similarity.distance_blocks(values, metric):
+        sums = np.maximum(distances, 0) @ member
+        own[here] = sums[np.arange(len(sums)), codes[here]]
+        other[here] = sums.sum(1) - own[here]
+    own, other = own / (size - 1), other / (len(values) - size)
+    larger = np.maximum(own, other)
+    return np.divide(other - own, larger, out=np.zeros_like(own), where=larger > 0)
+
+
+def lisi(profiles, column, metric="euclidean", features=None, *, perplexity=PERPLEXITY):
+    """Inverse Simpson index of a column among each profile's neighbours.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `bras`.
+    column : str
+        Whose values are counted: a batch, where many are wished for, or a label, where one is.
+    metric, features
+        As of `bras`.
+    perplexity : float
+        Neighbours that weigh in, by a Gaussian kernel of that perplexity over three times as many.
+        Where there are fewer profiles than that, the kernel covers all and its perplexity is a
+        third of them.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a profile: the column, ``lisi`` (from 1, one value only, to the number of values),
+        ``perplexity`` and ``neighbours`` (as used).
+
+    Raises
+    ------
+    ValueError
+        As `bras`; fewer than four profiles; a perplexity of 1 or less.
+
+    Source: Korsunsky et al. 2019 (doi 10.1038/s41592-019-0619-0).
+    """
+    arguments.check_choice("metric", metric, similarity.METRICS)
+    if not perplexity > 1:
+        raise ValueError(f"perplexity is {perplexity}; expected more than 1, such as {PERPLEXITY}.")
+    if len(profiles) < 4:
+        raise ValueError(f"lisi: {len(profiles)} profiles are too few; it needs four or more.")
+    features = similarity.find_features(profiles, features, [column])
+    codes = _complete(profiles, column, column)
+    values = similarity.comparable(profiles, features, metric)
+    count = min(int(_NEIGHBOURS_A_PERPLEXITY * perplexity), len(values) - 1)
+    used = min(perplexity, count / _NEIGHBOURS_A_PERPLEXITY)
+    member = np.eye(codes.max() + 1)[codes]
+    made = np.empty(len(values))
+    for here, distances in similarity.distance_blocks(values, metric):
+        distances[np.arange(len(distances)), np.arange(here.start, here.stop)] = np.inf
+        near = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        weights = _kernel(np.take_along_axis(distances, near, 1), max(used, 1 + 1e-6))
+        shares = np.einsum("ij,ijk->ik", weights, member[near])
+        made[here] = 1 / (shares**2).sum(1)
+    return pd.DataFrame(
+        {
+            tables.find_column(profiles, column): profiles[tables.find_column(profiles, column)],
+            "lisi": made,
+            "perplexity": used,
+            "neighbours": count,
+        }
+    )
+
+
+def _kernel(distances, perplexity):
+    """Weights (n, k) of the neighbours of each row, of the wanted perplexity; sums are 1."""
+    distances = np.maximum(distances, 0)
+    distances = distances - distances.min(1, keepdims=True)
+    scale = np.maximum(distances.mean(1, keepdims=True), np.finfo(float).tiny)
+    distances = distances / scale
+    low, high = np.full((len(distances), 1), 1e-8), np.full((len(distances), 1), 1e8)
+    for _ in range(_SEARCH_STEPS):
+        middle = np.sqrt(low * high)
+        weights = np.exp(-middle * distances)
+        weights /= weights.sum(1, keepdims=True)
+        entropy = -(weights * np.log(np.maximum(weights, np.finfo(float).tiny))).sum(1)
+        wide = (entropy > np.log(perplexity))[:, None]
+        low, high = np.where(wide, middle, low), np.where(wide, high, middle)
+    return weights
+
+
+def scaled_lisi(scores, kind):
+    """`lisi` of all profiles as one number between 0 and 1, where 1 is what is wished for.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        From `lisi`.
+    kind : {"batch", "label"}
+        A batch should be mixed, (median - 1) / (values - 1); a label should not,
+        (values - median) / (values - 1).
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        One value only: there is nothing to mix.
+
+    Source: Luecken et al. 2022 (doi 10.1038/s41592-021-01336-8), iLISI and cLISI.
+    """
+    arguments.check_choice("kind", kind, ("batch", "label"))
+    count = scores.iloc[:, 0].nunique()
+    if count < 2:
+        raise ValueError(f"{scores.columns[0]} has one value only: there is nothing to mix.")
+    mixed = (scores["lisi"].median() - 1) / (count - 1)
+    return float(mixed if kind == "batch" else 1 - mixed)
+
+
+def variance_explained(profiles, columns, features=None):
+    """Share of the features' variance that each column explains by itself.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `bras`.
+    columns : list of str
+        Text is taken as groups, numbers as a straight line: give plates that are numbers as text.
+    features : list of str, optional
+        As of `nearest_neighbour_accuracy`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a column: ``column``, ``kind`` (groups or line), ``n_profiles`` (those that have a
+        value), ``explained`` (mean R squared over the features, which so count alike),
+        ``by_chance`` (what is expected without any relation, (groups - 1) / (n - 1)),
+        ``beyond_chance`` (adjusted R squared: below 0 by chance as often as above).
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, missing or infinite features, fewer than three profiles with
+        a value, no feature that varies.
+    """
+    features = similarity.find_features(profiles, features, columns)
+    rows = []
+    for name in columns:
+        series = profiles[tables.find_column(profiles, name)]
+        has = np.flatnonzero(series.notna())
+        if len(has) < 3:
+            raise ValueError(f"{len(has)} profiles have a {name}; three or more are needed.")
+        design = _design(series.iloc[has])
+        values = similarity.comparable(profiles, features, "euclidean", has)
+        values = values - values.mean(0)
+        varies = _varies(values)
+        total = (values**2).sum(0)[varies]
+        if not len(total):
+            raise ValueError("no feature varies: there is no variance to explain.")
+        explained = float((((design.T @ values[:, varies]) ** 2).sum(0) / total).mean())
+        n, degrees = len(has), design.shape[1]
+        chance = degrees / (n - 1)
+        left = n - 1 - degrees
+        adjusted = 1 - (1 - explained) * (n - 1) / left if left else np.nan
+        kind = "line" if pd.api.types.is_numeric_dtype(series) else "groups"
+        rows.append((name, kind, n, explained, chance, adjusted))
+    names = ["column", "kind", "n_profiles", "explained", "by_chance", "beyond_chance"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _varies(centred):
+    """Which columns are more than rounding."""
+    spread = np.abs(centred).max(0)
+    return spread > similarity.TOLERANCE * max(spread.max(initial=0), np.finfo(float).tiny)
+
+
+def _design(series):
+    """Orthonormal columns that span what a column of groups, or of numbers, can explain."""
+    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
+        columns = series.to_numpy(float)[:, None]
+    else:
+        codes = pd.factorize(series.astype(str))[0]
+        columns = np.eye(codes.max() + 1)[codes]
+    columns = columns - columns.mean(0)
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return left[:, sizes > 1e-9 * max(sizes.max(initial=0), np.finfo(float).tiny)]
+
+
+def pc_regression(profiles, column, features=None, *, components=50):
+    """Share of the variance of the first principal components that a column explains.
+
+    Parameters
+    ----------
+    profiles, column, features
+        As of `variance_explained`, features in their own units: large ones count more.
+    components : int
+        Principal components, at most as many as there are.
+
+    Returns
+    -------
+    float
+        0 to 1.
+
+    Raises
+    ------
+    ValueError
+        As `variance_explained`.
+
+    Source: Büttner et al. 2019 (doi 10.1038/s41592-018-0254-1).
+    """
+    arguments.check_positive("components", components)
+    features = similarity.find_features(profiles, features, [column])
+    series = profiles[tables.find_column(profiles, column)]
+    _complete(profiles, column, column)
+    values = similarity.comparable(profiles, features, "euclidean")
+    left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
+    variances = sizes[:components] ** 2
+    if not variances.sum() > 0:
+        raise ValueError("no feature varies: there is no variance to explain.")
+    shares = ((_design(series).T @ left[:, :components]) ** 2).sum(0)
+    return float((shares * variances).sum() / variances.sum())
+
+
+def positions(profiles, well="well"):
+    """Row, column and edge of each well, for `variance_explained`.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    well : str
+        Column of names such as A01.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``row`` and ``column`` as text, ``edge`` ("edge" for the outermost rows and columns of the
+        smallest of the plates with 24, 96, 384 and 1536 wells that holds all, else "inner").
+
+    Raises
+    ------
+    ValueError
+        A well that is not a row's letters and a column's number.
+    """
+    names = profiles[tables.find_column(profiles, well)]
+    parts = wells.well_name(names).astype(str).str.extract(f"^{wells.PARTS}$")
+    lost = np.flatnonzero(parts.isna().any(axis=1))
+    if len(lost):
+        raise ValueError(
+            f"{len(lost)} wells are no position on a plate, the first is {names.iloc[lost[0]]!r} "
+            f"in row {lost[0]}; expected names such as A01."
+        )
+    number = {wells.row_letters(i): i for i in range(1, 53)}
+    row, column = parts[0].map(number).to_numpy(), parts[1].astype(int).to_numpy()
+    rows, columns = next(
+        (size for size in ((4, 6), (8, 12), (16, 24), (32, 48)) if row.max() <= size[0]
+         and column.max() <= size[1]),
+        (row.max(), column.max()),
+    )  # fmt: skip
+    edge = np.isin(row, (1, rows)) | np.isin(column, (1, columns))
+    return pd.DataFrame(
+        {"row": parts[0], "column": parts[1], "edge": np.where(edge, "edge", "inner")},
+        index=profiles.index,
+    )
+
+
+def inductive_scores(profiles, batch, fit, score):
+    """A correction on a batch that it never saw: fit on all others, applied to that one, scored.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    batch : str
+        Column of what is left out in turn.
+    fit : callable
+        Profiles -> an object with ``transform(profiles)``.
+    score : callable
+        Profiles of one batch -> a number.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a batch, in their order: the batch, ``n_profiles``, ``before`` and ``after``.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two batches, profiles without one.
+    """
+    codes = _complete(profiles, batch, batch)
+    if codes.max() < 1:
+        raise ValueError(f"there is one {batch} only: nothing is left to fit on without it.")
+    column = tables.find_column(profiles, batch)
+    rows = []
+    for code in range(codes.max() + 1):
+        own = profiles[codes == code].reset_index(drop=True)
+        rest = profiles[codes != code].reset_index(drop=True)
+        after = fit(rest).transform(own)
+        rows.append((own[column].iloc[0], len(own), float(score(own)), float(score(after))))
+    return pd.DataFrame(rows, columns=[column, "n_profiles", "before", "after"])
+
+
+def _complete(profiles, name, what):
+    """Codes of a column that has no missing value, in the order of first appearance."""
+    column = tables.find_column(profiles, name)
+    similarity.refuse(
+        np.flatnonzero(profiles[column].isna()),
+        f"have no {column}",
+        f"; give each its {what}, or remove such profiles first.",
+    )
+    return pd.factorize(profiles[column])[0]
