@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from unidino import evaluate, paths, profiles, tables
 from unidino.demo import real_sets
-from unidino.evaluate import bbbc021
+from unidino.evaluate import bbbc021, questions
 
 TREATMENT = ["compound", "concentration"]
 
@@ -173,6 +173,21 @@ def published_precision(folder, plate, against):
     return pd.read_csv(io.BytesIO(content)).set_index("Metadata_Well")["average_precision"]
 
 
+def moa_plate(plate):
+    """(wells, names of the features, folder) of one of the plates."""
+    root = paths.real_data_root()
+    if root is None or not (root / "jump_moa_plates").is_dir():
+        pytest.skip("the real JUMP-MOA plates are absent (set UNIDINO_REAL)")
+    folder = root / "jump_moa_plates"
+    name = f"{MOA_PLATES[plate]}_normalized_feature_select_negcon_batch.csv.gz"
+    wells = pd.read_csv(folder / name, low_memory=False)
+    wells = wells[wells["Metadata_Plate"] == plate].reset_index(drop=True)
+    wells["Metadata_broad_sample"] = wells["Metadata_broad_sample"].fillna("control")
+    wells["Metadata_control_type"] = wells["Metadata_control_type"].fillna("treatment")
+    names = [c for c in wells if not c.startswith("Metadata_") and wells[c].notna().all()]
+    return wells, names, folder
+
+
 @pytest.mark.parametrize(
     ("plate", "against", "mean", "share"),
     [
@@ -193,16 +208,7 @@ def test_mean_average_precision_of_the_jump_moa_plates(plate, against, mean, sha
     thousand times: similarities are then one that the published table ranks, in single precision.
     The published share below 0.05 rests on other random draws: one of 91 may change sides.
     """
-    root = paths.real_data_root()
-    if root is None or not (root / "jump_moa_plates").is_dir():
-        pytest.skip("the real JUMP-MOA plates are absent (set UNIDINO_REAL)")
-    folder = root / "jump_moa_plates"
-    name = f"{MOA_PLATES[plate]}_normalized_feature_select_negcon_batch.csv.gz"
-    wells = pd.read_csv(folder / name, low_memory=False)
-    wells = wells[wells["Metadata_Plate"] == plate].reset_index(drop=True)
-    wells["Metadata_broad_sample"] = wells["Metadata_broad_sample"].fillna("control")
-    wells["Metadata_control_type"] = wells["Metadata_control_type"].fillna("treatment")
-    names = [c for c in wells if not c.startswith("Metadata_") and wells[c].notna().all()]
+    wells, names, folder = moa_plate(plate)
     apart = ["broad_sample", "control_type"] if against == "Control" else ["broad_sample"]
     rules = {"pos_sameby": ["broad_sample"], "neg_diffby": apart, "features": names}
 
@@ -217,3 +223,21 @@ def test_mean_average_precision_of_the_jump_moa_plates(plate, against, mean, sha
     assert len(made) == 91
     assert made["mean_average_precision"].mean() == pytest.approx(mean, abs=2e-4)
     assert (made["corrected_p_value"] < 0.05).mean() == pytest.approx(share, abs=1.5 / 91)
+
+
+@pytest.mark.parametrize(
+    ("plate", "activity", "distinctiveness"),
+    [
+        ("BR00122246", 0.7223, 0.4230),
+        ("BR00122247", 0.7036, 0.4234),
+        ("BR00122248", 0.6909, 0.4117),
+        ("BR00122250", 0.7371, 0.4289),
+    ],
+)
+def test_questions_of_the_jump_moa_plates(plate, activity, distinctiveness):
+    """The means over the 90 compounds alone, the controls compared with and not asked about."""
+    wells, names, _ = moa_plate(plate)
+    for question, mean in (("activity", activity), ("distinctiveness", distinctiveness)):
+        made = getattr(questions, question)(wells, "broad_sample", features=names, null_size=100)
+        assert len(made) == 90 and set(made["said"]) == {""}
+        assert made["mean_average_precision"].mean() == pytest.approx(mean, abs=2e-4)

@@ -95,7 +95,7 @@ def nearest_neighbour_accuracy(
         A float with ``.accuracy``, ``.n``, ``.correct``, ``.without_neighbour``, ``.tied_share``,
         ``.answerable``, ``.neighbours``. Profiles left without a neighbour are counted, not scored;
         where that is all of them, the value is NaN. Of neighbours that are equally near
-        (similarities within 1e-6, see `similarity.tie_width`) the share that has the label counts:
+        (similarities within 1e-6, see `similarity.tie_widths`) the share that has the label counts:
         what a random choice is expected to give.
 
     Raises
@@ -253,6 +253,7 @@ def _nearest(values, metric, barred, labels):
     # Who shares a value is looked up rather than compared: groups are small beside the table.
     sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
     parts = []
+    width = similarity.tie_widths(values, metric)
     for here, block in similarity.distance_blocks(values, metric):
         own = np.arange(here.start, here.stop)
         block[np.arange(len(block)), own] = np.inf
@@ -260,7 +261,7 @@ def _nearest(values, metric, barred, labels):
             for code in np.unique(codes[here]):
                 block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
         smallest = block.min(1)
-        reach = smallest + similarity.tie_width(smallest, values, metric)
+        reach = smallest + width(smallest)
         near = block <= reach[:, None]
         alike = labels[here, None] == labels
         found = pd.DataFrame(

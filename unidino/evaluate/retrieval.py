@@ -1,13 +1,10 @@
 """How well profiles retrieve their like: average precision with copairs, replicate correlation."""
 
-import tempfile
-
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from .. import arguments, tables
-from . import similarity
+from . import significance, similarity
 from .neighbours import column_names
 
 
@@ -22,7 +19,7 @@ def average_precision(
 ):
     """Average precision of each profile's retrieval of its like.
 
-    Of profiles that are equally similar (within 1e-6, see `similarity.tie_width`) the order says
+    Of profiles that are equally similar (within 1e-6, see `similarity.tie_widths`) the order says
     nothing: they count by the mean over all their orders, so that profiles which nothing tells
     apart score as by chance.
 
@@ -76,14 +73,14 @@ def average_precision(
     like = np.arange(len(pairs)) < len(positive)
     distance = similarity.paired_distances(values, pairs, metric)
     # Each of a pair retrieves the other.
-    groups = _tie_groups(
+    groups = tie_groups(
         pairs.T.ravel(),
         np.tile(distance, 2),
         np.tile(like, 2),
-        np.tile(similarity.tie_width(distance, values, metric), 2),
+        np.tile(similarity.tie_widths(values, metric)(distance), 2),
     )
     metadata = profiles.drop(columns=features).reset_index(drop=True)
-    return metadata.join(_scores(groups, len(metadata)))
+    return metadata.join(group_scores(groups, len(metadata)))
 
 
 def mean_average_precision(
@@ -111,53 +108,19 @@ def mean_average_precision(
     Returns
     -------
     pd.DataFrame
-        One row a group: the columns of `pos_sameby`, ``n_profiles`` (scored),
-        ``mean_average_precision``, ``mean_normalized_average_precision``, ``tied_share`` (of
-        profiles to which the order of ties matters), ``p_value``, ``corrected_p_value``
-        (Benjamini-Hochberg). p-values are the share of random rankings that score at least as
-        high, the observed one counted among them, as the worst order of ties does: no tie makes a
-        finding.
+        One row a group: the columns of `pos_sameby`, and those of `significance.grouped`: no tie
+        makes a finding.
 
     Raises
     ------
     ValueError
         As `average_precision`; fewer than one random ranking; no profile with both kinds of pairs.
     """
-    from copairs.compute import get_null_dists
-
-    arguments.check_positive("null_size", null_size)
     scores = average_precision(
         profiles, pos_sameby, pos_diffby, neg_sameby, neg_diffby, metric, features
     )
-    columns = [tables.find_column(profiles, name) for name in column_names(pos_sameby, "")]
-    scored = scores.dropna(subset="average_precision").reset_index(drop=True)
-    if scored.empty:
-        raise ValueError("no profile has both a positive and a negative pair under these rules.")
-    counts = scored[["n_pos_pairs", "n_total_pairs"]].to_numpy()
-    kinds, kind = np.unique(counts, axis=0, return_inverse=True)
-    # A folder of its own: copairs' cache in the home folder outlives the call, and what it holds
-    # depends on which call filled it, so that p-values would, too.
-    with tempfile.TemporaryDirectory() as cache:
-        chance = get_null_dists(kinds, null_size, seed, cache, progress_bar=False)
-    groups = scored.groupby(columns, observed=True)
-    made = groups.agg(
-        n_profiles=("average_precision", "size"),
-        mean_average_precision=("average_precision", "mean"),
-        mean_normalized_average_precision=("normalized_average_precision", "mean"),
-        tied_share=("tied", "mean"),
-    )
-    made["p_value"] = [
-        _p_value(chance[kind[group.index]].mean(0), group["lowest_average_precision"].mean())
-        for _, group in groups
-    ]
-    made["corrected_p_value"] = false_discovery_control(made["p_value"])
-    return made.reset_index()
-
-
-def _p_value(chance, observed):
-    """Share of draws of chance, and the observed one among them, that are as high."""
-    # copairs draws in single precision; what is equal must count as equal.
-    return (1 + (chance >= observed - similarity.TOLERANCE).sum()) / (1 + len(chance))
+    keys = [tables.find_column(profiles, name) for name in column_names(pos_sameby, "")]
+    return significance.grouped(scores, keys, null_size, seed)
 
 
 def _rules(profiles, **given):
@@ -196,7 +159,7 @@ def _pairs(profiles, sameby, diffby):
     return find_pairs(codes, [names[c] for c in sameby], [names[c] for c in diffby])
 
 
-def _tie_groups(query, distance, like, width):
+def tie_groups(query, distance, like, width):
     """Rankings as groups of neighbours that are equally far.
 
     Parameters
@@ -241,7 +204,7 @@ def _tie_groups(query, distance, like, width):
     return groups.join(before.add_suffix("_before"))
 
 
-def _scores(groups, count):
+def group_scores(groups, count):
     """Scores of each of `count` queries; see `average_precision` for the columns."""
     size, positive, before, hits = (
         groups[name].to_numpy() for name in ("size", "positive", "size_before", "positive_before")

@@ -140,10 +140,11 @@ def distance_blocks(values, metric):
     step = max(1, _BLOCK_VALUES // len(values))
     for start in range(0, len(values), step):
         rows = slice(start, min(start + step, len(values)))
-        yield rows, _distances(values[rows], values, metric)
+        yield rows, distances(values[rows], values, metric)
 
 
-def _distances(block, values, metric):
+def distances(block, values, metric):
+    """Distances of rows of `comparable` values from others, (rows, others)."""
     if metric not in _DIRECTIONS:
         return cdist(block, values, "cityblock" if metric in _CITYBLOCK else metric)
     made = block @ values.T
@@ -175,8 +176,8 @@ def paired_distances(values, pairs, metric):
     return made
 
 
-def tie_width(distance, values, metric):
-    """How much larger than each distance another may be and still be the same.
+def tie_widths(values, metric):
+    """How much larger than a distance another may be and still be the same.
 
     For cosines and correlations that is `TOLERANCE`, or where profiles all but coincide a
     thousandth of the distance: similarities are flat there (1 - cos x = x**2 / 2), so that 1e-6
@@ -185,16 +186,16 @@ def tie_width(distance, values, metric):
 
     Parameters
     ----------
-    distance : numpy.ndarray
-        Of any shape.
     values : numpy.ndarray
         Of `comparable`.
+    metric : str
 
     Returns
     -------
-    numpy.ndarray
+    callable
+        Distances of any shape -> widths of that shape.
     """
     if metric in _DIRECTIONS:
-        return np.clip(distance / 1000, TOLERANCE**2, TOLERANCE)
-    size = np.median(_distances(values, values.mean(0)[None], metric))
-    return np.full_like(distance, TOLERANCE * size)
+        return lambda distance: np.clip(distance / 1000, TOLERANCE**2, TOLERANCE)
+    size = np.median(distances(values, values.mean(0)[None], metric))
+    return lambda distance: np.full_like(distance, TOLERANCE * size)
