@@ -73,7 +73,7 @@ def _per_group(accuracy, profiles, by):
     """(correct, scored) profiles of each group of `profiles`."""
     if not accuracy.n:
         raise ValueError("no profile was scored: there is nothing to resample.")
-    _check_table(accuracy, profiles)
+    check_table(accuracy, profiles)
     rows = accuracy.neighbours["profile"].to_numpy()
     codes, groups = pd.factorize(profiles[tables.find_column(profiles, by)])
     lost = rows[codes[rows] < 0]
@@ -87,7 +87,7 @@ def _per_group(accuracy, profiles, by):
     return correct, np.bincount(own, minlength=len(groups))
 
 
-def _check_table(accuracy, profiles):
+def check_table(accuracy, profiles):
     """Raise where the profiles are others than the accuracy's, or in another order."""
     have = table_identity(profiles, accuracy.identity)
     label = next(iter(accuracy.identity))

@@ -29,6 +29,10 @@ class Accuracy(float):
         near.
     answerable : int
         Scored profiles of which some allowed neighbour has the label; no more can be correct.
+    macro : float
+        Mean over the labels of the share within each: rare labels count as common ones do.
+    by_label : bool
+        Whether neighbours were barred by their label.
     neighbours : pd.DataFrame
         One row a scored profile: ``profile`` and ``neighbour`` (row numbers; the first of several
         that are equally near), ``label``, ``neighbour_label``, ``distance``, ``correct`` (0 or 1;
@@ -37,7 +41,7 @@ class Accuracy(float):
         Columns of the table that was scored -> digests of their values.
     """
 
-    def __new__(cls, neighbours, without_neighbour, identity):
+    def __new__(cls, neighbours, without_neighbour, identity, by_label=False):
         n = len(neighbours)
         made = super().__new__(cls, neighbours["correct"].mean() if n else float("nan"))
         made.neighbours = neighbours
@@ -48,14 +52,21 @@ class Accuracy(float):
         made.tied_share = float(neighbours["tied"].mean()) if n else float("nan")
         made.answerable = int(neighbours["answerable"].sum())
         made.identity = identity
+        made.by_label = by_label
         return made
 
     @property
     def accuracy(self):
         return float(self)
 
+    @property
+    def macro(self):
+        return float(self.neighbours.groupby("label")["correct"].mean().mean())
+
     def __reduce__(self):
-        return Accuracy, (self.neighbours, self.without_neighbour, self.identity)
+        return Accuracy, (
+            self.neighbours, self.without_neighbour, self.identity, self.by_label
+        )  # fmt: skip
 
 
 def nearest_neighbour_accuracy(
@@ -153,7 +164,7 @@ def nearest_neighbour_accuracy(
         }
     )
     identity = table_identity(profiles, [label, *exclude, *same_label, *tables.KEYS])
-    return Accuracy(neighbours, len(rows) - len(scored), identity)
+    return Accuracy(neighbours, len(rows) - len(scored), identity, bool(same_label))
 
 
 @dataclass(frozen=True)
