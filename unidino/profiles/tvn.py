@@ -1,28 +1,108 @@
 """Typical variation normalisation: what the controls vary by, taken out of every profile."""
 
 import numpy as np
-import pandas as pd
 
 from .. import tables
-from .reference import LEAST_REFERENCE, reference_rows
+from .correction import Correction, eigen
+from .reference import LEAST_REFERENCE
 
 
-def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):
+class TVN(Correction):
     """Whiten profiles on the pooled controls, then align the controls of every batch (CORAL).
 
     With one batch, or where batches are no matter, the second step changes nothing but rounding.
+    A batch that the fit did not see is aligned by its own controls to those of the fit.
+
+    Parameters
+    ----------
+    controls : str or array of bool
+        Rows of the negative controls: "negcon" (control_type), a query, or one value a row of the
+        profiles that are fit and transformed.
+    batch : str
+        Column whose batches are aligned, bare or with ``Metadata_``.
+    regularisation : float
+        Added to the variances before whitening, and to covariances before their roots; above 0. It
+        has the squared unit of the features: raw and normalised ones give different results.
+
+    Raises
+    ------
+    ValueError
+        A regulariser that is not above 0. Of `fit` and `transform`: fewer than 4 controls in a
+        batch, profiles without a batch, missing features, a wrong number of controls.
+
+    Source: Ando, McLean and Berndl 2017 (doi 10.1101/161422); Sun and Saenko 2016 (Deep CORAL,
+    arXiv:1607.01719); regulariser 1.0 and the order of steps as the released uniDINO code.
+    """
+
+    name = "tvn"
+
+    def __init__(self, controls="negcon", batch="batch", regularisation=1.0):
+        super().__init__()
+        if not regularisation > 0:
+            raise ValueError(
+                f"tvn: regularisation is {regularisation}; it must be above 0 (published: 1.0)."
+            )
+        self.rows, self.batch, self.regularisation = controls, batch, regularisation
+
+    def settings(self):
+        rows = self.rows if isinstance(self.rows, str) else "negcon"
+        return {"controls": rows, "batch": self.batch, "regularisation": self.regularisation}
+
+    def fit(self, profiles):
+        values = self.values(profiles, fitting=True)
+        rows = self.controls(profiles, self.rows)
+        self._batches(profiles, rows)
+        mean = values[rows].mean(0)
+        eigenvalues, vectors = eigen(values[rows] - mean)
+        whitening = vectors / np.sqrt(eigenvalues + self.regularisation)
+        colour = _root(self._second_moment((values[rows] - mean) @ whitening), 0.5)
+        self.arrays = {"mean": mean, "whitening": whitening, "colour": colour}
+        return self
+
+    def transform(self, profiles):
+        values = self.values(profiles)
+        rows = self.controls(profiles, self.rows)
+        groups = self._batches(profiles, rows)
+        values = (values - self.arrays["mean"]) @ self.arrays["whitening"]
+        for here in groups.values():
+            own = self._second_moment(values[here[rows[here]]])
+            values[here] = values[here] @ (_root(own, -0.5) @ self.arrays["colour"])
+        return self.replaced(profiles, values)
+
+    def _second_moment(self, values):
+        """Mean outer product about the pooled centre: a batch's shift counts as its spread."""
+        return values.T @ values / len(values) + self.regularisation * np.eye(values.shape[1])
+
+    def _batches(self, profiles, controls):
+        """{batch: its rows}, each with enough controls."""
+        names = profiles[tables.find_column(profiles, self.batch)]
+        if names.isna().any():
+            raise ValueError(
+                f"tvn: {int(names.isna().sum())} profiles have no {self.batch}, the first is row "
+                f"{int(names.isna().to_numpy().argmax())}; every profile needs one to be aligned "
+                "with."
+            )
+        groups = {name: np.asarray(rows) for name, rows in names.groupby(names).indices.items()}
+        few = [name for name, rows in groups.items() if controls[rows].sum() < LEAST_REFERENCE]
+        if few:
+            shown = ", ".join(f"{name} ({int(controls[groups[name]].sum())})" for name in few[:5])
+            raise ValueError(
+                f"tvn: {len(few)} of {len(groups)} batches have fewer than {LEAST_REFERENCE} "
+                f"controls ({self.batch}: {shown}); leave these batches out, or align by a coarser "
+                "column."
+            )
+        return groups
+
+
+def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):
+    """`TVN`, fit on profiles and applied to them.
 
     Parameters
     ----------
     profiles : pd.DataFrame
-        One row a profile; features as they are to be compared: the regulariser has their squared
-        unit, so raw and normalised features give different results.
-    controls : str or array of bool
-        Rows of the negative controls: "negcon" (control_type), a query, or one value a row.
-    batch : str
-        Column whose batches are aligned, bare or with ``Metadata_``.
-    regularisation : float
-        Added to the variances before whitening, and to covariances before their roots; above 0.
+        One row a profile; features as they are to be compared.
+    controls, batch, regularisation
+        As of `TVN`.
 
     Returns
     -------
@@ -32,88 +112,12 @@ def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):
     Raises
     ------
     ValueError
-        Fewer than 4 controls in a batch, profiles without a batch, missing features, a wrong
-        number of controls, a regulariser that is not above 0.
-
-    Source: Ando, McLean and Berndl 2017 (doi 10.1101/161422); Sun and Saenko 2016 (Deep CORAL,
-    arXiv:1607.01719); regulariser 1.0 and the order of steps as the released uniDINO code.
+        As `TVN`.
     """
-    if not regularisation > 0:
-        raise ValueError(
-            f"tvn: regularisation is {regularisation}; it must be above 0 (published: 1.0)."
-        )
-    features = tables.feature_columns(profiles)
-    if not features:
-        raise ValueError("tvn: the table has no features: no column is named emb…, Cells_ …")
-    values = profiles[features].to_numpy(float, copy=True)
-    lost = ~np.isfinite(values).all(1)
-    if lost.any():
-        raise ValueError(
-            f"tvn: {int(lost.sum())} profiles have missing or infinite features, the first is row "
-            f"{int(lost.argmax())}; remove them, or the features, first."
-        )
-    controls = _controls(profiles, controls)
-    groups = _batches(profiles, batch, controls)
-    values -= values[controls].mean(0)
-    values = values @ _whitening(values[controls], regularisation)
-    colour = _root(_second_moment(values[controls], regularisation), 0.5)
-    for here in groups.values():
-        own = _second_moment(values[here[controls[here]]], regularisation)
-        values[here] = values[here] @ (_root(own, -0.5) @ colour)
-    made = pd.DataFrame(values, columns=features, index=profiles.index)
-    return pd.concat([profiles.drop(columns=features), made], axis=1)[list(profiles.columns)]
-
-
-def _controls(profiles, controls):
-    """One boolean a row."""
-    if isinstance(controls, str):
-        rows, words = reference_rows(profiles, controls)
-        if controls == "negcon" and words != "negative controls":
-            raise ValueError(
-                "tvn: the table names no negative controls (control_type 'negcon'); give them as "
-                "`controls`, a query or one boolean a row."
-            )
-        return rows
-    rows = np.asarray(controls)
-    if rows.dtype != bool or rows.shape != (len(profiles),):
-        raise ValueError(
-            f"tvn: controls has shape {rows.shape} and type {rows.dtype}; expected one boolean for "
-            f"each of the {len(profiles)} profiles."
-        )
-    return rows
-
-
-def _batches(profiles, batch, controls):
-    """{batch: its rows}, each with enough controls."""
-    names = profiles[tables.find_column(profiles, batch)]
-    if names.isna().any():
-        raise ValueError(
-            f"tvn: {int(names.isna().sum())} profiles have no {batch}, the first is row "
-            f"{int(names.isna().to_numpy().argmax())}; every profile needs one to be aligned with."
-        )
-    groups = {name: np.asarray(rows) for name, rows in names.groupby(names).indices.items()}
-    few = [name for name, rows in groups.items() if controls[rows].sum() < LEAST_REFERENCE]
-    if few:
-        shown = ", ".join(f"{name} ({int(controls[groups[name]].sum())})" for name in few[:5])
-        raise ValueError(
-            f"tvn: {len(few)} of {len(groups)} batches have fewer than {LEAST_REFERENCE} controls "
-            f"({batch}: {shown}); leave these batches out, or align by a coarser column."
-        )
-    return groups
+    return TVN(controls, batch, regularisation).fit(profiles).transform(profiles)
 
 
 def _root(covariance, power):
     """Symmetric matrix power by eigenvectors: scipy's sqrtm stalls on ill-conditioned matrices."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     return (vectors * np.maximum(eigenvalues, np.finfo(float).tiny) ** power) @ vectors.T
-
-
-def _second_moment(values, regularisation):
-    """Mean outer product about the pooled centre, so that a batch's shift counts as its spread."""
-    return values.T @ values / len(values) + regularisation * np.eye(values.shape[1])
-
-
-def _whitening(centred, regularisation):
-    """PCA whitening of the controls, variances regularised."""
-    eigenvalues, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
-    return vectors / np.sqrt(np.maximum(eigenvalues, 0) + regularisation)
