@@ -449,6 +449,22 @@ def test_other_normalisations_reuse_the_sites(plate, weights, tmp_path, monkeypa
     np.testing.assert_allclose(median.profiles[features], twin[features], atol=1e-6)
 
 
+def test_corrected_profiles_lie_beside_their_correction(plate, weights, tmp_path):
+    plain = run(plate, weights, tmp_path)
+    made = run(plate, weights, tmp_path, correct="tvn", batch="plate")
+    assert made.profiles_path.name == "plate_standardize_tvn_well_features.parquet"
+    twin = profiles.tvn(plain.profiles, batch="plate")
+    pd.testing.assert_frame_equal(made.profiles, twin)
+    file = made.profiles_path.with_name("plate_standardize_tvn_well_correction.npz")
+    again = profiles.load_correction(file).transform(plain.profiles)
+    pd.testing.assert_frame_equal(again, twin)
+    told = tables.read_provenance(made.profiles_path)
+    assert told["correct"] == "tvn" and told["correction"]["batch"] == "plate"
+    # What it was made from stays.
+    before = tables.read_table(plain.profiles_path)
+    pd.testing.assert_frame_equal(before, plain.profiles, check_dtype=False)
+
+
 def test_unit_length_before_normalisation(plate, weights, tmp_path):
     made = run(plate, weights, tmp_path, l2norm=True, norm_method="no_post_proc")
     features = tables.feature_columns(made.profiles)
@@ -576,6 +592,8 @@ def test_multi_channel_models(tmp_path):
     [
         ({"tiling": "covr"}, ValueError, "tiling 'covr' is not one of cover, grid, legacy. Did"),
         ({"norm_method": "all"}, ValueError, "norm_method 'all' is not one of standardize"),
+        ({"correct": "tvm"}, ValueError, "correct 'tvm' is not one of none, tvn, sphere, harmony"),
+        ({"correct": "tvn"}, ValueError, "no column 'batch'"),
         ({"operation": "max"}, ValueError, "operation 'max' is not one of mean, median, none"),
         ({"intensity_scaling": "well"}, ValueError, "intensity_scaling 'well' is not one of"),
         ({"size": 0}, ValueError, "size is 0; it must be above 0"),

@@ -100,6 +100,8 @@ def extract(
     norm_method: str = "standardize",
     reference: str = "negcon",
     l2norm: bool = False,
+    correct: str = "none",
+    batch: str = "batch",
     csv: bool = False,
     batch_size: int = 64,
     num_workers: int | None = None,
@@ -171,6 +173,11 @@ def extract(
         Wells that normalisation is fitted on: negcon, all, or a query.
     l2norm : bool
         Scale profiles to unit length before normalisation.
+    correct : {"none", "tvn", "sphere", "harmony"}
+        Correction of the normalised profiles (of raw ones with no_post_proc): tvn and sphere are
+        fit on the negative controls and stored beside the profiles; harmony learns from all.
+    batch : str
+        Column of the batches that tvn and harmony align.
     csv : bool
         Write the profiles as CSV, too.
     batch_size : int
@@ -276,6 +283,7 @@ def _check(given):
         "small_images": tiles.SMALL_IMAGES,
         "operation": (*profiles.OPERATIONS, "none"),
         "norm_method": profiles.NORM_METHODS,
+        "correct": profiles.CORRECTIONS,
         "precision": tuple(PRECISIONS),
         "on_error": ("record", "raise"),
     }.items():
@@ -305,6 +313,7 @@ def _foresee(metadata, model, given, refused=()):
         wells = list(tables.groups(frame, names).values())
         frame = frame.iloc[[rows[0] for rows in wells]]
         readable = np.array([readable[rows].any() for rows in wells])
+    profiles.check_correction(frame, given["correct"], given["batch"])
     try:
         return profiles.check_reference(
             frame,
@@ -410,8 +419,16 @@ def _write(embeddings, unnormalised, counts, given):
             "warnings": normalised.warnings,
         }
         path = store(normalised.profiles, norm_method, l2norm, provenance)
+    final, correct = normalised.profiles, given["correct"]
+    if correct != "none":
+        final, fitted = profiles.correct(final, correct, given["batch"])
+        settings = {"batch": given["batch"]} if fitted is None else fitted.settings()
+        provenance |= {"correct": correct, "correction": settings}
+        path = store(final, f"{norm_method}_{correct}", l2norm, provenance)
+        if fitted is not None:
+            fitted.save(paths.correction_file(path))
     return Extraction(
-        profiles=normalised.profiles,
+        profiles=final,
         profiles_path=path,
         unnormalised_path=before,
         sites_path=folder / "sites",

@@ -181,6 +181,11 @@ def profiles_table(folder, valset, norm_method, level="well", l2norm=False):
     return Path(folder) / f"{escape(valset)}_{method}_{level}_features.parquet"
 
 
+def correction_file(path):
+    """The fitted correction of a table of profiles, beside it."""
+    return path.with_name(path.name.replace("_features.parquet", "_correction.npz"))
+
+
 def settings_file(folder):
     """The settings that every plate of an extraction shares."""
     return Path(folder) / "settings.json"

@@ -315,3 +315,35 @@ def test_accuracy_pickles(table):
 def test_labels_of_one_batch_only():
     frame = pd.DataFrame({"moa": list("aabb"), "Metadata_Batch": [1, 2, 1, 1]})
     assert evaluate.in_several(frame, "moa", "batch").tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "abs_cosine", "correlation"])
+def test_single_precision_finds_the_same_neighbours(metric, monkeypatch):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(90, 30)), columns=[f"emb{i}" for i in range(30)])
+    frame = frame.astype(np.float32).assign(moa=rng.choice(list("abc"), 90))
+    frame.iloc[40, :30] = frame.iloc[3, :30]  # two that are one
+    double = frame.astype(dict.fromkeys(frame.columns[:30], float))
+    monkeypatch.setattr(similarity, "_BLOCK_VALUES", 900)  # several parts
+    single = similarity.comparable(frame, list(frame.columns[:30]), metric)
+    assert single.dtype == np.float32
+    assert similarity.comparable(double, list(frame.columns[:30]), metric).dtype == np.float64
+    made, expected = (
+        evaluate.nearest_neighbour_accuracy(table, "moa", metric=metric)
+        for table in (frame, double)
+    )
+    assert float(made) == float(expected)
+    pd.testing.assert_series_equal(made.neighbours["neighbour"], expected.neighbours["neighbour"])
+    np.testing.assert_allclose(
+        made.neighbours["distance"], expected.neighbours["distance"], atol=1e-6
+    )
+    for fault, message in (
+        (np.nan, "1 profiles have missing or infinite features, row 55"),
+        (0.0, "1 profiles are zero in every feature, row 55"),
+        (2.0, "1 profiles are constant in every feature, row 55"),
+    ):
+        wrong = frame.copy()
+        wrong.iloc[55, :30] = fault
+        with pytest.raises(ValueError, match=message):
+            evaluate.nearest_neighbour_accuracy(wrong, "moa", metric=metric)
+    assert (frame.iloc[:, :30] == double.iloc[:, :30]).all(axis=None)  # the input stays

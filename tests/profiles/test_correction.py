@@ -84,7 +84,7 @@ def test_the_regulariser_grows_where_controls_are_few():
     assert few > 30 * many
 
 
-@pytest.mark.parametrize("kind", profiles.CORRECTIONS.values())
+@pytest.mark.parametrize("kind", profiles.FITTED.values())
 def test_a_batch_that_was_never_seen(kind):
     wells = screen(4, controls=40)
     new = (wells["Metadata_Batch"] == "b2").to_numpy()
@@ -100,7 +100,7 @@ def test_a_batch_that_was_never_seen(kind):
     pd.testing.assert_frame_equal(made, together[new])
 
 
-@pytest.mark.parametrize("kind", profiles.CORRECTIONS.values())
+@pytest.mark.parametrize("kind", profiles.FITTED.values())
 def test_from_a_file_it_corrects_alike(kind, tmp_path):
     wells = screen(5)
     fitted = kind().fit(wells)
@@ -112,7 +112,7 @@ def test_from_a_file_it_corrects_alike(kind, tmp_path):
     pd.testing.assert_frame_equal(again.transform(turned)[list(wells)], fitted.transform(wells))
 
 
-@pytest.mark.parametrize("kind", profiles.CORRECTIONS.values())
+@pytest.mark.parametrize("kind", profiles.FITTED.values())
 def test_mistakes_are_named(kind, tmp_path):
     wells = screen()
     with pytest.raises(ValueError, match=f"{kind.name}: fit it on profiles with controls first"):
@@ -130,6 +130,36 @@ def test_mistakes_are_named(kind, tmp_path):
         kind().fit(wells.assign(Metadata_control_type=None))
     with pytest.raises(ValueError, match="regularisation is -1; it must be above 0"):
         kind(regularisation=-1)
+
+
+@pytest.mark.parametrize("method", ["tvn", "sphere"])
+def test_by_name_incomplete_profiles_stay_as_they_are(method):
+    wells = screen(6)
+    wells.iloc[[3, 40], 3] = np.nan
+    made, fitted = profiles.correct(wells, method)
+    whole = wells[NAMES].notna().all(axis=1)
+    alone = profiles.FITTED[method]().fit(wells[whole])
+    pd.testing.assert_frame_equal(made[whole], alone.transform(wells[whole]))
+    pd.testing.assert_frame_equal(made[~whole], wells[~whole])
+    assert fitted.settings() == alone.settings()
+    same, nothing = profiles.correct(wells, "none")
+    assert same is wells and nothing is None
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "message"),
+    [
+        ("tvm", {}, "correct 'tvm' is not one of none, tvn, sphere, harmony"),
+        ("tvn", {"Metadata_Batch": None}, "tvn: 60 profiles have no batch"),
+        ("sphere", {"Metadata_control_type": None}, "sphere: the table names no negative controls"),
+        ("harmony", {"Metadata_Batch": "x"}, "harmony: there is one batch only"),
+    ],
+)
+def test_what_a_table_tells_stops_before_features_are_made(method, change, message):
+    table = screen().drop(columns=NAMES)
+    assert profiles.check_correction(table, "tvn") is None
+    with pytest.raises(ValueError, match=message):
+        profiles.check_correction(table.assign(**change), method)
 
 
 def test_controls_that_cannot_be_sphered():

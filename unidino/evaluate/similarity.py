@@ -86,7 +86,8 @@ def comparable(profiles, features, metric, rows=None):
     Returns
     -------
     numpy.ndarray
-        (rows, features), float64; of length 1 for cosines and correlations.
+        (rows, features); of length 1 for cosines and correlations. float64, or float32 where all
+        features are and directions are compared: a large table is not held twice as large.
 
     Raises
     ------
@@ -100,24 +101,45 @@ def comparable(profiles, features, metric, rows=None):
     text = [name for name in features if not pd.api.types.is_numeric_dtype(profiles[name])]
     if text:
         raise ValueError(f"feature {text[0]} holds text; convert it to numbers or leave it out.")
-    values = profiles[features].to_numpy(float, na_value=np.nan)[rows]
+    single = metric in _DIRECTIONS and (profiles.dtypes[features] == np.float32).all()
+    values = _rows(profiles, features, rows, np.float32 if single else float)
+    parts = _parts(values)
+    whole = [np.isfinite(values[part]).all(1) for part in parts]
     refuse(
-        rows[~np.isfinite(values).all(1)],
+        rows[~np.concatenate(whole)],
         "have missing or infinite features",
         ". Remove these profiles (dropna) or the features.",
     )
     if metric not in _DIRECTIONS:
         return values
     why = f": they have no direction that {metric} could compare. Remove these profiles first."
-    size = np.abs(values)
-    zero = (size <= TOLERANCE * size.mean(0)).all(1)
-    refuse(rows[zero], "are zero in every feature", why)
-    constant = np.ptp(values, axis=1) <= TOLERANCE * size.max(1)
-    refuse(rows[constant], "are constant in every feature", why)
-    if metric == "correlation":
-        values -= values.mean(1, keepdims=True)
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    typical = sum(np.abs(values[part]).sum(0, dtype=float) for part in parts) / len(values)
+    zero = [(np.abs(values[part]) <= TOLERANCE * typical).all(1) for part in parts]
+    refuse(rows[np.concatenate(zero)], "are zero in every feature", why)
+    constant = [
+        np.ptp(values[part], axis=1) <= TOLERANCE * np.abs(values[part]).max(1) for part in parts
+    ]
+    refuse(rows[np.concatenate(constant)], "are constant in every feature", why)
+    for part in parts:
+        block = values[part].astype(float)
+        if metric == "correlation":
+            block -= block.mean(1, keepdims=True)
+        values[part] = block / np.linalg.norm(block, axis=1, keepdims=True)
     return values
+
+
+def _rows(profiles, features, rows, dtype):
+    """Features of some rows, a copy that holds them once."""
+    if len(rows) < len(profiles):
+        profiles = profiles.iloc[rows]
+    values = profiles[features].to_numpy(dtype, na_value=np.nan)
+    return values if values.flags.owndata and values.flags.writeable else values.copy()
+
+
+def _parts(values):
+    """Slices of the rows, so that what is computed on the way stays small."""
+    step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
+    return [slice(start, start + step) for start in range(0, len(values), step)]
 
 
 def refuse(rows, fault, rest):
@@ -196,6 +218,8 @@ def tie_widths(values, metric):
         Distances of any shape -> widths of that shape.
     """
     if metric in _DIRECTIONS:
-        return lambda distance: np.clip(distance / 1000, TOLERANCE**2, TOLERANCE)
+        # Single precision tells no similarities apart that differ by less.
+        least = TOLERANCE if values.dtype == np.float32 else TOLERANCE**2
+        return lambda distance: np.clip(distance / 1000, least, TOLERANCE)
     size = np.median(distances(values, values.mean(0)[None], metric))
     return lambda distance: np.full_like(distance, TOLERANCE * size)

@@ -37,6 +37,20 @@ class Correction:
         """The options it was made with and chose, as JSON takes them."""
         raise NotImplementedError
 
+    def check(self, profiles):
+        """Stop where a fit could not be, as far as a table without features tells.
+
+        Returns
+        -------
+        numpy.ndarray of bool
+            The rows of the negative controls.
+
+        Raises
+        ------
+        ValueError
+        """
+        raise NotImplementedError
+
     def fit(self, profiles):
         """Learn from the negative controls of profiles.
 

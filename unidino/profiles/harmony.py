@@ -44,17 +44,7 @@ def harmony(profiles, batch="batch", *, seed=0):
         raise ImportError(
             "harmony needs the package harmonypy: pip install 'unidino[correct]'."
         ) from None
-    column = tables.find_column(profiles, batch)
-    names = profiles[column]
-    if names.isna().any():
-        raise ValueError(
-            f"harmony: {int(names.isna().sum())} profiles have no {batch}, the first is row "
-            f"{int(names.isna().to_numpy().argmax())}."
-        )
-    if names.nunique() < 2:
-        raise ValueError(f"harmony: there is one {batch} only: nothing to mix.")
-    if len(profiles) < 10:
-        raise ValueError(f"harmony: {len(profiles)} profiles are too few; it needs ten or more.")
+    names = check_batches(profiles, batch)
     features = tables.feature_columns(profiles)
     values = profiles[features].to_numpy(float)
     if not features or not np.isfinite(values).all():
@@ -76,3 +66,23 @@ def harmony(profiles, batch="batch", *, seed=0):
         made = made.T
     made = pd.DataFrame(made @ axes + mean, columns=features, index=profiles.index)
     return pd.concat([profiles.drop(columns=features), made], axis=1)[list(profiles.columns)]
+
+
+def check_batches(profiles, batch):
+    """The batch of each profile, where harmony can be asked to mix them.
+
+    Raises
+    ------
+    ValueError
+    """
+    names = profiles[tables.find_column(profiles, batch)]
+    if names.isna().any():
+        raise ValueError(
+            f"harmony: {int(names.isna().sum())} profiles have no {batch}, the first is row "
+            f"{int(names.isna().to_numpy().argmax())}."
+        )
+    if names.nunique() < 2:
+        raise ValueError(f"harmony: there is one {batch} only: nothing to mix.")
+    if len(profiles) < 10:
+        raise ValueError(f"harmony: {len(profiles)} profiles are too few; it needs ten or more.")
+    return names

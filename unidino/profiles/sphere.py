@@ -50,14 +50,18 @@ class Sphere(Correction):
         rows = self.rows if isinstance(self.rows, str) else "negcon"
         return {"controls": rows, "regularisation": self.regularisation, "plate": self.plate}
 
-    def fit(self, profiles):
-        values = self.values(profiles, fitting=True)
+    def check(self, profiles):
         rows = self.controls(profiles, self.rows)
         if rows.sum() < LEAST_REFERENCE:
             raise ValueError(
                 f"sphere: {int(rows.sum())} controls are too few; it needs {LEAST_REFERENCE} or "
                 "more."
             )
+        return rows
+
+    def fit(self, profiles):
+        values = self.values(profiles, fitting=True)
+        rows = self.check(profiles)
         own = values[rows]
         mean = own.mean(0)
         eigenvalues, vectors = eigen(own - mean)

@@ -48,10 +48,14 @@ class TVN(Correction):
         rows = self.rows if isinstance(self.rows, str) else "negcon"
         return {"controls": rows, "batch": self.batch, "regularisation": self.regularisation}
 
-    def fit(self, profiles):
-        values = self.values(profiles, fitting=True)
+    def check(self, profiles):
         rows = self.controls(profiles, self.rows)
         self._batches(profiles, rows)
+        return rows
+
+    def fit(self, profiles):
+        values = self.values(profiles, fitting=True)
+        rows = self.check(profiles)
         mean = values[rows].mean(0)
         eigenvalues, vectors = eigen(values[rows] - mean)
         whitening = vectors / np.sqrt(eigenvalues + self.regularisation)

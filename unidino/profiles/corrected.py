@@ -1,0 +1,96 @@
+"""Profiles corrected by a method's name, as an extraction does it."""
+
+import numpy as np
+
+from .. import arguments, tables
+from . import correction
+from .harmony import check_batches, harmony
+from .sphere import Sphere
+from .tvn import TVN
+
+FITTED = {kind.name: kind for kind in (TVN, Sphere)}
+"""Corrections that are fit on negative controls and applied to any profiles, by name."""
+
+CORRECTIONS = ("none", *FITTED, "harmony")
+"""Names of all, none included."""
+
+
+def _fresh(method, batch):
+    return TVN(batch=batch) if method == TVN.name else FITTED[method]()
+
+
+def check_correction(profiles, method, batch="batch"):
+    """Stop where a correction could not be fit, as far as a table without features tells.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a profile; features are not looked at.
+    method : str
+        Of `CORRECTIONS`.
+    batch : str
+        Column of the batches that tvn and harmony align.
+
+    Raises
+    ------
+    ValueError
+        An unknown method, no negative controls or too few, profiles without a batch, one batch
+        only.
+    """
+    arguments.check_choice("correct", method, CORRECTIONS)
+    if method in FITTED:
+        _fresh(method, batch).check(profiles)
+    elif method == "harmony":
+        check_batches(profiles, batch)
+
+
+def correct(profiles, method, batch="batch"):
+    """Profiles after a correction.
+
+    Profiles with missing features have no part in it and stay as they are.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a profile; features as they are to be compared.
+    method, batch : str
+        As of `check_correction`.
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows and columns.
+    fitted : Correction or None
+        What can be applied to other profiles, where there is such a thing.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As `TVN`, `Sphere` and `harmony`.
+    """
+    arguments.check_choice("correct", method, CORRECTIONS)
+    if method == "none":
+        return profiles, None
+    features = tables.feature_columns(profiles)
+    whole = np.isfinite(profiles[features].to_numpy(float)).all(1)
+    fitted = None
+    if method == "harmony":
+        corrected = harmony(profiles[whole], batch)
+    else:
+        fitted = _fresh(method, batch).fit(profiles[whole])
+        corrected = fitted.transform(profiles[whole])
+    made = profiles.copy()
+    made[features] = made[features].astype(float)
+    made.loc[whole, features] = corrected[features]
+    return made, fitted
+
+
+def load_correction(path):
+    """A correction that `Correction.save` wrote, ready to `transform`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such file; a file that is none of ours.
+    """
+    return correction.load(path, FITTED)
