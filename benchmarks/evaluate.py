@@ -1,117 +1,98 @@
-"""Aggregation, normalisation and nearest neighbours against plain loops, as ratios of one run.
+"""Time and memory of metrics on tables of many wells: ``python benchmarks/evaluate.py``.
 
-    python benchmarks/evaluate.py [--rows 20000] [--features 1152] [--large]
-
-A loop runs on a part of the table that takes it seconds and is scaled up, as it has a fixed price a
-group or a profile; both answers are compared first. Ratios depend on the machine far less than
-seconds do.
+Random float32 features on plates of 384 wells, 16 of them controls; each compound in four wells, of
+two plates. Every size and metric runs in a process of its own, whose peak memory is printed beside
+that of the table itself.
 """
 
 import argparse
+import multiprocessing
 import resource
 import time
+import zlib
 
 import numpy as np
 import pandas as pd
 
-from unidino import evaluate, profiles
+from unidino import evaluate
+
+METRICS = ("NSC", "NSCB", "activity", "distinctiveness", "consistency")
+_CONSISTENCY_MOST = 10_000
 
 
-def table(rows, features, seed=0):
-    """Sites: 4 a well, 96 wells a plate, 8 of them controls."""
-    rng = np.random.default_rng(seed)
-    well = np.arange(rows) // 4
-    compound = rng.integers(0, max(2, rows // 40), well[-1] + 1)
+def screen(wells, features):
+    """A table of so many wells."""
+    rng = np.random.default_rng(0)
+    plate, place = np.divmod(np.arange(wells), 384)
     frame = pd.DataFrame(
-        {
-            "Metadata_Batch": well // 960,
-            "Metadata_Plate": well // 96,
-            "Metadata_Well": well % 96,
-            "Metadata_compound": compound[well],
-            "Metadata_moa": compound[well] % 24,
-            "Metadata_control_type": np.where(well % 96 < 16, "negcon", None),
-        }
+        rng.standard_normal((wells, features), np.float32),
+        columns=[f"emb{i:04d}" for i in range(features)],
     )
-    values = rng.standard_normal((rows, features), dtype=np.float32)
-    names = [f"emb_DNA_{i:04d}" for i in range(features)]
-    return pd.concat([frame, pd.DataFrame(values, columns=names)], axis=1), names
+    control = place >= 368
+    compound = np.where(
+        control, "DMSO", np.char.add("c", (plate // 2 * 184 + place % 184).astype(str))
+    )
+    frame.insert(0, "compound", compound)
+    frame.insert(1, "plate", plate.astype(str))
+    frame.insert(2, "batch", (plate // 8).astype(str))
+    rows, columns = (
+        np.array(list("ABCDEFGHIJKLMNOP"))[place // 24],
+        np.char.zfill((place % 24 + 1).astype(str), 2),
+    )
+    frame.insert(3, "well", np.char.add(rows, columns))
+    frame.insert(4, "control_type", np.where(control, "negcon", None))
+    frame.insert(
+        5, "moa", pd.Series(compound).map(lambda name: f"m{zlib.crc32(name.encode()) % 200}")
+    )
+    return frame
 
 
-def seconds(function, *arguments, **options):
-    """(result, seconds)."""
-    start = time.perf_counter()
-    made = function(*arguments, **options)
-    return made, time.perf_counter() - start
+def peak():
+    """Peak memory of this process, GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def loop_aggregate(sites, names, groups):
-    """Every row compared with every group."""
-    made = []
-    for plate, well in groups:
-        same = (sites["Metadata_Plate"] == plate) & (sites["Metadata_Well"] == well)
-        made.append(sites.loc[same, names].to_numpy().mean(0))
-    return np.array(made)
+def measured(metric, wells, features, queue):
+    """Run one metric and report its seconds and memory."""
+    frame = screen(wells, features)
+    treated = frame["control_type"].isna()
+    before, began = peak(), time.perf_counter()
+    if metric in ("NSC", "NSCB"):
+        frame = frame[treated]
+        before = peak()
+        began = time.perf_counter()
+        exclude = ["compound", "batch"][: 1 + (metric == "NSCB")]
+        value = float(evaluate.nearest_neighbour_accuracy(frame, "moa", exclude))
+    elif metric == "consistency":
+        made = evaluate.consistency(frame[treated], "moa", null_size=1000)
+        value = made["mean_average_precision"].mean()
+    else:
+        made = getattr(evaluate, metric)(frame, null_size=1000)
+        value = made["mean_average_precision"].mean()
+    queue.put((time.perf_counter() - began, before, peak(), value))
 
 
-def loop_nearest(values, frame, rows):
-    """One profile at a time: distances to all, then the nearest that is allowed."""
-    made = []
-    lengths = np.sqrt((values**2).sum(1))
-    for i in rows:
-        distances = 1 - values @ values[i] / (lengths * lengths[i])
-        for j in np.argsort(distances, kind="stable"):
-            other = frame["Metadata_compound"][i] != frame["Metadata_compound"][j]
-            if j != i and other and frame["Metadata_Batch"][i] != frame["Metadata_Batch"][j]:
-                made.append(j)
-                break
-    return np.array(made)
-
-
-def report(name, quick, slow, what):
-    print(f"{name:<28}{quick:>9.2f} s{slow:>12.1f} s{slow / quick:>9.0f} x   {what}", flush=True)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--features", type=int, default=1152)
-    parser.add_argument("--large", action="store_true", help="also 100,000 rows of 2000 features")
-    options = parser.parse_args()
-    sites, names = table(options.rows, options.features)
-    print(f"{len(sites)} sites of {len(names)} features")
-    print(f"{'':<28}{'here':>11}{'loop':>14}{'ratio':>11}")
-
-    wells, quick = seconds(profiles.aggregate, sites)
-    some = wells.iloc[:: max(1, len(wells) // 100)]
-    groups = some[["Metadata_Plate", "Metadata_Well"]].to_numpy()
-    expected, slow = seconds(loop_aggregate, sites, names, groups)
-    np.testing.assert_allclose(some[names].to_numpy(), expected, rtol=1e-4, atol=1e-6)
-    report("sites to wells", quick, slow * len(wells) / len(some), f"{len(wells)} wells")
-
-    made, quick = seconds(profiles.normalise, wells)
-    plates = wells["Metadata_Plate"].nunique()
-    print(f"{'normalisation':<28}{quick:>9.2f} s{'':<26}{plates} plates, by pycytominer")
-
-    wells = made.profiles
-    exclude = ["compound", "batch"]
-    found, quick = seconds(evaluate.nearest_neighbour_accuracy, wells, "moa", exclude)
-    rows = np.arange(0, len(wells), max(1, len(wells) // 50))
-    expected, slow = seconds(loop_nearest, wells[names].to_numpy(float), wells, rows)
-    np.testing.assert_array_equal(found.neighbours["neighbour"].to_numpy()[rows], expected)
-    report("nearest neighbours (NSCB)", quick, slow * len(wells) / len(rows), f"{found.n} wells")
-
-    if options.large:
-        del sites, wells, made
-        sites, names = table(100_000, 2000)
-        print(f"{len(sites)} sites of {len(names)} features")
-        for operation in profiles.OPERATIONS:
-            wells, quick = seconds(profiles.aggregate, sites, None, operation)
-            print(f"{'sites to wells, ' + operation:<28}{quick:>9.2f} s")
-        few = sites.drop(columns=names[256:])
-        found, quick = seconds(evaluate.nearest_neighbour_accuracy, few, "moa", exclude)
-        print(f"{'nearest neighbours':<28}{quick:>9.2f} s   {found.n} profiles of 256 features")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak memory {peak:.1f} GB")
+def main(argv=None):
+    """Print one line a size and metric."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wells", default="1000,10000,100000", help="separated by commas")
+    parser.add_argument("--features", type=int, default=2000)
+    parser.add_argument("--metrics", default=",".join(METRICS))
+    given = parser.parse_args(argv)
+    print("metric            wells  seconds  table GB  peak GB    value")
+    context = multiprocessing.get_context("spawn")
+    for wells in map(int, given.wells.split(",")):
+        for metric in given.metrics.split(","):
+            if metric == "consistency" and wells > _CONSISTENCY_MOST:
+                continue
+            queue = context.Queue()
+            process = context.Process(target=measured, args=(metric, wells, given.features, queue))
+            process.start()
+            seconds, _, memory, value = queue.get()
+            process.join()
+            table = wells * given.features * 4 / 1e9
+            print(f"{metric:15} {wells:7} {seconds:8.1f} {table:9.2f} {memory:8.2f} {value:8.3f}",
+                  flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -340,16 +340,21 @@ def _label_scores(values, codes, member, metric):
         other = codes[here, None] != codes
         shares = (member[here].astype(np.float32) @ member.T.astype(np.float32)) > 0
         wrong = other & ~shares
-        for row in range(len(block)):
-            for label in np.flatnonzero(member[first + row]):
-                right = np.flatnonzero(other[row] & member[:, label])
-                against = np.flatnonzero(wrong[row])
-                far = np.concatenate([block[row, right], block[row, against]])
-                like = np.arange(len(far)) < len(right)
-                if not len(right) or not len(against):
-                    continue
-                groups = tie_groups(np.zeros(len(far), int), far, like, width(far))
-                yield group_scores(groups, 1).assign(label=label)
+        asked, label = np.nonzero(member[here])
+        queries, far, like, kept = [], [], [], []
+        for number, (row, own) in enumerate(zip(asked, label, strict=True)):
+            right = np.flatnonzero(other[row] & member[:, own])
+            against = np.flatnonzero(wrong[row])
+            if not len(right) or not len(against):
+                continue
+            far.append(block[row, np.concatenate([right, against])])
+            like.append(np.arange(len(far[-1])) < len(right))
+            queries.append(np.full(len(far[-1]), len(kept)))
+            kept.append(number)
+        if kept:
+            far = np.concatenate(far)
+            groups = tie_groups(np.concatenate(queries), far, np.concatenate(like), width(far))
+            yield group_scores(groups, len(kept)).assign(label=label[kept])
 
 
 def _controls(profiles, controls):
