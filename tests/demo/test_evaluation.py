@@ -280,6 +280,19 @@ def test_sets_of_one_kind_are_pooled():
     assert evaluate.bootstrap_interval(accuracy, table, "compound", draws=50)[0] >= 0
 
 
+def test_renderings_do_not_share_a_folder(prepared, weights, monkeypatch):
+    for rendering in (11, 12):
+        simulate.ensure(
+            "BBBC021", prepared / f"development-{rendering}", seed=9, workers=1, field=40,
+            rendering=rendering, wells=28, plates=1, batches=2,
+        )  # fmt: skip
+    monkeypatch.setattr(data, "DEVELOPMENT_RENDERINGS", (11, 12))
+    monkeypatch.setattr(data, "DEVELOPMENT", {"BBBC021": {}})
+    scorer = evaluation.Evaluation(weights, outdir=prepared, with_baselines=False, draws=50)
+    one, both = scorer.development(renderings=1), scorer.development()
+    assert both["n"].item() == 2 * one["n"].item()
+
+
 def test_weights_files_stand_beside_the_model(prepared, weights, exported, tmp_path, capsys):
     table, looks = tmp_path / "scores.csv", tmp_path / "looks.csv"
     scorer = evaluation.Evaluation(

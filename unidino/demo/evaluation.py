@@ -388,7 +388,9 @@ class Evaluation:
             "size": config.size,
             "intensity_scaling": config.intensity,
         }
-        folder = self.outdir / "evaluation" / f"{config.pooling}-{config.size}-{self.precision}"
+        # Sets of one name lie in several renderings.
+        place = (f"{config.pooling}-{config.size}-{self.precision}", Path(root).name)
+        folder = self.outdir.joinpath("evaluation", *place)
         made = inference.extract(
             model=self.model, pooling=config.pooling, outdir=str(folder), **options
         )
