@@ -213,6 +213,9 @@ class EmbeddingModel(nn.Module):
             values = getattr(config, name)
             tensor = None if values is None else torch.tensor(values).view(1, -1, 1, 1)
             self.register_buffer(f"input_{name}", tensor, persistent=False)
+        if not self.is_vit:
+            # Convolutions on a CPU take less than half the time in this layout.
+            self.to(memory_format=torch.channels_last)
 
     def forward(self, x):
         """Embed a batch.

@@ -47,8 +47,7 @@ class Source(nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        # Convolutions on a CPU are a third faster in this layout.
-        self.model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False)
         count = block_count(model.backbone)
         # The end of a transformer is its last block.
         self.block = model.config.block or (count if model.is_vit else None)
@@ -113,7 +112,6 @@ class Source(nn.Module):
         model = self.model
         # Half precision makes convolutions on a CPU slower, not faster.
         exact = views.device.type == "cpu"
-        views = views.contiguous(memory_format=torch.channels_last)
         with torch.autocast(views.device.type, enabled=False) if exact else nullcontext():
             x = model.prepared(views.float() if exact else views)
             if self.block and self.map_block < self.block:
