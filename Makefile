@@ -74,7 +74,7 @@ lint: $(INSTALLED)
 	$(VENV)/bin/lint-imports --no-cache
 
 unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(COMMITTED) $(PY) -m pytest -n $(JOBS) --dist loadscope
+	OMP_NUM_THREADS=1 $(COMMITTED) $(PY) -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(COMMITTED) $(PY) -m unidino.simulate

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import multiprocessing
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import tifffile
 import torch
 
 import unidino
+from tests.train.two_layers import forked
 from unidino.models import checkpoints
 from unidino.models.vit import ARCHITECTURES
 from unidino.train import augment, loop, state
@@ -128,8 +130,46 @@ def command(folder, given, launcher, program):
     return words
 
 
+class Forked:
+    """A run of `two_layers` in a forked process, with the parts of a Popen that tests use.
+
+    Imports take most of the seconds of a small run: they are made once, in a server that forks.
+    """
+
+    def __init__(self, words, log):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["tests.train.two_layers", "timm", "tensorboard"])
+        self.log = Path(log)
+        self.process = context.Process(target=forked, args=(words, str(log)))
+        self.process.start()
+        self.pid = self.process.pid
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, timeout=None):
+        self.process.join(timeout)
+
+    def said(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    def communicate(self, timeout=None):
+        self.wait(timeout)
+        return self.said(), None
+
+
 def launch(folder, given, *launcher, program=(str(SCRIPT),)):
     """Start a run; its network is that of `two_layers`, unless the program is the module."""
+    if not launcher and program == (str(SCRIPT),):
+        log = Path(f"{folder}.said")
+        return Forked(command(folder, given, (), ())[1:], log)
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -151,7 +191,7 @@ def wait_for_steps(folder, count, process):
     for _ in range(2400):
         if log.exists() and len(log.read_text().splitlines()) >= count:
             return
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
     raise AssertionError("no progress")
 
@@ -214,7 +254,6 @@ def test_a_killed_run_goes_on_as_if_never_killed(after, plate, tmp_path, uninter
     wait_for_steps(tmp_path, after, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process.stdout.close()
     done = len(losses(tmp_path))
     assert after <= done < 15
     # The checkpoint is that of the last whole epoch; the steps after it are taken again.
