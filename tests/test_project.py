@@ -62,7 +62,13 @@ def pyproject():
 @pytest.fixture(scope="module")
 def requirements(pyproject):
     extras = pyproject["optional-dependencies"]
-    return [*pyproject["dependencies"], *extras["book"], *extras["test"], *extras["transfer"]]
+    return [
+        *pyproject["dependencies"],
+        *extras["book"],
+        *extras["test"],
+        *extras["transfer"],
+        *extras["correct"],
+    ]
 
 
 @pytest.fixture(scope="module")
