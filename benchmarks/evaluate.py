@@ -56,10 +56,9 @@ def measured(metric, wells, features, queue):
     """Run one metric and report its seconds and memory."""
     frame = screen(wells, features)
     treated = frame["control_type"].isna()
-    before, began = peak(), time.perf_counter()
+    began = time.perf_counter()
     if metric in ("NSC", "NSCB"):
         frame = frame[treated]
-        before = peak()
         began = time.perf_counter()
         exclude = ["compound", "batch"][: 1 + (metric == "NSCB")]
         value = float(evaluate.nearest_neighbour_accuracy(frame, "moa", exclude))
@@ -69,7 +68,7 @@ def measured(metric, wells, features, queue):
     else:
         made = getattr(evaluate, metric)(frame, null_size=1000)
         value = made["mean_average_precision"].mean()
-    queue.put((time.perf_counter() - began, before, peak(), value))
+    queue.put((time.perf_counter() - began, peak(), value))
 
 
 def main(argv=None):
@@ -88,7 +87,7 @@ def main(argv=None):
             queue = context.Queue()
             process = context.Process(target=measured, args=(metric, wells, given.features, queue))
             process.start()
-            seconds, _, memory, value = queue.get()
+            seconds, memory, value = queue.get()
             process.join()
             table = wells * given.features * 4 / 1e9
             print(f"{metric:15} {wells:7} {seconds:8.1f} {table:9.2f} {memory:8.2f} {value:8.3f}",

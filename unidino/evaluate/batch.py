@@ -244,7 +244,7 @@ def variance_explained(profiles, columns, features=None):
         chance = degrees / (n - 1)
         left = n - 1 - degrees
         adjusted = 1 - (1 - explained) * (n - 1) / left if left else np.nan
-        kind = "line" if pd.api.types.is_numeric_dtype(series) else "groups"
+        kind = "line" if _is_line(series) else "groups"
         rows.append((name, kind, n, explained, chance, adjusted))
     names = ["column", "kind", "n_profiles", "explained", "by_chance", "beyond_chance"]
     return pd.DataFrame(rows, columns=names)
@@ -256,9 +256,14 @@ def _varies(centred):
     return spread > similarity.TOLERANCE * max(spread.max(initial=0), np.finfo(float).tiny)
 
 
+def _is_line(series):
+    """Whether values are numbers, rather than names of groups."""
+    return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)
+
+
 def _design(series):
     """Orthonormal columns that span what a column of groups, or of numbers, can explain."""
-    if pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series):
+    if _is_line(series):
         columns = series.to_numpy(float)[:, None]
     else:
         codes = pd.factorize(series.astype(str))[0]

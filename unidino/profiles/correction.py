@@ -30,12 +30,13 @@ class Correction:
     name = None
     features = None
 
-    def __init__(self):
+    def __init__(self, controls):
+        self.rows = controls
         self.arrays = {}
 
     def settings(self):
         """The options it was made with and chose, as JSON takes them."""
-        raise NotImplementedError
+        return {"controls": self.rows if isinstance(self.rows, str) else "negcon"}
 
     def check(self, profiles):
         """Stop where a fit could not be, as far as a table without features tells.
@@ -104,7 +105,7 @@ class Correction:
             )
         return values
 
-    def controls(self, profiles, controls):
+    def controls(self, profiles):
         """Which rows are negative controls, one boolean a row.
 
         Raises
@@ -112,15 +113,15 @@ class Correction:
         ValueError
             The table names none; an array of another length or type.
         """
-        if isinstance(controls, str):
-            rows, words = reference_rows(profiles, controls)
-            if controls == "negcon" and words != "negative controls":
+        if isinstance(self.rows, str):
+            rows, words = reference_rows(profiles, self.rows)
+            if self.rows == "negcon" and words != "negative controls":
                 raise ValueError(
                     f"{self.name}: the table names no negative controls (control_type 'negcon'); "
                     "give them as `controls`, a query or one boolean a row."
                 )
             return rows
-        rows = np.asarray(controls)
+        rows = np.asarray(self.rows)
         if rows.dtype != bool or rows.shape != (len(profiles),):
             raise ValueError(
                 f"{self.name}: controls has shape {rows.shape} and type {rows.dtype}; expected one "

@@ -1,5 +1,7 @@
 """Harmony: batches mixed within clusters of profiles, all profiles at once."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 
@@ -38,13 +40,9 @@ def harmony(profiles, batch="batch", *, seed=0):
     Source: Korsunsky et al. 2019 (doi 10.1038/s41592-019-0619-0), by harmonypy; all principal
     components as in Arevalo et al. 2024 (doi 10.1038/s41467-024-50613-5).
     """
-    try:
-        from harmonypy import run_harmony
-    except ImportError:
-        raise ImportError(
-            "harmony needs the package harmonypy: pip install 'unidino[correct]'."
-        ) from None
     names = check_batches(profiles, batch)
+    from harmonypy import run_harmony
+
     features = tables.feature_columns(profiles)
     values = profiles[features].to_numpy(float)
     if not features or not np.isfinite(values).all():
@@ -61,9 +59,6 @@ def harmony(profiles, batch="batch", *, seed=0):
         components, pd.DataFrame({"batch": names.astype(str).to_numpy()}), ["batch"],
         nclust=clusters, random_state=seed, ncores=1, verbose=False,
     ).Z_corr  # fmt: skip
-    made = np.asarray(made)
-    if made.shape != components.shape:
-        made = made.T
     made = pd.DataFrame(made @ axes + mean, columns=features, index=profiles.index)
     return pd.concat([profiles.drop(columns=features), made], axis=1)[list(profiles.columns)]
 
@@ -73,8 +68,11 @@ def check_batches(profiles, batch):
 
     Raises
     ------
-    ValueError
+    ImportError, ValueError
+        As `harmony`.
     """
+    if find_spec("harmonypy") is None:
+        raise ImportError("harmony needs the package harmonypy: pip install 'unidino[correct]'.")
     names = profiles[tables.find_column(profiles, batch)]
     if names.isna().any():
         raise ValueError(

@@ -41,17 +41,16 @@ class Sphere(Correction):
     name = "sphere"
 
     def __init__(self, controls="negcon", regularisation=None, plate="plate"):
-        super().__init__()
+        super().__init__(controls)
         if regularisation is not None and not regularisation > 0:
             raise ValueError(f"sphere: regularisation is {regularisation}; it must be above 0.")
-        self.rows, self.regularisation, self.plate = controls, regularisation, plate
+        self.regularisation, self.plate = regularisation, plate
 
     def settings(self):
-        rows = self.rows if isinstance(self.rows, str) else "negcon"
-        return {"controls": rows, "regularisation": self.regularisation, "plate": self.plate}
+        return super().settings() | {"regularisation": self.regularisation, "plate": self.plate}
 
     def check(self, profiles):
-        rows = self.controls(profiles, self.rows)
+        rows = self.controls(profiles)
         if rows.sum() < LEAST_REFERENCE:
             raise ValueError(
                 f"sphere: {int(rows.sum())} controls are too few; it needs {LEAST_REFERENCE} or "

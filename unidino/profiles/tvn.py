@@ -37,19 +37,18 @@ class TVN(Correction):
     name = "tvn"
 
     def __init__(self, controls="negcon", batch="batch", regularisation=1.0):
-        super().__init__()
+        super().__init__(controls)
         if not regularisation > 0:
             raise ValueError(
                 f"tvn: regularisation is {regularisation}; it must be above 0 (published: 1.0)."
             )
-        self.rows, self.batch, self.regularisation = controls, batch, regularisation
+        self.batch, self.regularisation = batch, regularisation
 
     def settings(self):
-        rows = self.rows if isinstance(self.rows, str) else "negcon"
-        return {"controls": rows, "batch": self.batch, "regularisation": self.regularisation}
+        return super().settings() | {"batch": self.batch, "regularisation": self.regularisation}
 
     def check(self, profiles):
-        rows = self.controls(profiles, self.rows)
+        rows = self.controls(profiles)
         self._batches(profiles, rows)
         return rows
 
@@ -65,7 +64,7 @@ class TVN(Correction):
 
     def transform(self, profiles):
         values = self.values(profiles)
-        rows = self.controls(profiles, self.rows)
+        rows = self.controls(profiles)
         groups = self._batches(profiles, rows)
         values = (values - self.arrays["mean"]) @ self.arrays["whitening"]
         for here in groups.values():
