@@ -179,6 +179,12 @@ def test_variance_explained_equals_least_squares():
     assert made["by_chance"].tolist() == pytest.approx([2 / 48, 1 / 49])
 
 
+def test_true_and_false_are_groups():
+    frame = pd.DataFrame({"edge": [True, False] * 5, "emb0": np.arange(10.0) % 2})
+    (row,) = batch.variance_explained(frame, ["edge"]).to_dict("records")
+    assert row["kind"] == "groups" and row["explained"] == pytest.approx(1)
+
+
 def test_what_chance_explains_is_taken_off():
     rng = np.random.default_rng(5)
     values = rng.normal(size=(60, 400))

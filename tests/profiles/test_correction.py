@@ -1,5 +1,7 @@
 """Corrections against formulas and slower twins, on batches never seen, and from files."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -215,3 +217,10 @@ def test_harmony_names_what_is_wrong(change, message):
     pytest.importorskip("harmonypy")
     with pytest.raises(ValueError, match=message):
         profiles.harmony(change(screen()))
+
+
+def test_harmony_without_its_package_stops_before_features_are_made(monkeypatch):
+    module = sys.modules["unidino.profiles.harmony"]  # its function has its name
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="needs the package harmonypy: pip install"):
+        profiles.check_correction(screen().drop(columns=NAMES), "harmony")

@@ -58,7 +58,7 @@ def bras(profiles, label, batch, metric="cosine", features=None):
     arguments.check_choice("metric", metric, similarity.METRICS)
     features = similarity.find_features(profiles, features, [label, batch])
     label_column = tables.find_column(profiles, label)
-    batches = _complete(profiles, batch, "batch")
+    batches = similarity.whole_codes(profiles, batch)
     labelled = np.flatnonzero(profiles[label_column].notna())
     values = similarity.comparable(profiles, features, metric, labelled)
     names, batches = profiles[label_column].to_numpy()[labelled], batches[labelled]
@@ -130,7 +130,7 @@ def lisi(profiles, column, metric="euclidean", features=None, *, perplexity=PERP
     if len(profiles) < 4:
         raise ValueError(f"lisi: {len(profiles)} profiles are too few; it needs four or more.")
     features = similarity.find_features(profiles, features, [column])
-    codes = _complete(profiles, column, column)
+    codes = similarity.whole_codes(profiles, column)
     values = similarity.comparable(profiles, features, metric)
     count = min(int(_NEIGHBOURS_A_PERPLEXITY * perplexity), len(values) - 1)
     used = min(perplexity, count / _NEIGHBOURS_A_PERPLEXITY)
@@ -298,7 +298,7 @@ def pc_regression(profiles, column, features=None, *, components=50):
     arguments.check_positive("components", components)
     features = similarity.find_features(profiles, features, [column])
     series = profiles[tables.find_column(profiles, column)]
-    _complete(profiles, column, column)
+    similarity.whole_codes(profiles, column)
     values = similarity.comparable(profiles, features, "euclidean")
     left, sizes, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
     variances = sizes[:components] ** 2
@@ -373,7 +373,7 @@ def inductive_scores(profiles, batch, fit, score):
     ValueError
         Fewer than two batches, profiles without one.
     """
-    codes = _complete(profiles, batch, batch)
+    codes = similarity.whole_codes(profiles, batch)
     if codes.max() < 1:
         raise ValueError(f"there is one {batch} only: nothing is left to fit on without it.")
     column = tables.find_column(profiles, batch)
@@ -384,14 +384,3 @@ def inductive_scores(profiles, batch, fit, score):
         after = fit(rest).transform(own)
         rows.append((own[column].iloc[0], len(own), float(score(own)), float(score(after))))
     return pd.DataFrame(rows, columns=[column, "n_profiles", "before", "after"])
-
-
-def _complete(profiles, name, what):
-    """Codes of a column that has no missing value, in the order of first appearance."""
-    column = tables.find_column(profiles, name)
-    similarity.refuse(
-        np.flatnonzero(profiles[column].isna()),
-        f"have no {column}",
-        f"; give each its {what}, or remove such profiles first.",
-    )
-    return pd.factorize(profiles[column])[0]

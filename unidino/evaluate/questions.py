@@ -137,7 +137,7 @@ class _Wells:
         # A control is not asked about, whatever it is called.
         self.codes = np.where(self.control, -1, codes)
         self.plates, self.positions = (
-            _whole(profiles, name, "retrieval on a plate needs it") for name in (plate, well)
+            similarity.whole_codes(profiles, name) for name in (plate, well)
         )
         self.values = similarity.comparable(profiles, features, metric)
         self.width = similarity.tie_widths(self.values, metric)
@@ -363,10 +363,3 @@ def _controls(profiles, controls):
     if controls == "negcon" and words != "negative controls":
         return np.zeros(len(profiles), bool)
     return np.asarray(rows)
-
-
-def _whole(profiles, name, why):
-    """Codes of a column without missing values."""
-    column = tables.find_column(profiles, name)
-    similarity.refuse(np.flatnonzero(profiles[column].isna()), f"have no {column}", f": {why}.")
-    return pd.factorize(profiles[column])[0]

@@ -150,6 +150,23 @@ def refuse(rows, fault, rest):
         raise ValueError(f"{len(rows)} profiles {fault}, {named}{rest}")
 
 
+def whole_codes(profiles, name):
+    """Integers of a column that has no missing value, equal where its values are.
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist; profiles without a value.
+    """
+    column = tables.find_column(profiles, name)
+    refuse(
+        np.flatnonzero(profiles[column].isna()),
+        f"have no {column}",
+        "; give each its own, or remove such profiles first.",
+    )
+    return pd.factorize(profiles[column])[0]
+
+
 def distance_blocks(values, metric):
     """Distances between all rows of `comparable` values, some rows at a time.
 
