@@ -20,12 +20,14 @@ export UNIDINO_DATA
 ROOTNAME := $(shell basename '$(UNIDINO_DATA)' | tr -c 'A-Za-z0-9\n' _; echo '$(UNIDINO_DATA)' | cksum)
 BOOK := _build/pages/$(word 1,$(ROOTNAME))-$(word 2,$(ROOTNAME))
 RESULTS := $(BOOK)/book/results
+EXTRACTED ?= $(BOOK)/extracted
 HTML := $(BOOK)/_build/html
 UNIDINO_OUTDIR ?= $(CURDIR)/data/embeddings/$(notdir $(BOOK))
 export UNIDINO_OUTDIR
 AFRESH := 1
 else
 RESULTS := book/results
+EXTRACTED ?= _build/extracted
 HTML := _build/html
 endif
 PAGE = $(PY) book/page.py$(if $(AFRESH), --force)
@@ -35,7 +37,8 @@ SPHINX := --all --keep-going -q
 COMMITTED := env -u UNIDINO_DATA -u UNIDINO_OUTDIR -u UNIDINO_RESULTS
 
 .DEFAULT_GOAL := help
-.PHONY: always help book pages html test lint unit check strict extract lab clean install simulated
+.PHONY: always help book pages html test lint unit check strict extract extracted lab clean install \
+  simulated
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -78,7 +81,10 @@ unit: $(INSTALLED)
 
 check: $(INSTALLED)
 	$(COMMITTED) $(PY) -m unidino.simulate
-	$(COMMITTED) $(PY) book/check.py --jobs $(JOBS)
+	@folder=$$(mktemp -d) && \
+	$(COMMITTED) $(MAKE) --no-print-directory -j $(JOBS) extracted EXTRACTED="$$folder" && \
+	$(COMMITTED) $(PY) book/check.py --jobs $(JOBS) --extracted "$$folder"; \
+	status=$$?; rm -rf "$$folder"; exit $$status
 
 strict: $(INSTALLED)
 	@folder=$$(mktemp -d) && \
@@ -95,7 +101,8 @@ lab: $(INSTALLED) ## open JupyterLab
 
 # Of data/sample only what the simulator marked as its own goes, and what killed runs of it left.
 clean: ## remove the rendered book and the simulated data; what was fetched or extracted stays
-	rm -rf _build/html _build/.doctrees _build/.jupyter_cache _build/jupyter_execute _build/failed
+	rm -rf _build/html _build/.doctrees _build/.jupyter_cache _build/jupyter_execute _build/failed \
+	  _build/extracted
 	@if [ -d data/sample ]; then \
 	  find data/sample -type d -exec test -f {}/SIMULATED.json \; -prune -exec rm -rf {} +; \
 	  find data/sample -type d -name '.*.????????' -prune -exec rm -rf {} +; \
@@ -127,35 +134,29 @@ endif
 $(RESULTS)/datasets.ipynb: always
 	$(PAGE) papermill notebooks/datasets.ipynb $@ -k python3
 
+# Profiles of each dataset by each model, DATASET@MODEL or DATASET@random_vit@SEED: extracted once,
+# read by every page below that lists them. They are no pages of the book.
 EXTRACT := notebooks/extract.ipynb
+DEMO := data/checkpoints/unidino-demo.safetensors
+$(EXTRACTED)/%.ipynb: always
+	$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
+	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
+	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
+	  -p reference $(if $(filter HPA@%,$*),all,negcon)
+READS = $(PAGE) $(patsubst %,--reads %,$(filter $(EXTRACTED)/%,$^))
 
-PAGES += $(RESULTS)/extract_bbbc021.ipynb
-$(RESULTS)/extract_bbbc021.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset BBBC021
+OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
+  BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
+OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
+OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
+OF_ALL := $(patsubst %,%@unidino-demo,\
+  BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-PAGES += $(RESULTS)/extract_jumpcp_valset.ipynb
-$(RESULTS)/extract_jumpcp_valset.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset jumpcp-valset
+extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_ALL)))
 
-PAGES += $(RESULTS)/extract_cell_health.ipynb
-$(RESULTS)/extract_cell_health.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset cell-health
-
-PAGES += $(RESULTS)/extract_hpa.ipynb
-$(RESULTS)/extract_hpa.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset HPA -p reference all
-
-PAGES += $(RESULTS)/extract_bbbc037.ipynb
-$(RESULTS)/extract_bbbc037.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset BBBC037
-
-PAGES += $(RESULTS)/extract_insect.ipynb
-$(RESULTS)/extract_insect.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset insect
-
-PAGES += $(RESULTS)/extract_example_data.ipynb
-$(RESULTS)/extract_example_data.ipynb: always
-	$(PAGE) papermill $(EXTRACT) $@ -k python3 -p valset example_data
+PAGES += $(RESULTS)/extract.ipynb
+$(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/extractions.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/your_plate.ipynb
 $(RESULTS)/your_plate.ipynb: always
@@ -173,8 +174,8 @@ $(RESULTS)/demo_model.ipynb: always
 	  papermill notebooks/demo_model.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
-$(RESULTS)/evaluate_bbbc021.ipynb: always
-	$(PAGE) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
+$(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
 
 # These two run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.

@@ -1,6 +1,6 @@
 """Check the committed pages: run them again, compare what they mark and the tables they write.
 
-    python book/check.py [PAGE.ipynb ...]
+    python book/check.py [--extracted FOLDER] [PAGE.ipynb ...]
 
 Every page runs in temporary folders of its own, so that neither leftovers nor other pages help it,
 and nothing committed is written. Two comparisons follow: the cells marked ``NBVAL_CHECK_OUTPUT``
@@ -73,7 +73,7 @@ def compare_results(page, made):
     list of str
         One sentence a difference, led by the file's name.
     """
-    listed = nbformat.read(page, as_version=4).metadata.get("unidino", {}).get("results", [])
+    listed = _noted(page, "results")
     found = []
     for name in listed:
         if not (page.parent / name).is_file():
@@ -89,15 +89,33 @@ def compare_results(page, made):
     return found
 
 
+def _noted(page, name):
+    return nbformat.read(page, as_version=4).metadata.get("unidino", {}).get(name, [])
+
+
+def missing_extractions(pages, extracted):
+    """Extractions that pages read and that are not in the folder."""
+    names = dict.fromkeys(name for page in pages for name in _noted(page, "reads"))
+    return [n for n in names if extracted is None or not (extracted / f"{n}.ipynb").is_file()]
+
+
 def missing_real_data(page):
     """Folders of real data that a page needs and that are not here."""
-    needed = nbformat.read(page, as_version=4).metadata.get("unidino", {}).get("real", [])
+    needed = _noted(page, "real")
     root = real_data_root()
     return [name for name in needed if root is None or not (root / name).is_dir()]
 
 
-def check(pages, jobs=2):
+def check(pages, jobs=2, extracted=None):
     """Check pages; print what differs.
+
+    Parameters
+    ----------
+    pages : list of Path
+    jobs : int
+        Pages at a time.
+    extracted : Path, optional
+        Output root of the extractions that they read, made afresh.
 
     Returns
     -------
@@ -113,9 +131,18 @@ def check(pages, jobs=2):
             here.append(page)
     if not here:
         return True
+    absent = missing_extractions(here, extracted)
+    if absent:
+        print(
+            f"{extracted or 'no folder of extractions'}: {absent[0]}.ipynb is absent, which a page "
+            "reads; make check makes it, and gives its folder as --extracted."
+        )
+        return False
     with tempfile.TemporaryDirectory(prefix="unidino-check-") as folder:
         env = {k: v for k, v in os.environ.items() if k != "UNIDINO_DATA"}
         env["UNIDINO_CHECK"] = folder
+        if extracted is not None:
+            env["UNIDINO_EXTRACTED"] = str(extracted)
         command = [sys.executable, "-m", "pytest", "-q", "-ra"]
         command += ["-p", "no:cacheprovider", "--rootdir", str(ROOT), "-c", os.devnull]
         if min(jobs, len(here)) > 1:
@@ -138,12 +165,14 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="check.py", description=__doc__.split("\n")[0])
     parser.add_argument("pages", nargs="*", type=Path, help="default: all of book/results")
     parser.add_argument("--jobs", type=int, default=2, help="pages at a time")
+    parser.add_argument("--extracted", type=Path, help="folder of the extractions that pages read")
     options = parser.parse_args(arguments)
+    extracted = options.extracted and options.extracted.resolve()
     pages = options.pages or sorted((ROOT / "book" / "results").glob("*.ipynb"))
     if not pages:
         print("there is no page to check: run make book")
         return 1
-    return 0 if check([page.resolve() for page in pages], options.jobs) else 1
+    return 0 if check([page.resolve() for page in pages], options.jobs, extracted) else 1
 
 
 if __name__ == "__main__":

@@ -4,12 +4,16 @@ import os
 import tempfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbval.kernel import RunningKernel
 from page import environment
 
 FOLDER = "UNIDINO_CHECK"
 """Environment variable that names the folder of this check, for all its workers."""
+
+EXTRACTED = "UNIDINO_EXTRACTED"
+"""That names the output root of the extractions that pages read."""
 
 
 def _is_page(item):
@@ -36,7 +40,9 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """The kernel, which starts next, inherits the environment of this process."""
     if _is_page(item):
-        os.environ.update(environment(Path(os.environ[FOLDER], item.path.stem)))
+        reads = nbformat.read(item.path, as_version=4).metadata.get("unidino", {}).get("reads")
+        extracted = os.environ.get(EXTRACTED) if reads else None
+        os.environ.update(environment(Path(os.environ[FOLDER], item.path.stem), extracted))
 
 
 def _execute_cell_input(self, cell_input, allow_stdin=None):

@@ -13,6 +13,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ class PageError(Exception):
     """A page that cannot be made; the message says why and what to do."""
 
 
-def environment(folder):
+def environment(folder, extracted=None):
     """Environment in which pages run and are checked, so that both give the same outputs.
 
     Parameters
@@ -45,6 +46,8 @@ def environment(folder):
     folder : Path
         A folder of this run alone, made if need be, for its results and, on simulated data, its
         embeddings.
+    extracted : Path, optional
+        On simulated data, the output root of extractions that a page reads and does not make.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def environment(folder):
     if not os.environ.get("UNIDINO_DATA"):
         # Committed pages: nothing of an earlier run, and sums that do not depend on the machine's
         # number of cores or its accelerator.
-        env["UNIDINO_OUTDIR"] = str(folder / "embeddings")
+        env["UNIDINO_OUTDIR"] = str(extracted or folder / "embeddings")
         env["CUDA_VISIBLE_DEVICES"] = ""
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
             env[variable] = "1"
@@ -71,6 +74,11 @@ def parse(arguments):
     parser.add_argument("--force", action="store_true", help="run it even if nothing has changed")
     parser.add_argument("--input", action="append", default=[], help="file or folder it reads")
     parser.add_argument("--real", action="append", default=[], help="folder of real data it needs")
+    parser.add_argument("--keep", action="store_true", help="keep what it extracts beside the page")
+    parser.add_argument(
+        "--reads", type=Path, action="append", default=[], metavar="PAGE",
+        help="made with --keep; this page reads its extraction",
+    )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     papermill_parser = commands.add_parser("papermill")
     papermill_parser.add_argument("source", type=Path)
@@ -237,7 +245,8 @@ def make(options, source, parameters, digest):
         folder = Path(folder)
         made = folder / page.name
         command += [str(options.source.resolve()), str(made)]
-        status = _execute(command, environment(folder), page.stem)
+        extracted = options.reads[0].resolve().parent if options.reads else None
+        status = _execute(command, environment(folder, extracted), page.stem)
         if status:
             failed = ROOT / "_build" / "failed" / page.name
             if made.is_file():
@@ -255,7 +264,23 @@ def make(options, source, parameters, digest):
                 "it ran, but is not fit for the book, and the page is left as it was:\n  "
                 + "\n  ".join(found)
             )
+        if options.keep:
+            keep(folder / "embeddings", page.parent)
         publish(page, notebook, folder / "results", options, digest)
+
+
+def keep(made, outdir):
+    """Move extractions, one a model and dataset, in the place of those of an earlier run.
+
+    Those of data of one's own lie where UNIDINO_OUTDIR says: `made` has none.
+    """
+    for folder in sorted(made.glob("*/*")):
+        if not folder.is_dir():
+            continue
+        target = outdir / folder.relative_to(made)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, target)
 
 
 def publish(page, notebook, results, options, digest):
@@ -271,12 +296,20 @@ def publish(page, notebook, results, options, digest):
         "source": options.source.name,
         "digest": digest,
         "real": options.real,
+        "reads": [path.stem for path in options.reads],
         "results": made,
     }
     with atomic_path(page) as temporary:
         temporary.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
     for name in set(before) - set(made):
         (page.parent / name).unlink(missing_ok=True)
+
+
+def _digest_of(page):
+    """The digest that an extraction was made from."""
+    if not page.is_file():
+        raise PageError(f"{page} is absent, which it reads; make makes it first, with --keep.")
+    return nbformat.read(page, as_version=4).metadata["unidino"]["digest"]
 
 
 def run(options, label):
@@ -290,7 +323,10 @@ def run(options, label):
             print(f"{label}: left as it is, for there is no real data {folder} (UNIDINO_REAL)")
             return
         inputs.append(root / folder)
-    digest = page_digest(source, [options.parameters, options.raw], inputs)
+    given = [options.parameters, options.raw]
+    if options.reads:
+        given.append([_digest_of(path) for path in options.reads])
+    digest = page_digest(source, given, inputs)
     if not options.force and is_current(options.page, digest):
         print(f"{label}: up to date")
         return

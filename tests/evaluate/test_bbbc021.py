@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from unidino import evaluate, tables
-from unidino.evaluate import bbbc021
+from unidino.evaluate import bbbc021, protocol
 from unidino.pages import plots
 
 
@@ -66,8 +66,8 @@ def test_taxol_is_a_treatment_in_three_wells_of_week_1():
 def test_names_with_and_without_prefix_are_one():
     frame = wells()
     bare = frame.rename(columns=lambda name: name.removeprefix("Metadata_").lower())
-    scored = bbbc021.scores({"a": frame}, draws=50)
-    pd.testing.assert_frame_equal(scored, bbbc021.scores({"a": bare}, draws=50))
+    scored = bbbc021.PROTOCOL.scores({"a": frame}, draws=50)
+    pd.testing.assert_frame_equal(scored, bbbc021.PROTOCOL.scores({"a": bare}, draws=50))
 
 
 def test_nothing_left():
@@ -85,7 +85,7 @@ def test_census_counts():
 
 
 def test_clear_mechanisms_are_found_under_every_rule():
-    scored = bbbc021.scores({"clear": wells(noise=0.01)}, draws=100).set_index(
+    scored = bbbc021.PROTOCOL.scores({"clear": wells(noise=0.01)}, draws=100).set_index(
         ["level", "accuracy"]
     )
     about_moa = scored.drop(("well", "NSPW"))
@@ -96,7 +96,7 @@ def test_clear_mechanisms_are_found_under_every_rule():
 
 def test_scores_are_those_of_the_metric():
     frame = wells(noise=1.5)
-    scored = bbbc021.scores({"noisy": frame}, "correlation", draws=200)
+    scored = bbbc021.PROTOCOL.scores({"noisy": frame}, "correlation", draws=200)
     treated = bbbc021.treated(frame)
     nsc = evaluate.nearest_neighbour_accuracy(treated, "moa", ["compound"], "correlation")
     row = scored[(scored["level"] == "well") & (scored["accuracy"] == "NSC")].iloc[0]
@@ -106,22 +106,22 @@ def test_scores_are_those_of_the_metric():
 
 
 def test_chance_is_low_and_spans_its_draws():
-    made = bbbc021.chance(wells(), 50, seeds=10)
+    made = bbbc021.PROTOCOL.chance(wells(), 50, seeds=10)
     assert (made["value"] < 0.35).all()
     assert (made["low"] <= made["value"]).all() and (made["value"] <= made["high"]).all()
-    pd.testing.assert_frame_equal(made, bbbc021.chance(wells(), 50, seeds=10))
+    pd.testing.assert_frame_equal(made, bbbc021.PROTOCOL.chance(wells(), 50, seeds=10))
 
 
 def test_differences_of_the_same_wells():
     good, bad = wells(noise=0.2), wells(noise=3)
-    made = bbbc021.differences({"good": good, "bad": bad, "same": good}, "good", draws=200)
+    made = bbbc021.PROTOCOL.differences({"good": good, "bad": bad, "same": good}, "good", draws=200)
     assert len(made) == 2 * len(bbbc021.RULES)
     same = made[made["compared with"] == "same"]
     assert (same[["difference", "low", "high"]] == 0).all(axis=None)
     nsc = made[(made["compared with"] == "bad") & (made["accuracy"] == "NSC")]
     assert (nsc["low"] > 0).all()
     with pytest.raises(ValueError, match="bad and good describe different wells"):
-        bbbc021.differences({"good": good, "bad": bad.iloc[1:]}, "good")
+        bbbc021.PROTOCOL.differences({"good": good, "bad": bad.iloc[1:]}, "good")
 
 
 def test_ways_to_merge_and_compare():
@@ -130,7 +130,7 @@ def test_ways_to_merge_and_compare():
     row = made[(made["accuracy"] == "NSCB") & (made["metric"] == "cosine")].iloc[1]
     assert row["replicates merged by"] == "median"
     rule = bbbc021.RULES[1]
-    profiles = bbbc021.at_level(bbbc021.treated(wells(noise=1)), rule, "median")
+    profiles = bbbc021.PROTOCOL.at_level(bbbc021.treated(wells(noise=1)), rule, "median")
     expected = evaluate.nearest_neighbour_accuracy(profiles, "moa", ["compound", "batch"])
     assert (row["correct"], row["n"]) == (expected.correct, expected.n)
 
@@ -160,12 +160,16 @@ def test_accuracy_by_planted_strength():
 def test_side_by_side_keeps_the_order():
     frame = wells()
     scored = pd.concat(
-        [bbbc021.scores({"b": frame, "a": frame}, draws=50), bbbc021.chance(frame, 5)]
+        [
+            bbbc021.PROTOCOL.scores({"b": frame, "a": frame}, draws=50),
+            bbbc021.PROTOCOL.chance(frame, 5),
+        ]
     )
-    made = bbbc021.side_by_side(scored)
-    assert made.columns.tolist() == ["b", "a", "Gaussian"]
-    assert [name for _, name, _ in made.index] == [rule.name for rule in bbbc021.RULES]
-    assert made.iloc[0, 0] == made.iloc[0, 1]
+    made = protocol.side_by_side(scored)
+    assert made.index.tolist() == ["b", "a", "Gaussian"]
+    assert [name for name, _ in made.columns] == [rule.name for rule in bbbc021.RULES]
+    assert made.columns[1][1] == "treatment, n = 30"
+    assert made.iloc[0, 0] == made.iloc[1, 0]
     assert made.iloc[0, 0].startswith(f"{scored['value'].iloc[0]:.2f} (")
 
 
@@ -182,16 +186,17 @@ def test_umap_is_asked_for_two_coordinates(count, neighbours, monkeypatch):
             return values[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
-    frame = bbbc021.at_level(bbbc021.treated(wells()), bbbc021.RULES[0]).head(count)
+    frame = bbbc021.PROTOCOL.at_level(bbbc021.treated(wells()), bbbc021.RULES[0]).head(count)
     made = bbbc021.umap_coordinates(frame, seed=3)
     assert made.shape == (count, 2)
     assert asked == {
-        "n_neighbors": neighbours, "metric": "cosine", "random_state": 3, "n_jobs": 1
+        "n_neighbors": neighbours, "metric": "cosine", "densmap": True, "random_state": 3,
+        "n_jobs": 1,
     }  # fmt: skip
 
 
 def test_figure_of_accuracies():
-    scored = bbbc021.scores({"a": wells(), "b": wells(noise=1)}, draws=50)
+    scored = bbbc021.PROTOCOL.scores({"a": wells(), "b": wells(noise=1)}, draws=50)
     figure = plots.accuracies(scored, "heading")
     axis = figure.axes[0]
     assert [tick.get_text() for tick in axis.get_yticklabels()][1] == "NSCB\n(treatment, n = 30)"

@@ -7,37 +7,80 @@ from scipy.ndimage import gaussian_filter
 from .. import dataset, quality, tables
 
 
-def count_and_intensity(metadata, sites, nuclei=0):
-    """Cell count and mean intensity of each channel, as a table like that of site embeddings.
+def count_and_intensity(profiles):
+    """Cell count and mean intensity of each channel, which extraction measured on the way.
 
     What a model knows beyond this is morphology; what it does not beat is not worth its price.
 
     Parameters
     ----------
-    metadata : Metadata
-        The dataset that was extracted.
-    sites : pd.DataFrame
-        Its site table (`Extraction.sites`), which holds the mean intensities.
-    nuclei : int
-        Channel in which nuclei are counted.
+    profiles : pd.DataFrame
+        Sites or profiles of an extraction, with ``Metadata_objects`` and the measures of
+        `quality.channels`.
 
     Returns
     -------
     pd.DataFrame
-        The metadata of `sites`, then ``emb_count_0000`` and ``emb_intensity_0000`` … , one a
-        channel; missing for sites that could not be read.
+        The metadata of `profiles`, then ``emb_count_0000`` and ``emb_intensity_0000`` … , one a
+        channel.
+
+    Raises
+    ------
+    ValueError
+        A table of another program, which does not hold them.
     """
-    read = (sites["Metadata_status"] != "failed").to_numpy()
-    counts = np.full(len(sites), np.nan)
-    # Site tables are sorted by file name; the stored row number leads back to the metadata.
-    for i in np.flatnonzero(read):
-        image = dataset.load_site(metadata, sites["Metadata_row"].iat[i])
-        counts[i] = quality.count_objects(image[nuclei])
-    made = sites[tables.metadata_columns(sites)].reset_index(drop=True)
-    features = {"emb_count_0000": counts}
-    for i, channel in enumerate(metadata.channels):
-        features[f"emb_intensity_{i:04d}"] = sites[f"Metadata_mean_{channel}"].to_numpy()
-    return pd.concat([made, pd.DataFrame(features)], axis=1)
+    channels = quality.channels(profiles)
+    if not channels or "Metadata_objects" not in quality.columns(profiles):
+        raise ValueError(
+            "the table holds no Metadata_objects or no Metadata_mean_<channel>: counts and "
+            "intensities are known of extractions of unidino only."
+        )
+    features = {"emb_count_0000": profiles["Metadata_objects"]} | {
+        f"emb_intensity_{i:04d}": profiles[f"Metadata_mean_{channel}"]
+        for i, channel in enumerate(channels)
+    }
+    return _described(profiles, pd.DataFrame(features).astype(float))
+
+
+def one_hot(profiles, column):
+    """What one label alone would score: a feature a value, 1 where a profile has it.
+
+    They are compared as they are: a normalisation by plate would take a batch out.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    column : str
+        Such as the well, for its position, or the batch.
+
+    Returns
+    -------
+    pd.DataFrame
+        The metadata of `profiles`, then ``emb_<column>_0000`` … .
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, has missing values, or one value only.
+    """
+    values = profiles[tables.find_column(profiles, column)]
+    if values.isna().any() or values.nunique() < 2:
+        raise ValueError(
+            f"{column} has {values.nunique()} values in {len(profiles)} profiles, "
+            f"{int(values.isna().sum())} missing; two or more are needed, and none missing."
+        )
+    codes, names = pd.factorize(values)
+    features = pd.DataFrame(
+        np.eye(len(names), dtype=np.float32)[codes],
+        columns=[f"emb_{column}_{i:04d}" for i in range(len(names))],
+    )
+    return _described(profiles, features)
+
+
+def _described(profiles, features):
+    """Features behind the metadata of the profiles that they belong to."""
+    metadata = profiles[tables.metadata_columns(profiles)].reset_index(drop=True)
+    return pd.concat([metadata, features.reset_index(drop=True)], axis=1)
 
 
 def gaussian(profiles, size, seed):
@@ -56,8 +99,7 @@ def gaussian(profiles, size, seed):
     """
     values = np.random.default_rng(seed).standard_normal((len(profiles), size), dtype=np.float32)
     names = [f"emb{i}" for i in range(size)]
-    made = profiles[tables.metadata_columns(profiles)].reset_index(drop=True)
-    return pd.concat([made, pd.DataFrame(values, columns=names)], axis=1)
+    return _described(profiles, pd.DataFrame(values, columns=names))
 
 
 HANDMADE_SCALES = (1.0, 2.0, 4.0, 8.0)

@@ -2,13 +2,12 @@
 
 import warnings
 
-import numpy as np
 import pandas as pd
 
 from .. import tables
-from ..profiles.aggregation import consensus
-from . import baselines, bootstrap, neighbours
+from . import neighbours
 from .neighbours import Rule
+from .protocol import Protocol
 
 TREATMENT = ("compound", "concentration")
 """Columns that name a treatment of BBBC021."""
@@ -86,174 +85,12 @@ def census(profiles):
     return pd.DataFrame(rows).T.rename_axis("wells that are")
 
 
-def at_level(wells, rule, operation="mean"):
-    """The profiles that a rule compares.
-
-    Parameters
-    ----------
-    wells : pd.DataFrame
-        From `treated`.
-    rule : Rule
-    operation : {"mean", "median"}
-        How the wells of a treatment are merged.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row a well or a treatment.
-    """
-    if rule.several_batches:
-        wells = wells[neighbours.in_several(wells, "moa", "batch")].reset_index(drop=True)
-    return consensus(wells, list(TREATMENT), operation) if rule.level == "treatment" else wells
-
-
-def accuracy(wells, rule, metric="cosine"):
-    """(accuracy, the profiles that it was computed on).
-
-    Raises
-    ------
-    ValueError
-        As `evaluate.nearest_neighbour_accuracy`.
-    """
-    profiles = at_level(wells, rule)
-    return rule.accuracy(profiles, metric), profiles
-
-
-def scores(feature_sets, metric="cosine", *, draws=2000, seed=0):
-    """Accuracies of several feature sets under all rules, with bootstrap intervals.
-
-    Parameters
-    ----------
-    feature_sets : dict of str to pd.DataFrame
-        Name -> well profiles, normalised; the same wells in each.
-    metric : str
-        As of `evaluate.nearest_neighbour_accuracy`.
-    draws, seed : int
-        Of the bootstrap, which resamples compounds.
-
-    Returns
-    -------
-    pd.DataFrame
-        features, level, accuracy (name of the rule), value, low, high (95 %), correct, n,
-        without_neighbour.
-    """
-    rows = []
-    for name, profiles in feature_sets.items():
-        wells = treated(profiles)
-        for rule in RULES:
-            made, compared = accuracy(wells, rule, metric)
-            low, high = bootstrap.bootstrap_interval(
-                made, compared, rule.by, draws=draws, seed=seed
-            )
-            rows.append(
-                {
-                    "features": name,
-                    "level": rule.level,
-                    "accuracy": rule.name,
-                    "value": float(made),
-                    "low": low,
-                    "high": high,
-                    "correct": made.correct,
-                    "n": made.n,
-                    "without_neighbour": made.without_neighbour,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def chance(profiles, size, metric="cosine", *, seeds=20):
-    """Accuracies of Gaussian random features: mean over seeds, and their 2.5 to 97.5 percentiles.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        Well profiles whose labels are used.
-    size : int
-        Random features.
-    seeds : int
-
-    Returns
-    -------
-    pd.DataFrame
-        As `scores`; ``correct`` is the mean count.
-    """
-    wells = treated(profiles)
-    rows = []
-    drawn = [baselines.gaussian(wells, size, seed) for seed in range(seeds)]
-    for rule in RULES:
-        made = [accuracy(random, rule, metric)[0] for random in drawn]
-        low, high = np.quantile(made, [0.025, 0.975])
-        rows.append(
-            {
-                "features": "Gaussian",
-                "level": rule.level,
-                "accuracy": rule.name,
-                "value": np.mean(made),
-                "low": low,
-                "high": high,
-                "correct": np.mean([one.correct for one in made]),
-                "n": made[0].n,
-                "without_neighbour": made[0].without_neighbour,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def differences(feature_sets, first, metric="cosine", *, draws=2000, seed=0):
-    """By how much one feature set is better than each other, on the same resampled compounds.
-
-    Parameters
-    ----------
-    feature_sets : dict of str to pd.DataFrame
-        Name -> well profiles of the same wells.
-    first : str
-        The set that the others are compared with.
-
-    Returns
-    -------
-    pd.DataFrame
-        level, accuracy, compared with, difference, low, high (95 %).
-
-    Raises
-    ------
-    ValueError
-        Feature sets of different wells.
-    """
-    wells = {name: treated(profiles) for name, profiles in feature_sets.items()}
-    keys = {
-        name: list(
-            zip(*(made[c] for c in tables.key_columns(made, ["plate", "well"])), strict=True)
-        )
-        for name, made in wells.items()
-    }
-    for name in wells:
-        if keys[name] != keys[first]:
-            raise ValueError(f"{name} and {first} describe different wells; compare the same ones.")
-    rows = []
-    for rule in RULES:
-        own, compared = accuracy(wells[first], rule, metric)
-        for name in wells:
-            if name == first:
-                continue
-            other, _ = accuracy(wells[name], rule, metric)
-            difference, low, high = bootstrap.paired_difference(
-                own, other, compared, rule.by, draws=draws, seed=seed
-            )
-            rows.append(
-                {
-                    "level": rule.level,
-                    "accuracy": rule.name,
-                    "compared with": name,
-                    "difference": difference,
-                    "low": low,
-                    "high": high,
-                }
-            )
-    return pd.DataFrame(rows)
+PROTOCOL = Protocol(RULES, {"treatment": TREATMENT, "compound": ("compound",)}, treated)
+"""How BBBC021 is scored."""
 
 
 def umap_coordinates(profiles, *, seed=0):
-    """Two UMAP coordinates of each profile, by cosine distance.
+    """Two coordinates of each profile by densMAP, a UMAP that keeps densities; cosine distance.
 
     They differ between systems and numbers of threads: keep them as a table, compare no digits.
 
@@ -267,7 +104,8 @@ def umap_coordinates(profiles, *, seed=0):
     numpy.ndarray
         (n, 2).
 
-    Source: McInnes et al. 2018 (doi 10.21105/joss.00861).
+    Source: McInnes et al. 2018 (doi 10.21105/joss.00861); Narayan, Berger and Cho 2021
+    (doi 10.1038/s41587-020-00801-7).
     """
     with warnings.catch_warnings():
         # It announces that a seed means one thread, which is what we want.
@@ -275,8 +113,9 @@ def umap_coordinates(profiles, *, seed=0):
         import umap
 
         reducer = umap.UMAP(
-            n_neighbors=min(15, len(profiles) - 1), metric="cosine", random_state=seed, n_jobs=1
-        )
+            n_neighbors=min(15, len(profiles) - 1), metric="cosine", densmap=True,
+            random_state=seed, n_jobs=1,
+        )  # fmt: skip
         return reducer.fit_transform(profiles[tables.feature_columns(profiles)].to_numpy())
 
 
@@ -301,7 +140,7 @@ def by_strength(feature_sets, truth, metric="cosine", parts=3):
     planted = truth.set_index([truth["plate"].astype(str), "well"])["strength"]
     columns = {}
     for name, profiles in feature_sets.items():
-        made, wells = accuracy(treated(profiles), rule, metric)
+        made, wells = PROTOCOL.accuracy(treated(profiles), rule, metric)
         scored = wells.iloc[made.neighbours["profile"]]
         plate, well = tables.key_columns(wells, ["plate", "well"])
         own = planted.loc[list(zip(scored[plate].astype(str), scored[well], strict=True))]
@@ -330,7 +169,7 @@ def of_treatments(wells, metrics=("cosine", "correlation"), operations=("mean", 
     rows = []
     for rule in (rule for rule in RULES if rule.level == "treatment"):
         for operation in operations:
-            profiles = at_level(wells, rule, operation)
+            profiles = PROTOCOL.at_level(wells, rule, operation)
             for metric in metrics:
                 made = rule.accuracy(profiles, metric)
                 rows.append(
@@ -344,23 +183,3 @@ def of_treatments(wells, metrics=("cosine", "correlation"), operations=("mean", 
                     }
                 )
     return pd.DataFrame(rows)
-
-
-def side_by_side(scored):
-    """Scores as people read them: a row a rule, a column a feature set, intervals in brackets.
-
-    Parameters
-    ----------
-    scored : pd.DataFrame
-        From `scores` and `chance`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Strings such as "0.34 (0.23 to 0.46)".
-    """
-    text = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in scored.itertuples()]
-    keys = ["level", "accuracy", "n"]
-    wide = scored.assign(text=text).pivot(index=keys, columns="features", values="text")
-    order = scored[keys].drop_duplicates()
-    return wide.loc[list(order.itertuples(index=False, name=None)), scored["features"].unique()]

@@ -7,6 +7,10 @@ from .. import arguments, tables
 from .bootstrap import check_table
 
 
+class NothingToExchange(ValueError):
+    """Within each stratum all groups have the same label."""
+
+
 def permutation_null(accuracy, profiles, by, *, within=None, draws=1000, seed=0):
     """An accuracy beside those of exchanged labels.
 
@@ -40,7 +44,12 @@ def permutation_null(accuracy, profiles, by, *, within=None, draws=1000, seed=0)
     ValueError
         Other profiles than the accuracy's, a column that does not exist or has missing values,
         nothing scored, a group of several labels, an accuracy whose neighbours depend on the
-        labels, nothing that can be exchanged.
+        labels; `NothingToExchange`.
+
+    Notes
+    -----
+    Of neighbours that are equally near the first counts, in the accuracy given too: where many are
+    tied (`Accuracy.tied_share`), the p-value is approximate.
     """
     arguments.check_positive("draws", draws)
     if not accuracy.n:
@@ -79,7 +88,7 @@ def permutation_null(accuracy, profiles, by, *, within=None, draws=1000, seed=0)
         null[i] = (drawn[first] == drawn[second]).mean()
     free = sum(len(members) for members in strata if len(np.unique(own[members])) > 1)
     if not free:
-        raise ValueError(
+        raise NothingToExchange(
             f"no label can be exchanged: within each {within or 'table'} all have the same label."
         )
     observed = (own[first] == own[second]).mean()

@@ -24,7 +24,8 @@ def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, block, seed):
     )
     model = seeded(config, seed)
     model.origin = "seeded, untrained"
-    model.name = "random_vit"
+    # Networks of other seeds are other networks: their outputs lie in folders of their own.
+    model.name = "random_vit" if seed == 0 else f"random_vit-{seed}"
     model.sha256 = weights_digest(model.weights())
     return model
 
@@ -71,7 +72,7 @@ def load_model(
     ckpt : str or Path, optional
         Weights file, for the models ``dino`` and ``transfer``.
     seed : int
-        Of ``random_vit``.
+        Of ``random_vit``, whose name ends in it unless it is 0.
 
     Returns
     -------

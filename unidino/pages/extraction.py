@@ -45,7 +45,7 @@ def _sentence(made):
     model = made.provenance["settings"]["model"]
     origin = made.provenance.get("model_origin")
     told = f" ({origin})" if origin else ""
-    if model == _UNTRAINED:
+    if model.startswith(_UNTRAINED):
         told = " (an untrained network: a baseline, not a result)"
     article = "**Simulated** images" if made.provenance["simulated"] else "Real images"
     reference = made.provenance.get("reference", "none")

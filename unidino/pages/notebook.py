@@ -4,6 +4,7 @@ import ast
 import functools
 import inspect
 import io
+import json
 import os
 import warnings
 from pathlib import Path
@@ -40,7 +41,8 @@ def check_parameters(function=None, shell=None):
     """The notebook's parameters, once what papermill injected fits what the notebook declares.
 
     Papermill only prints a message about a name it does not know, and turns 007 into 7; here both
-    stop the run before any work.
+    stop the run before any work. A list may be given as text, ``-p profiles '["one", "two"]'``,
+    and is one afterwards.
 
     Parameters
     ----------
@@ -83,12 +85,27 @@ def check_parameters(function=None, shell=None):
         arguments.check_types({n: v for n, v in current.items() if n in accepted}, function)
     for name, value in current.items():
         kind = type(declared[name])
+        if kind is list and isinstance(value, str):
+            value = current[name] = shell.user_ns[name] = _list(name, value)
         known = function is not None and name in accepted
         whole = kind is float and isinstance(value, int) and not isinstance(value, bool)
         if known or declared[name] is None or type(value) is kind or whole:
             continue
         raise TypeError(f"parameter {name} takes {kind.__name__}, got {value!r}.")
     return current
+
+
+def _list(name, text):
+    """A list that a command line gave as text."""
+    try:
+        made = json.loads(text)
+    except json.JSONDecodeError:
+        made = None
+    if not isinstance(made, list):
+        raise TypeError(
+            f'parameter {name} takes a list, got {text!r}; write it as \'["one", "two"]\'.'
+        )
+    return made
 
 
 def results_folder():

@@ -217,6 +217,35 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, rin
     return figure
 
 
+def small_multiples(coordinates, labels, heading, columns=4):
+    """One panel a label: its marks over all others in grey. Any number of labels can be told apart.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (n, 2).
+    labels : sequence
+        One a row; missing ones are always grey.
+    heading : str
+    columns : int
+        Panels beside each other.
+    """
+    labels = pd.Series(list(labels), dtype=object)
+    names = sorted(labels.dropna().unique(), key=str)
+    rows = -(-len(names) // columns)
+    figure, axes = _figure(1.75 * rows + 0.5, rows, columns, sharex=True, sharey=True)
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        own = (labels == name).to_numpy()
+        axis.scatter(*coordinates[~own].T, s=9, color="#D5D5D5", lw=0)
+        axis.scatter(*coordinates[own].T, s=16, color=PALETTE[0], lw=0)
+        axis.set_title(f"{name} ({own.sum()})", fontsize=8.5)
+        axis.set(xticks=[], yticks=[])
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
 def sequence(values, unit, label, heading):
     """Values in their order, where there is no plate to lay them out on."""
     figure, axes = _figure(2.4)
@@ -259,14 +288,14 @@ def dose_response(scores, heading):
     return figure
 
 
-def _linkage_order(similarity):
-    """Order of the rows by average linkage on one minus their similarity (n, n)."""
+def _linkage_order(similarity, method="average"):
+    """Order of the rows by linkage on one minus their similarity (n, n)."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
     distance = np.clip(1 - (similarity + similarity.T) / 2, 0, None)
     np.fill_diagonal(distance, 0)
-    return leaves_list(linkage(squareform(distance, checks=False), "average"))
+    return leaves_list(linkage(squareform(distance, checks=False), method))
 
 
 def similarity_heat_map(similarity, labels, heading):
@@ -290,47 +319,106 @@ def similarity_heat_map(similarity, labels, heading):
     return figure
 
 
-def accuracies(scores, heading, label="accuracy"):
-    """Accuracies with their intervals, one group a rule, one colour a feature set.
+def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
+    """One panel a question: a row a feature set, marks with their intervals.
 
     Parameters
     ----------
     scores : pd.DataFrame
-        features, level, accuracy, value, low, high, n (`bbbc021.scores`).
+        features, level, accuracy, n, value, low, high; and null_low and null_high, where the
+        range of exchanged labels is drawn behind a row; and hue, where rows have several marks.
     heading : str
     label : str
-        Of the axis.
+        Of the axes of values; where some are negative, a line marks 0.
+    groups : dict of str to str, optional
+        Feature set -> its group, by which rows are coloured; one colour otherwise.
+    columns : int
+        Panels beside each other.
     """
-    groups = scores[["accuracy", "level"]].drop_duplicates()
+    asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
     names = list(dict.fromkeys(scores["features"]))
-    figure, axes = _figure(0.62 * len(groups) + 1.3)
-    axis = axes[0, 0]
-    ticks = []
-    for y, group in enumerate(groups.itertuples()):
-        part = scores[(scores["accuracy"] == group.accuracy) & (scores["level"] == group.level)]
-        ticks.append(f"{group.accuracy}\n({group.level}, n = {part['n'].iloc[0]})")
-        if y % 2:
-            axis.axhspan(y - 0.5, y + 0.5, color="#F2F2F2", lw=0)
-    for i, name in enumerate(names):
-        part = scores[scores["features"] == name]
-        y = np.arange(len(groups)) + 0.7 * ((i + 0.5) / len(names) - 0.5)
-        axis.errorbar(
-            part["value"], y, xerr=[part["value"] - part["low"], part["high"] - part["value"]],
-            fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=5, lw=1.2, label=name,
-        )  # fmt: skip
-    axis.set_yticks(range(len(groups)), ticks)
-    axis.set_ylim(len(groups) - 0.5, -0.5)
-    axis.set_xlim(0, min(1, scores["high"].max() * 1.08))
-    axis.set_xlabel(label)
-    axis.tick_params(axis="y", length=0)
-    axis.set_title(heading)
-    handles = axis.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
+    groups = groups or {}
+    hues = list(dict.fromkeys(scores["hue"])) if "hue" in scores else [None]
+    kinds = list(dict.fromkeys(groups.get(name) for name in names)) if len(hues) == 1 else hues
+    columns = min(columns, len(asked))
+    rows = -(-len(asked) // columns)
+    height = rows * (0.21 * len(names) * max(1, 0.7 * len(hues)) + 0.75) + 0.75
+    figure, axes = _figure(height, rows, columns, sharey=True, sharex=True)
+    for axis in axes.flat[len(asked) :]:
+        axis.set_visible(False)
+    for axis, (accuracy, level) in zip(axes.flat, asked, strict=False):
+        part = scores[(scores["accuracy"] == accuracy) & (scores["level"] == level)]
+        for row in part.itertuples():
+            y = names.index(row.features)
+            kind = groups.get(row.features) if len(hues) == 1 else row.hue
+            if len(hues) > 1:
+                y += 0.6 * ((hues.index(row.hue) + 0.5) / len(hues) - 0.5)
+            if pd.notna(getattr(row, "null_low", np.nan)):
+                axis.fill_betweenx([y - 0.4, y + 0.4], row.null_low, row.null_high, color="#E3E3E3",
+                                   lw=0, zorder=0)  # fmt: skip
+            i = kinds.index(kind)
+            axis.errorbar(
+                row.value, y, xerr=[[row.value - row.low], [row.high - row.value]],
+                fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=4.5, lw=1.2,
+            )  # fmt: skip
+        axis.set_title(f"{accuracy} ({level}, n = {part['n'].iloc[0]})", fontsize=9)
+        axis.set_yticks(range(len(names)), names, fontsize=8.5)
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="y", color="#EEEEEE", lw=0.6)
+        axis.set_axisbelow(True)
+        if scores["low"].min() < 0:
+            axis.axvline(0, color="#888888", lw=0.8, zorder=0)
+    if scores["low"].min() >= 0:
+        axes[0, 0].set_xlim(0, min(1.02, scores["high"].max() * 1.06))
+    figure.supxlabel(label, fontsize=9.5)
+    figure.suptitle(heading, fontsize=10.5)
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i % 8], marker=MARKERS[i % 8], ls="", label=kind)
+        for i, kind in enumerate(kinds)
+        if kind is not None
+    ]
+    if "null_low" in scores and scores["null_low"].notna().any():
+        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="labels exchanged"))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
 
 
-def clustered_correlation(correlation, labels, heading, label="correlation"):
-    """Correlations in the order of average linkage, and which row has which label.
+def counts_heat_map(counts, heading, label, expected=None):
+    """Counts of a table as a heat map, each written into its cell.
+
+    Parameters
+    ----------
+    counts : pd.DataFrame
+        Rows and columns named as they are drawn.
+    heading, label : str
+        Label of the colour bar.
+    expected : float, optional
+        Drawn on the colour bar as a line: what there would be without any preference.
+    """
+    figure, axes = _figure(0.26 * len(counts) + 1.3, width=min(WIDTH, 3.4 + 0.8 * counts.shape[1]))
+    axis = axes[0, 0]
+    mesh = axis.imshow(counts, aspect="auto", vmin=0, cmap="cividis")
+    middle = counts.to_numpy().max() / 2
+    for (row, column), value in np.ndenumerate(counts.to_numpy()):
+        colour = "white" if value < middle else "black"
+        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
+    axis.set_xticks(range(counts.shape[1]), counts.columns)
+    axis.set_yticks(range(len(counts)), counts.index, fontsize=8.5)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(mesh, ax=axis, label=label)
+    if expected is not None:
+        bar.ax.axhline(expected, color="white", lw=2)
+    axis.set_title(heading)
+    return figure
+
+
+def clustered_correlation(
+    correlation, labels, heading, label="correlation", unit="treatments", method="average"
+):
+    """Correlations in the order of a linkage, and which row has which label.
 
     Parameters
     ----------
@@ -341,8 +429,12 @@ def clustered_correlation(correlation, labels, heading, label="correlation"):
     heading : str
     label : str
         Of the colour bar.
+    unit : str
+        What a row is.
+    method : {"average", "complete"}
+        Linkage that orders the rows.
     """
-    order = _linkage_order(correlation)
+    order = _linkage_order(correlation, method)
     names = sorted(set(labels), key=str)
     ordered = [labels[i] for i in order]
     figure, axes = _figure(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
@@ -351,7 +443,7 @@ def clustered_correlation(correlation, labels, heading, label="correlation"):
         correlation[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r", aspect="auto",
         interpolation="nearest",
     )  # fmt: skip
-    left.set(xticks=[], yticks=[], ylabel=f"treatments (n = {len(order)}), by average linkage")
+    left.set(xticks=[], yticks=[], ylabel=f"{unit} (n = {len(order)}), by {method} linkage")
     for column, name in enumerate(names):
         rows = [row for row, own in enumerate(ordered) if own == name]
         right.axvline(column, color="#DDDDDD", lw=0.6, zorder=0)

@@ -1,0 +1,106 @@
+"""Sets of profiles of one dataset: found, named, and cut to the wells that all describe."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from unidino import paths, tables
+from unidino.evaluate import feature_sets
+
+
+def wells(names=("A01", "A02", "B01"), features=2, plate="p"):
+    frame = pd.DataFrame({"Metadata_Plate": plate, "Metadata_Well": list(names)})
+    frame["Metadata_moa"] = [f"moa of {name}" for name in names]
+    for i in range(features):
+        frame[f"emb_DNA_{i:04d}"] = np.arange(len(names)) + 10.0 * i
+    return frame
+
+
+def store(outdir, model, valset, frame, provenance=None):
+    folder = paths.valset_folder(outdir, model, valset)
+    tables.write_table(frame, paths.profiles_table(folder, valset, "no_post_proc"), provenance)
+    return folder
+
+
+def test_models_folders_and_tables_are_found(tmp_path):
+    folder = store(tmp_path, "mine", "BBBC021", wells(), {"simulated": True})
+    wells().to_csv(tmp_path / "theirs.csv", index=False)
+    entries = ["mine", f"again={folder}", str(tmp_path / "theirs.csv")]
+    made = feature_sets.read(entries, "BBBC021", tmp_path)
+    assert [one.name for one in made] == ["mine", "again", "theirs"]
+    assert [one.provenance for one in made] == [{"simulated": True}] * 2 + [{}]
+    for one in made:
+        pd.testing.assert_frame_equal(one.profiles, wells(), check_dtype=False)
+
+
+def test_dataset_of_a_csv_is_called_by_its_stem(tmp_path):
+    store(tmp_path, "mine", "my_plate", wells())
+    (made,) = feature_sets.read(["mine"], "folder/my_plate.csv", tmp_path)
+    assert len(made.profiles) == 3
+
+
+def test_absent_sets_say_how_they_are_made(tmp_path):
+    store(tmp_path, "mine", "BBBC021", wells())
+    made = feature_sets.read(["mine", "transfer", "lost.csv"], "BBBC021", tmp_path)
+    assert made[1].profiles is None and made[2].profiles is None
+    assert f"unidino extract BBBC021 --model transfer --outdir {tmp_path}" in made[1].said
+    assert made[2].said == "No file lost.csv."
+    table = feature_sets.described(feature_sets.on_same_wells(made))
+    assert table["wells"].tolist() == [3, 0, 0]
+    assert table["dimensions"].tolist() == [2, 0, 0]
+    assert table.loc["transfer", "said"] == made[1].said
+
+
+def test_nothing_to_read(tmp_path):
+    for entries in ("unidino-demo", []):
+        with pytest.raises(ValueError, match="a list of models or tables"):
+            feature_sets.read(entries, "BBBC021", tmp_path)
+    with pytest.raises(ValueError, match="none of the profiles is there: Not extracted"):
+        feature_sets.read(["transfer"], "BBBC021", tmp_path)
+    with pytest.raises(ValueError, match="two of the profiles are called 'a'"):
+        feature_sets.read(["a", "a=b"], "BBBC021", tmp_path)
+
+
+def test_tables_that_are_no_profiles(tmp_path):
+    wells(features=0).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(ValueError, match=r"labels\.csv has no feature columns"):
+        feature_sets.read([str(tmp_path / "labels.csv")], "BBBC021")
+    wells().drop(columns="Metadata_Plate").to_csv(tmp_path / "plateless.csv", index=False)
+    with pytest.raises(ValueError, match="no column 'plate'"):
+        feature_sets.read([str(tmp_path / "plateless.csv")], "BBBC021")
+
+
+def test_sets_are_cut_to_the_same_wells_with_the_labels_of_the_first():
+    first = feature_sets.FeatureSet("first", wells(("A01", "A02", "B01", "B02")))
+    other = wells(("B02", "A02", "C01", "A01"), features=3).assign(Metadata_moa="another")
+    other.loc[1, "emb_DNA_0002"] = np.nan  # of A02: this feature is left out
+    other.loc[3, tables.feature_columns(other)] = np.nan  # A01 could not be read
+    sets = [
+        first,
+        feature_sets.FeatureSet("absent", None, said="why"),
+        feature_sets.FeatureSet("other", other),
+    ]
+    made = feature_sets.on_same_wells(sets)
+    assert made[1] is sets[1]
+    for one in (made[0], made[2]):
+        assert one.profiles["Metadata_Well"].tolist() == ["A02", "B02"]
+        assert one.profiles["Metadata_moa"].tolist() == ["moa of A02", "moa of B02"]
+    assert made[2].profiles["emb_DNA_0000"].tolist() == [1.0, 0.0]
+    assert "emb_DNA_0002" not in made[2].profiles
+    assert made[0].said == "2 wells left out: not every set describes them."
+    assert made[2].said.endswith("1 features left out, with missing values: emb_DNA_0002.")
+
+
+def test_batches_part_wells_of_one_name():
+    one = pd.concat([wells().assign(Metadata_Batch=batch) for batch in ("x", "y")])
+    sets = [feature_sets.FeatureSet(n, one.reset_index(drop=True)) for n in ("a", "b")]
+    assert len(feature_sets.on_same_wells(sets)[1].profiles) == 6
+
+
+def test_wells_that_no_set_shares_or_one_has_twice():
+    a = feature_sets.FeatureSet("a", wells())
+    with pytest.raises(ValueError, match="no well is described by all of a, b"):
+        feature_sets.on_same_wells([a, feature_sets.FeatureSet("b", wells(plate="q"))])
+    twice = feature_sets.FeatureSet("b", wells(("A01", "A01", "A02")))
+    with pytest.raises(ValueError, match="b: plate p, well A01 stands in two rows"):
+        feature_sets.on_same_wells([a, twice])

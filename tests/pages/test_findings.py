@@ -1,0 +1,77 @@
+"""Sentences about tables: they say what the tables say."""
+
+import numpy as np
+import pandas as pd
+
+from unidino.pages import findings
+
+
+def differences(rows):
+    names = ["accuracy", "level", "compared with", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=names).assign(n=12)
+
+
+def test_compared_names_what_is_apart():
+    table = differences(
+        [
+            ("NSC", "well", "a", 0.2, 0.1, 0.3),
+            ("NSC", "well", "b", -0.2, -0.3, -0.1),
+            ("NSC", "well", "c", 0.1, -0.1, 0.3),
+            ("NSC", "well", "d", 0.0, 0.0, 0.0),
+            ("NSCB", "well", "a", 0.1, 0.05, 0.3),
+            ("NSCB", "well", "b", 0.3, 0.15, 0.4),
+        ]
+    )
+    assert findings.compared(table, "me").split("\n") == [
+        "- **NSC, well** (n = 12): `me` is ahead of a (0.20, 0.10 to 0.30); "
+        "behind b (-0.20, -0.30 to -0.10); not apart from c and d.",
+        "- **NSCB, well** (n = 12): `me` is ahead of a (0.10, 0.05 to 0.30) "
+        "and b (0.30, 0.15 to 0.40).",
+    ]
+
+
+def test_above_exchanged_labels():
+    scores = pd.DataFrame(
+        {
+            "features": ["a", "b", "a", "b", "a"],
+            "level": "well",
+            "accuracy": ["NSC", "NSC", "NSCB", "NSCB", "NSPW"],
+            "value": [0.5, 0.2, 0.1, 0.2, 0.9],
+            "null_low": [0.1, 0.05, 0.1, 0.1, np.nan],
+            "null_high": [0.3, 0.2, 0.2, 0.25, np.nan],
+            "n": [7, 7, 6, 6, 7],
+        }
+    )
+    assert findings.above_exchanged(scores).split("\n") == [
+        "- **NSC, well** (n = 7), 0.05 to 0.30: above it: a; within it or below: b.",
+        "- **NSCB, well** (n = 6), 0.10 to 0.25: none is above it; within it or below: a and b.",
+    ]
+
+
+def test_moved_counts_both_ways():
+    rows = pd.DataFrame(
+        {
+            "features": ["a", "b", "c"],
+            "hue": ["raw", "raw", "raw"],
+            "level": "well",
+            "accuracy": "NSC",
+            "value": [0.2, -0.15, 0.01],
+            "low": [0.1, -0.3, -0.1],
+            "high": [0.3, -0.1, 0.1],
+            "n": 5,
+        }
+    )
+    assert findings.moved(rows) == (
+        "It raises 1 of the 3 scores: a (raw; NSC, well: +0.20). "
+        "It lowers 1 of the 3 scores: b (raw; NSC, well: -0.15). "
+        "The other 1 are not clear of 0."
+    )
+    assert findings.moved(rows[2:]) == "None of the 1 differences is clear of 0."
+
+
+def test_rises_says_which_do_not():
+    table = pd.DataFrame({"a": [0.1, 0.2, 0.2], "b": [0.3, 0.2, 0.5], "c": [0, 1, 2]})
+    assert findings.rises(table, ["a", "b", "c"]) == (
+        "From row to row it rises for a and c; it does not for b (1 steps fall)."
+    )
+    assert findings.rises(table, ["b"]) == "It does not for b (1 steps fall)."

@@ -1,0 +1,208 @@
+"""Profiles of one dataset, by several models or programs, to be compared on the same wells."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import paths, tables
+from ..profiles.reference import listed
+
+_TABLES = (".parquet", ".csv", ".csv.gz")
+_JOINED = ("source", "batch", "plate", "well")
+
+
+@dataclass
+class FeatureSet:
+    """One way to describe the wells of a dataset.
+
+    Attributes
+    ----------
+    name : str
+        In tables and figures.
+    profiles : pd.DataFrame or None
+        One row a well: metadata, then features as they were made, not normalised; None where they
+        are absent.
+    provenance : dict
+        Of an extraction; empty for tables of other software.
+    said : str
+        Why it is absent, or what was left out; else empty.
+    """
+
+    name: str
+    profiles: pd.DataFrame | None
+    provenance: dict = field(default_factory=dict)
+    said: str = ""
+
+
+def read(entries, valset, outdir=None):
+    """Read feature sets that are on disk; nothing is embedded.
+
+    Parameters
+    ----------
+    entries : list of str
+        A model's name, whose extraction of the dataset lies in `outdir`; the folder of an
+        extraction; a table (``.parquet``, ``.csv``, ``.csv.gz``) of an extraction, of the
+        published code or of CellProfiler. ``NAME=`` before any of them gives it another name.
+    valset : str
+        The dataset's name, or the CSV that it is listed in.
+    outdir : str or Path, optional
+        Output root of extractions; `paths.outputs_root` by default.
+
+    Returns
+    -------
+    list of FeatureSet
+        In the order given; one that is absent says so, and how it is made.
+
+    Raises
+    ------
+    ValueError
+        No entry, two of one name, none that could be read; a table without features, or without
+        the columns plate and well.
+    """
+    if isinstance(entries, str) or not list(entries):
+        raise ValueError(
+            f"profiles is {entries!r}; it is a list of models or tables, such as ['unidino-demo']."
+        )
+    made = [_read(str(entry), str(valset), outdir or paths.outputs_root()) for entry in entries]
+    names = [one.name for one in made]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"two of the profiles are called {twice[0]!r}; give one another name: "
+            f"'another={twice[0]}'."
+        )
+    if all(one.profiles is None for one in made):
+        raise ValueError("none of the profiles is there: " + " ".join(one.said for one in made))
+    return made
+
+
+def _read(entry, valset, outdir):
+    named, equals, place = entry.partition("=")
+    if not equals:
+        named, place = None, entry
+    path = Path(place).expanduser()
+    if place.endswith(_TABLES):
+        if not path.is_file():
+            return FeatureSet(named or path.name.split(".")[0], None, said=f"No file {path}.")
+        return _checked(named or path.name.split(".")[0], path)
+    folder = path
+    if not folder.is_dir():
+        is_file = valset.endswith(_TABLES)
+        folder = paths.valset_folder(outdir, place, Path(valset).stem if is_file else valset)
+    found = sorted(folder.glob("*_no_post_proc_*_features.parquet"))
+    if not found:
+        told = f"Not extracted: unidino extract {valset} --model {place} --outdir {outdir}"
+        return FeatureSet(named or place, None, said=told)
+    return _checked(named or place, found[0])
+
+
+def _checked(name, path):
+    frame = tables.read_table(path)
+    if not tables.feature_columns(frame):
+        raise ValueError(
+            f"{path.name} has no feature columns; expected emb…, or CellProfiler's Cells_, "
+            "Cytoplasm_, Nuclei_."
+        )
+    for column in ("plate", "well"):
+        tables.find_column(frame, column)
+    return FeatureSet(name, frame, frame.attrs.get("provenance", {}))
+
+
+def on_same_wells(sets):
+    """The sets on the wells that all of them describe, with the labels of the first.
+
+    Parameters
+    ----------
+    sets : list of FeatureSet
+        From `read`.
+
+    Returns
+    -------
+    list of FeatureSet
+        The absent ones as they are; of the others the wells whose features all have, in the order
+        of the first. ``said`` tells how many wells each had beside these, and how many of its
+        features miss values on them, which are left out.
+
+    Raises
+    ------
+    ValueError
+        A well that stands twice in a table; no well that all describe.
+    """
+    present = [one for one in sets if one.profiles is not None]
+    keys = [
+        name for name in _JOINED if all(tables.key_columns(p.profiles, [name]) for p in present)
+    ]
+    frames = {one.name: one.profiles.set_axis(_places(one, keys)) for one in present}
+    first = frames[present[0].name]
+    kept = first.index
+    for frame in frames.values():
+        # A well that could not be read has no feature at all; a feature that a few wells lack is
+        # left out instead.
+        read = frame[tables.feature_columns(frame)].notna().any(axis=1).to_numpy()
+        kept = kept[kept.isin(frame.index[read])]
+    if not len(kept):
+        raise ValueError(
+            f"no well is described by all of {', '.join(frames)}: compare the columns "
+            f"{', '.join(keys)} of their tables."
+        )
+    labels = first.loc[kept, tables.metadata_columns(first)]
+    return [one if one.profiles is None else _cut(one, frames[one.name], labels) for one in sets]
+
+
+def _cut(one, frame, labels):
+    """A set on some of its wells, with these labels; features that one lacks are left out."""
+    features = frame.loc[labels.index, tables.feature_columns(frame)]
+    finite = np.isfinite(features.to_numpy(float)).all(0)
+    said = [one.said] if one.said else []
+    if len(frame) > len(labels):
+        said.append(f"{len(frame) - len(labels)} wells left out: not every set describes them.")
+    if not finite.all():
+        missing = [(name,) for name in features.columns[~finite]]
+        said.append(f"{len(missing)} features left out, with missing values: {listed(missing)}.")
+    joined = pd.concat([labels, features.loc[:, finite]], axis=1).reset_index(drop=True)
+    return FeatureSet(one.name, joined, one.provenance, " ".join(said))
+
+
+def _places(one, keys):
+    """Where each row of a set lies, as an index of tuples."""
+    columns = [tables.find_column(one.profiles, name) for name in keys]
+    places = pd.MultiIndex.from_frame(one.profiles[columns].astype(str))
+    if places.has_duplicates:
+        again = places[places.duplicated()][0]
+        raise ValueError(
+            f"{one.name}: {', '.join(f'{k} {v}' for k, v in zip(keys, again, strict=True))} stands "
+            "in two rows; a set has one row a well. Average its sites to wells first."
+        )
+    return places
+
+
+def described(sets):
+    """A table of what is compared.
+
+    Parameters
+    ----------
+    sets : list of FeatureSet
+
+    Returns
+    -------
+    pd.DataFrame
+        features (the name), wells, dimensions, made by, said; an absent set has its reason.
+    """
+    rows = []
+    for one in sets:
+        present = one.profiles is not None
+        origin = one.provenance.get("model_origin") or one.provenance.get("settings", {}).get(
+            "model"
+        )
+        rows.append(
+            {
+                "features": one.name,
+                "wells": len(one.profiles) if present else 0,
+                "dimensions": len(tables.feature_columns(one.profiles)) if present else 0,
+                "made by": origin or ("another program" if present else ""),
+                "said": one.said,
+            }
+        )
+    return pd.DataFrame(rows).set_index("features")

@@ -1,0 +1,250 @@
+"""All questions that a dataset answers, asked of several feature sets on the same wells."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from .. import tables
+from ..profiles.aggregation import consensus
+from . import baselines, bootstrap, neighbours, permutation
+
+WELL = "well"
+"""The level at which nothing is merged."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a dataset is scored: which wells count, what is asked, what a level merges.
+
+    Attributes
+    ----------
+    rules : tuple of neighbours.Rule
+    levels : dict of str to tuple of str
+        Name of a level -> columns whose wells are merged to one profile; `WELL` needs none.
+    select : callable
+        Well profiles -> the wells that are asked about.
+    batch : str
+        Column of the batches: for rules that need labels of several, and for exchanged labels,
+        which stay within a batch where a profile has one.
+    """
+
+    rules: tuple
+    levels: dict = field(default_factory=dict)
+    select: Callable = lambda profiles: profiles
+    batch: str = "batch"
+
+    def at_level(self, wells, rule, operation="mean"):
+        """The profiles that a rule compares.
+
+        Parameters
+        ----------
+        wells : pd.DataFrame
+            From `select`.
+        rule : neighbours.Rule
+        operation : {"mean", "median"}
+            How the wells of a profile are merged.
+
+        Returns
+        -------
+        pd.DataFrame
+        """
+        if rule.several_batches:
+            several = neighbours.in_several(wells, rule.label, self.batch)
+            wells = wells[several].reset_index(drop=True)
+        if rule.level == WELL:
+            return wells
+        return consensus(wells, list(self.levels[rule.level]), operation)
+
+    def accuracy(self, wells, rule, metric="cosine"):
+        """(accuracy, the profiles that it was computed on)."""
+        profiles = self.at_level(wells, rule)
+        return rule.accuracy(profiles, metric), profiles
+
+    def scores(self, feature_sets, metric="cosine", *, draws=2000, permutations=1000, seed=0):
+        """Accuracies of several feature sets under all rules: intervals, and what chance gives.
+
+        Parameters
+        ----------
+        feature_sets : dict of str to pd.DataFrame
+            Name -> well profiles, normalised; the same wells in each.
+        metric : str
+            As of `evaluate.nearest_neighbour_accuracy`.
+        draws, seed : int
+            Of the bootstrap, which resamples what a rule names, such as compounds.
+        permutations : int
+            Exchanges of labels behind the null.
+
+        Returns
+        -------
+        pd.DataFrame
+            features, level, accuracy (name of the rule), value, low, high (95 %), macro (mean over
+            the labels), null, null_low, null_high (`permutation_null`; missing where neighbours
+            depend on labels, or a label has one group only), correct, n, without_neighbour.
+        """
+        rows = []
+        for name, profiles in feature_sets.items():
+            wells = self.select(profiles)
+            for rule in self.rules:
+                made, compared = self.accuracy(wells, rule, metric)
+                low, high = bootstrap.bootstrap_interval(
+                    made, compared, rule.by, draws=draws, seed=seed
+                )
+                chance = self._exchanged(made, compared, rule, permutations, seed)
+                rows.append(
+                    _row(name, rule, made)
+                    | {"low": low, "high": high, "macro": made.macro}
+                    | chance
+                )
+        return pd.DataFrame(rows)[_COLUMNS]
+
+    def _exchanged(self, made, profiles, rule, draws, seed):
+        """The null of exchanged labels, where there is one."""
+        if made.by_label or tables.find_column(profiles, rule.label) == tables.find_column(
+            profiles, rule.by
+        ):
+            return {}
+        within = self.batch if tables.key_columns(profiles, [self.batch]) else None
+        try:
+            null = permutation.permutation_null(
+                made, profiles, rule.by, within=within, draws=draws, seed=seed
+            )
+        except permutation.NothingToExchange:
+            return {}
+        return null[["null", "null_low", "null_high"]].to_dict()
+
+    def chance(self, profiles, size, metric="cosine", *, seeds=20):
+        """Accuracies of Gaussian random features: mean and 2.5 to 97.5 percentiles of the draws.
+
+        Parameters
+        ----------
+        profiles : pd.DataFrame
+            Well profiles whose labels are used.
+        size : int
+            Random features.
+        seeds : int
+
+        Returns
+        -------
+        pd.DataFrame
+            As `scores`; ``correct`` is the mean count.
+        """
+        wells = self.select(profiles)
+        rows = []
+        drawn = [baselines.gaussian(wells, size, seed) for seed in range(seeds)]
+        for rule in self.rules:
+            made = [self.accuracy(random, rule, metric)[0] for random in drawn]
+            low, high = np.quantile(made, [0.025, 0.975])
+            rows.append(
+                _row("Gaussian", rule, made[0])
+                | {
+                    "value": np.mean(made),
+                    "low": low,
+                    "high": high,
+                    "macro": np.mean([one.macro for one in made]),
+                    "correct": np.mean([one.correct for one in made]),
+                }
+            )
+        return pd.DataFrame(rows).reindex(columns=_COLUMNS)
+
+    def differences(self, feature_sets, first, metric="cosine", *, draws=2000, seed=0):
+        """By how much one feature set is better than each other, on the same resampled groups.
+
+        Parameters
+        ----------
+        feature_sets : dict of str to pd.DataFrame
+            Name -> well profiles of the same wells.
+        first : str
+            The set that the others are compared with.
+        metric, draws, seed
+            As of `scores`.
+
+        Returns
+        -------
+        pd.DataFrame
+            level, accuracy, compared with, difference, low, high (95 %), n.
+
+        Raises
+        ------
+        ValueError
+            Feature sets of different wells.
+        """
+        wells = {name: self.select(profiles) for name, profiles in feature_sets.items()}
+        keys = {name: _keys(made) for name, made in wells.items()}
+        for name in wells:
+            if keys[name] != keys[first]:
+                raise ValueError(
+                    f"{name} and {first} describe different wells; compare the same ones."
+                )
+        rows = []
+        for rule in self.rules:
+            own, compared = self.accuracy(wells[first], rule, metric)
+            for name in wells:
+                if name == first:
+                    continue
+                other, _ = self.accuracy(wells[name], rule, metric)
+                difference, low, high = bootstrap.paired_difference(
+                    own, other, compared, rule.by, draws=draws, seed=seed
+                )
+                rows.append(
+                    {
+                        "level": rule.level,
+                        "accuracy": rule.name,
+                        "compared with": name,
+                        "difference": difference,
+                        "low": low,
+                        "high": high,
+                        "n": own.n,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+
+_COLUMNS = [
+    "features", "level", "accuracy", "value", "low", "high", "macro", "null", "null_low",
+    "null_high", "correct", "n", "without_neighbour",
+]  # fmt: skip
+
+
+def _keys(wells):
+    """Where each well lies."""
+    columns = tables.key_columns(wells, ["source", "batch", "plate", "well"])
+    return list(zip(*(wells[name].astype(str) for name in columns), strict=True))
+
+
+def _row(name, rule, made):
+    return {
+        "features": name,
+        "level": rule.level,
+        "accuracy": rule.name,
+        "value": float(made),
+        "null": np.nan,
+        "null_low": np.nan,
+        "null_high": np.nan,
+        "correct": made.correct,
+        "n": made.n,
+        "without_neighbour": made.without_neighbour,
+    }
+
+
+def side_by_side(scored):
+    """Scores as people read them: a row a feature set, a column a rule, intervals in brackets.
+
+    Parameters
+    ----------
+    scored : pd.DataFrame
+        From `Protocol.scores` and `Protocol.chance`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "0.34 (0.23 to 0.46)"; columns are (accuracy, level and n).
+    """
+    text = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in scored.itertuples()]
+    asked = [f"{row.level}, n = {row.n}" for row in scored.itertuples()]
+    wide = scored.assign(text=text, asked=asked)
+    order = wide[["accuracy", "asked"]].drop_duplicates()
+    made = wide.pivot(index="features", columns=["accuracy", "asked"], values="text")
+    made = made[list(order.itertuples(index=False, name=None))]
+    return made.loc[scored["features"].unique()].rename_axis(index=None, columns=["", ""])
