@@ -1,13 +1,20 @@
 """Profiles of one dataset, by several models or programs, to be compared on the same wells."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .. import paths, tables
+from .. import paths, tables, valsets
+from ..profiles.aggregation import aggregate
+from ..profiles.normalisation import normalise
 from ..profiles.reference import listed
+from . import baselines
+
+KINDS = ("model", "no model", "label alone")
+"""What a set rests on: a network or another program that was given; statistics of the images; or
+nothing but a label such as the position, which is compared as it is, without normalisation."""
 
 _TABLES = (".parquet", ".csv", ".csv.gz")
 _JOINED = ("source", "batch", "plate", "well")
@@ -28,12 +35,15 @@ class FeatureSet:
         Of an extraction; empty for tables of other software.
     said : str
         Why it is absent, or what was left out; else empty.
+    kind : str
+        Of `KINDS`.
     """
 
     name: str
     profiles: pd.DataFrame | None
     provenance: dict = field(default_factory=dict)
     said: str = ""
+    kind: str = "model"
 
 
 def read(entries, valset, outdir=None):
@@ -110,6 +120,49 @@ def _checked(name, path):
     return FeatureSet(name, frame, frame.attrs.get("provenance", {}))
 
 
+def without_model(first, valset, root=None, alone=("well", "batch")):
+    """Sets that know less than a model: what it has to beat, and what the layout gives away.
+
+    Parameters
+    ----------
+    first : FeatureSet
+        Of whose wells they are made.
+    valset : str
+        As of `read`; its images are read for hand-made features.
+    root : str, optional
+        Its data root.
+    alone : sequence of str
+        Columns that are features by themselves (`baselines.one_hot`).
+
+    Returns
+    -------
+    list of FeatureSet
+        "hand-made", "count and intensity", then "position alone" for the well and "<column> alone"
+        for others; one that cannot be made says why.
+    """
+    wells = first.profiles
+
+    def by_hand():
+        return aggregate(baselines.handmade(valsets.open_valset(valset, root=root)))
+
+    made = [
+        _made("hand-made", "no model", by_hand),
+        _made("count and intensity", "no model", lambda: baselines.count_and_intensity(wells)),
+    ]
+    for column in alone:
+        name = "position alone" if column == "well" else f"{column} alone"
+        # Bound now: the loop goes on.
+        made.append(_made(name, "label alone", lambda c=column: baselines.one_hot(wells, c)))
+    return made
+
+
+def _made(name, kind, make):
+    try:
+        return FeatureSet(name, make(), kind=kind)
+    except (ValueError, OSError) as error:
+        return FeatureSet(name, None, said=str(error), kind=kind)
+
+
 def on_same_wells(sets):
     """The sets on the wells that all of them describe, with the labels of the first.
 
@@ -162,7 +215,7 @@ def _cut(one, frame, labels):
         missing = [(name,) for name in features.columns[~finite]]
         said.append(f"{len(missing)} features left out, with missing values: {listed(missing)}.")
     joined = pd.concat([labels, features.loc[:, finite]], axis=1).reset_index(drop=True)
-    return FeatureSet(one.name, joined, one.provenance, " ".join(said))
+    return replace(one, profiles=joined, said=" ".join(said))
 
 
 def _places(one, keys):
@@ -178,6 +231,35 @@ def _places(one, keys):
     return places
 
 
+def normalised(sets, norm_method="standardize", reference="negcon"):
+    """The profiles of all sets that are there, normalised alike.
+
+    Parameters
+    ----------
+    sets : list of FeatureSet
+    norm_method, reference : str
+        As of `profiles.normalise`, by plate. Labels alone stay as they are: a normalisation by
+        plate would take a batch out.
+
+    Returns
+    -------
+    dict of str to pd.DataFrame
+        By name, in their order.
+
+    Raises
+    ------
+    ValueError
+        As `profiles.normalise`.
+    """
+    return {
+        one.name: one.profiles
+        if one.kind == "label alone"
+        else normalise(one.profiles, norm_method, reference).profiles
+        for one in sets
+        if one.profiles is not None
+    }
+
+
 def described(sets):
     """A table of what is compared.
 
@@ -188,7 +270,7 @@ def described(sets):
     Returns
     -------
     pd.DataFrame
-        features (the name), wells, dimensions, made by, said; an absent set has its reason.
+        features (the name), wells, dimensions, kind, made by, said; an absent set has its reason.
     """
     rows = []
     for one in sets:
@@ -201,7 +283,9 @@ def described(sets):
                 "features": one.name,
                 "wells": len(one.profiles) if present else 0,
                 "dimensions": len(tables.feature_columns(one.profiles)) if present else 0,
-                "made by": origin or ("another program" if present else ""),
+                "kind": one.kind,
+                "made by": origin or "",
+                or ("another program" if one.kind == KINDS[0] and present else ""),
                 "said": one.said,
             }
         )
