@@ -29,14 +29,15 @@ def plate():
 def test_published_means_of_the_90_compounds(question, against, mean, plate):
     made = getattr(questions, question)(plate, null_size=100)
     assert len(made) == 90
-    # Two wells that a focus score outweighs are ties that the published table ranks.
+    # A focus score outweighs all else in some wells: these are ties, which the published table,
+    # computed in single precision, ranks.
     assert made["mean_average_precision"].mean() == pytest.approx(mean, abs=2e-4)
-    published = plate[plate["control_type"].isna()].groupby("compound")[
-        f"published_against_{against}"
-    ]
-    differ = made.set_index("compound")["mean_average_precision"] - published.mean()
-    assert (differ.abs() > 1e-6).sum() <= 2
-    assert differ.abs().max() < 0.01
+    treated = plate[plate["control_type"].isna()]
+    published = treated.groupby("compound")[f"published_against_{against}"].mean()
+    made = made.set_index("compound")
+    differ = (made["mean_average_precision"] - published).abs()
+    assert set(differ.index[differ > 1e-6]) <= {"AZD2014", "ML324", "valrubicin"}
+    assert differ.max() < 0.01
 
 
 @pytest.mark.parametrize(
