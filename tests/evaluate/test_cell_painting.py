@@ -9,6 +9,7 @@ import pytest
 
 from unidino import evaluate, paths, profiles, tables
 from unidino.evaluate import cell_painting, questions
+from unidino.pages import plots
 
 ORACLE = runpy.run_path(str(Path(__file__).with_name("jump_moa_oracle.py")))
 FILE = ORACLE["FILE"]
@@ -246,7 +247,30 @@ def test_beside_published_counts_and_compares():
     shares = told[["retrieved, our p", "copairs' p", "exact p", "as published"]]
     assert shares.tolist() == pytest.approx([2 / 3, 1 / 3, 1, 1 / 3])
     assert told["smallest corrected p"] == pytest.approx(0.004)
-    without = cell_painting.beside_published(answers([0, 0, 0], [1, 1, 1]), published)
-    assert np.isnan(without["exact p"])
+    # A group of which a replicate is missing may be countable where the others are not.
+    for exact in (None, [0.01, np.nan, np.nan]):
+        without = cell_painting.beside_published(answers([0, 0, 0], [1, 1, 1], exact), published)
+        assert np.isnan(without["exact p"])
     with pytest.raises(ValueError, match="nothing was published of 1 compounds, such as 'a': ind"):
         cell_painting.beside_published(made, published.drop(index="a"))
+
+
+def test_panels_draw_every_profile_and_explain_every_colour():
+    points = pd.DataFrame({"x": [0.1, 0.5, 1.0], "y": [0.2, 0.4, 0.9], "label": ["a", "b", "b"]})
+    panels = {"one": points, "two": points.iloc[:2], "three": points.iloc[1:]}
+    figure = plots.scatter_panels(panels, ["a", "b", "none"], ("across", "up"), "heading")
+    drawn = [axis for axis in figure.axes if axis.get_visible()]
+    titles = ["one (n = 3)", "two (n = 2)", "three (n = 2)"]
+    assert [axis.get_title() for axis in drawn if axis.get_title()] == titles
+    assert [sum(len(c.get_offsets()) for c in axis.collections) for axis in drawn] == [3, 2, 2]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "none"]
+    plots.plt.close(figure)
+
+
+def test_intervals_without_width_are_drawn(wells):
+    """Their ends may lie on the wrong side of the value by rounding."""
+    made = cell_painting.same_compound(wells, "two", draws=20)
+    made["low"] = made["high"] = made["value"] + 1e-18
+    made.loc[0, "low"] = made.loc[0, "value"] + 1e-9
+    plots.plt.close(plots.accuracies(made, "heading"))

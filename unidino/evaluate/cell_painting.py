@@ -33,8 +33,8 @@ def beside_published(made, published):
     pd.Series
         compounds, ``ours`` and ``published`` (means of the mean average precision), difference,
         ``largest difference`` (of a compound, without sign); the share retrieved by our p-value,
-        by copairs', by the exact one (missing where rankings are too many to count) and as
-        published; ``smallest corrected p`` that can be reached.
+        by copairs', by the exact one (missing where some compound's rankings are too many to
+        count) and as published; ``smallest corrected p`` that can be reached.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def beside_published(made, published):
             "largest difference": differences.abs().max(),
             "retrieved, our p": told["retrieved"],
             "copairs' p": told["retrieved_by_copairs"],
-            "exact p": (exact < LEVEL).mean() if exact.notna().any() else float("nan"),
+            "exact p": (exact < LEVEL).mean() if exact.notna().all() else float("nan"),
             "as published": (beside["corrected_p_value"] < LEVEL).mean(),
             "smallest corrected p": told["least_corrected_p_value"],
         }
