@@ -451,6 +451,8 @@ def scatter_panels(panels, order, axes_names, heading):
         axis.set_xlabel(axes_names[0])
     for axis in axes[:, 0]:
         axis.set_ylabel(axes_names[1])
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
     figure.suptitle(heading, fontsize=10.5)
     handles = [
         plt.Line2D([], [], color=colour, marker=marker, ls="", label=name)
