@@ -177,11 +177,16 @@ PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
 
-# These two run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
+# These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
 $(RESULTS)/evaluate_bbbc021_real.ipynb: always
 	$(PAGE) --real bbbc021_ljosa papermill notebooks/evaluate_bbbc021_real.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_plates_real.ipynb
+$(RESULTS)/evaluate_plates_real.ipynb: always
+	$(PAGE) --real jump_moa_plates --real cpjump1_u2os \
+	  papermill notebooks/evaluate_plates_real.ipynb $@ -k python3
 
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb

@@ -1,7 +1,4 @@
-"""Published numbers on the real BBBC021 tables, reproduced."""
-
-import gzip
-import io
+"""Published numbers on real plates, reproduced."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from unidino import evaluate, paths, profiles, tables
 from unidino.demo import real_sets
-from unidino.evaluate import bbbc021, questions
+from unidino.evaluate import bbbc021, cell_painting, questions
 
 TREATMENT = ["compound", "concentration"]
 
@@ -156,36 +153,13 @@ def test_accuracy_on_sixteen_thousand_wells():
         assert nearest[i] == best
 
 
-MOA_PLATES = {
-    "BR00122246": "2023_05_15_Batch1",
-    "BR00122247": "2023_05_17_Batch2",
-    "BR00122248": "2023_05_17_Batch3",
-    "BR00122250": "2023_05_15_Batch1",
-}
-
-
-def published_precision(folder, plate, against):
-    """Average precision of each well; some of the tables are gzipped, whatever their names."""
-    (path,) = folder.glob(f"{plate}_normalized_*_Result_*_wrt_{against}_woNAN.csv")
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    return pd.read_csv(io.BytesIO(content)).set_index("Metadata_Well")["average_precision"]
-
-
 def moa_plate(plate):
-    """(wells, names of the features, folder) of one of the plates."""
+    """(wells, root) of one of the plates, the controls under a name of their own."""
     root = paths.real_data_root()
     if root is None or not (root / "jump_moa_plates").is_dir():
         pytest.skip("the real JUMP-MOA plates are absent (set UNIDINO_REAL)")
-    folder = root / "jump_moa_plates"
-    name = f"{MOA_PLATES[plate]}_normalized_feature_select_negcon_batch.csv.gz"
-    wells = pd.read_csv(folder / name, low_memory=False)
-    wells = wells[wells["Metadata_Plate"] == plate].reset_index(drop=True)
-    wells["Metadata_broad_sample"] = wells["Metadata_broad_sample"].fillna("control")
-    wells["Metadata_control_type"] = wells["Metadata_control_type"].fillna("treatment")
-    names = [c for c in wells if not c.startswith("Metadata_") and wells[c].notna().all()]
-    return wells, names, folder
+    wells, _ = real_sets.jump_moa_plate(root, plate)
+    return wells.assign(control_type=wells["control_type"].fillna("treatment")), root
 
 
 @pytest.mark.parametrize(
@@ -208,12 +182,12 @@ def test_mean_average_precision_of_the_jump_moa_plates(plate, against, mean, sha
     thousand times: similarities are then one that the published table ranks, in single precision.
     The published share below 0.05 rests on other random draws: one of 91 may change sides.
     """
-    wells, names, folder = moa_plate(plate)
-    apart = ["broad_sample", "control_type"] if against == "Control" else ["broad_sample"]
-    rules = {"pos_sameby": ["broad_sample"], "neg_diffby": apart, "features": names}
+    wells, root = moa_plate(plate)
+    apart = ["compound", "control_type"] if against == "Control" else ["compound"]
+    rules = {"pos_sameby": ["compound"], "neg_diffby": apart}
 
-    each = evaluate.average_precision(wells, **rules).set_index("Metadata_Well")
-    published = published_precision(folder / "published_map", plate, against)
+    each = evaluate.average_precision(wells, **rules).set_index("well")
+    published = real_sets.jump_moa_published(root, plate, against, "well")["average_precision"]
     differ = (each["average_precision"] - published.reindex(each.index)).abs()
     if plate in ("BR00122246", "BR00122250"):
         assert each["tied"].mean() < 0.02
@@ -236,8 +210,75 @@ def test_mean_average_precision_of_the_jump_moa_plates(plate, against, mean, sha
 )
 def test_questions_of_the_jump_moa_plates(plate, activity, distinctiveness):
     """The means over the 90 compounds alone, the controls compared with and not asked about."""
-    wells, names, _ = moa_plate(plate)
+    wells, _ = moa_plate(plate)
     for question, mean in (("activity", activity), ("distinctiveness", distinctiveness)):
-        made = getattr(questions, question)(wells, "broad_sample", features=names, null_size=100)
+        made = getattr(questions, question)(wells, null_size=100)
         assert len(made) == 90 and set(made["said"]) == {""}
         assert made["mean_average_precision"].mean() == pytest.approx(mean, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("plate", "features", "dropped", "accuracy"),
+    [
+        ("BR00122246", 675, ["Cytoplasm_AreaShape_FormFactor"], 0.047),
+        ("BR00122247", 703, [], 0.105),
+        ("BR00122248", 590, [], 0.116),
+        ("BR00122249", 617, [], 0.093),
+        ("BR00122250", 676, [], 0.093),
+    ],
+)
+def test_mechanisms_of_the_jump_moa_plates(plate, features, dropped, accuracy):
+    """Compound means, the 86 compounds that share their mechanism with another."""
+    wells, root = moa_plate(plate)
+    assert len(tables.feature_columns(wells)) == features
+    assert real_sets.jump_moa_plate(root, plate)[1] == dropped
+    assert len(wells) == (383 if plate == "BR00122246" else 384)
+    assert wells["control_type"].eq("negcon").sum() == wells["compound"].eq("DMSO").sum() == 24
+    assert wells["compound"].nunique() == 91 and wells["moa"].nunique() == 47
+    made = cell_painting.label_scores(wells, "moa", plate, draws=200)
+    own = made[made["features"] == "CellProfiler"].iloc[0]
+    assert own["n"] == 86
+    assert own["value"] == pytest.approx(accuracy, abs=0.0005)
+    floor = made[made["features"] == "labels exchanged"].iloc[0]
+    assert floor["value"] == pytest.approx(0.01, abs=0.005)
+
+
+def test_the_layout_of_jump_moa_is_one():
+    layouts = set()
+    for plate in real_sets.MOA_PLATES:
+        wells, _ = moa_plate(plate)
+        found = wells.set_index("well")["compound"]
+        if len(found) == 384:
+            layouts.add(tuple(found.sort_index().items()))
+        assert wells.groupby("compound")["well"].nunique().drop("DMSO").isin([3, 4]).all()
+    assert len(layouts) == 1
+
+
+@pytest.fixture(scope="module")
+def cpjump1():
+    root = paths.real_data_root()
+    if root is None or not (root / "cpjump1_u2os").is_dir():
+        pytest.skip("the real CPJUMP1 plates are absent (set UNIDINO_REAL)")
+    wells = real_sets.cpjump1_plates(root)
+    assert wells.shape == (2688, 9 + 904)
+    assert wells["control_type"].eq("negcon").groupby(wells["plate"]).sum().eq(64).all()
+    assert cell_painting.treated(wells)["compound"].nunique() == 306
+    return wells[wells["control_type"].isna() | (wells["control_type"] == "negcon")]
+
+
+@pytest.mark.parametrize(("hours", "accuracy"), [([48], 0.038), ([24], 0.019), ([24, 48], 0.031)])
+def test_targets_of_cpjump1(hours, accuracy, cpjump1):
+    wells = cpjump1[cpjump1["hours"].isin(hours)]
+    made = cell_painting.label_scores(wells, "target", "CPJUMP1", draws=200).set_index("features")
+    assert made.loc["CellProfiler", "n"] == 260
+    assert made.loc["CellProfiler", "value"] == pytest.approx(accuracy, abs=0.0005)
+    assert 0.003 < made.loc["labels exchanged", "value"] < 0.006
+
+
+def test_the_trap_of_one_position_on_cpjump1(cpjump1):
+    made = cell_painting.same_compound(cpjump1[cpjump1["hours"] == 48], "48 h", draws=100)
+    own = made[made["features"] == "CellProfiler"].set_index("accuracy")
+    allowed = own.loc["48 h, position allowed"]
+    assert allowed["n"] == 1040
+    assert allowed["value"] == pytest.approx(0.401, abs=0.0005)
+    assert own.loc["48 h, position barred", "said"] == "not askable: one position a treatment"

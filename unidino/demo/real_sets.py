@@ -1,5 +1,7 @@
 """Tables of the small real sets that the pages on real data read (none of them is committed)."""
 
+import gzip
+import io
 import re
 from pathlib import Path
 
@@ -110,6 +112,161 @@ def bbbc021_cellprofiler(root):
         )
         .join(wells.drop(columns=["plate", "well"]))
     )
+
+
+MOA_PLATES = {
+    "BR00122246": "2023_05_15_Batch1",
+    "BR00122247": "2023_05_17_Batch2",
+    "BR00122248": "2023_05_17_Batch3",
+    "BR00122249": "2023_08_02_Batch5",
+    "BR00122250": "2023_05_15_Batch1",
+}
+"""Plates of JUMP-MOA that were imaged once fixed, and the batch whose table holds each.
+
+BR00122248 stands in a second batch, imaged alive before: published are the results of this one.
+"""
+
+CPJUMP1_HOURS = {
+    "BR00117010": 48,
+    "BR00117011": 48,
+    "BR00117012": 48,
+    "BR00117013": 48,
+    "BR00117024": 24,
+    "BR00117025": 24,
+    "BR00117026": 24,
+}
+"""The seven plates of U2OS cells with compounds, and how long the compounds acted."""
+
+_PROFILES = "normalized_feature_select_negcon_batch"
+
+
+def jump_moa_plate(root, plate):
+    """One plate of JUMP-MOA: 90 compounds at four positions each, 47 mechanisms, 24 DMSO wells.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+    plate : str
+        One of `MOA_PLATES`.
+
+    Returns
+    -------
+    wells : pd.DataFrame
+        One row a well: plate, well, compound (its common name; DMSO), sample (the number of what
+        was bought; missing for DMSO), moa, control_type (negcon is DMSO), features of cells as
+        they are named, and those of whole images, which in other tables are no features, under
+        ``emb_Image_..._0000``. Normalised on the plate's DMSO wells, as published.
+    dropped : list of str
+        Features with a missing value on this plate; they are left out, as where copairs' results
+        were computed, and every well stays.
+
+    Raises
+    ------
+    ValueError
+        Another plate.
+    """
+    if plate not in MOA_PLATES:
+        raise ValueError(f"JUMP-MOA has no plate {plate!r}; it has: {', '.join(MOA_PLATES)}.")
+    path = Path(root) / "jump_moa_plates" / f"{MOA_PLATES[plate]}_{_PROFILES}.csv.gz"
+    table = pd.read_csv(path, low_memory=False)
+    table = table[table["Metadata_Plate"] == plate].reset_index(drop=True)
+    values, dropped = _features(table)
+    labels = {
+        "plate": plate,
+        "well": table["Metadata_Well"],
+        "compound": table["Metadata_Common Name"].fillna("DMSO"),
+        "sample": table["Metadata_broad_sample"],
+        "moa": table["Metadata_MoA"],
+        "control_type": table["Metadata_control_type"],
+    }
+    return pd.concat([pd.DataFrame(labels), values], axis=1), dropped
+
+
+def _features(table):
+    """(features without a missing value under names by which they are known, names of others)."""
+    names = [name for name in table if not name.startswith("Metadata_")]
+    complete = table[names].notna().all()
+    kept = [name for name in names if complete[name]]
+    known = {name: f"emb_{name}_0000" for name in kept if name.startswith("Image_")}
+    return table[kept].rename(columns=known), [name for name in names if not complete[name]]
+
+
+def jump_moa_published(root, plate, against, level="compound"):
+    """What copairs gave on a plate of JUMP-MOA, as published with it.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+    plate : str
+        One of `MOA_PLATES`.
+    against : {"Control", "Treatment"}
+        What the other wells of a compound compete with: the 24 DMSO wells of the plate, or all
+        wells of something else.
+    level : {"compound", "well"}
+
+    Returns
+    -------
+    pd.DataFrame
+        For compounds mean_average_precision and corrected_p_value, indexed by sample; the 91st,
+        "control", is that of the DMSO wells. For wells average_precision, indexed by well.
+    """
+    kind, key = {
+        "compound": ("Aggregate_result", "Metadata_broad_sample"),
+        "well": ("Result", "Metadata_Well"),
+    }[level]
+    folder = Path(root) / "jump_moa_plates" / "published_map"
+    (path,) = folder.glob(f"{plate}_{_PROFILES}*_{kind}_*_wrt_{against}_woNAN.csv")
+    content = path.read_bytes()
+    # Some of the tables are gzipped, whatever their names.
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    table = pd.read_csv(io.BytesIO(content)).set_index(key)
+    names = ["average_precision", "mean_average_precision", "corrected_p_value"]
+    return table[[name for name in names if name in table]]
+
+
+def cpjump1_plates(root):
+    """Seven plates of CPJUMP1: U2OS cells, 306 compounds, nearly each at one position of them all.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        2,688 wells: plate, well, hours (how long the compound acted: 24 or 48), compound (the
+        number of what was bought; DMSO), compound_name (four compounds were bought twice), target
+        (the first), targets and moa (several are divided by ``|``), control_type (negcon is DMSO,
+        others are positive controls), 904 features, none missing, normalised on each plate's DMSO
+        wells.
+    """
+    folder = Path(root) / "cpjump1_u2os"
+    table = pd.concat(
+        [pd.read_csv(folder / f"{plate}_{_PROFILES}.csv.gz") for plate in CPJUMP1_HOURS],
+        ignore_index=True,
+    )
+    annotations = pd.read_csv(
+        folder / "JUMP-Target-1_compound_metadata_additional_annotations.tsv", sep="\t"
+    )
+    known = annotations.dropna(subset="broad_sample").set_index("broad_sample")
+    sample = table["Metadata_broad_sample"]
+    labels = {
+        "plate": table["Metadata_Plate"],
+        "well": table["Metadata_Well"],
+        "hours": table["Metadata_Plate"].map(CPJUMP1_HOURS),
+        "compound": sample.fillna("DMSO"),
+        "compound_name": table["Metadata_pert_iname"],
+        "target": sample.map(known["target"]),
+        "targets": sample.map(known["target_list"]),
+        "moa": sample.map(known["moa_list"]),
+        "control_type": table["Metadata_control_type"],
+    }
+    values, _ = _features(table)
+    return pd.concat([pd.DataFrame(labels), values], axis=1)
 
 
 def train_mix(root):

@@ -275,9 +275,10 @@ def described(sets):
     rows = []
     for one in sets:
         present = one.profiles is not None
-        origin = one.provenance.get("model_origin") or one.provenance.get("settings", {}).get(
-            "model"
-        )
+        settings = one.provenance.get("settings", {})
+        origin = one.provenance.get("model_origin") or settings.get("model")
+        if origin is None and present and one.kind == "model":
+            origin = "another program"
         rows.append(
             {
                 "features": one.name,
@@ -285,7 +286,6 @@ def described(sets):
                 "dimensions": len(tables.feature_columns(one.profiles)) if present else 0,
                 "kind": one.kind,
                 "made by": origin or "",
-                or ("another program" if one.kind == KINDS[0] and present else ""),
                 "said": one.said,
             }
         )

@@ -15,7 +15,7 @@ from . import significance, similarity
 from .retrieval import group_scores, tie_groups
 
 POSITIONS = ("barred", "allowed")
-_NOT_ASKABLE = "not askable: one position a treatment"
+NOT_ASKABLE = "not askable: one position a treatment"
 _NOT_EXCLUDED = "position not excluded"
 _ALONE = "not askable: one profile"
 _NO_NEGATIVE = "not askable: nothing to compare with on its plates"
@@ -208,7 +208,7 @@ class _Wells:
         codes = made.index.to_numpy()
         said[lacking & ~several[codes]] = _ALONE
         if self.barred:
-            said[lacking & several[codes] & one_place[codes]] = _NOT_ASKABLE
+            said[lacking & several[codes] & one_place[codes]] = NOT_ASKABLE
         else:
             said[~lacking & self._shares_position()[codes]] = _NOT_EXCLUDED
         made.insert(0, self.key, self.names[codes])

@@ -319,6 +319,47 @@ def similarity_heat_map(similarity, labels, heading):
     return figure
 
 
+def accuracies(scores, heading, label="accuracy"):
+    """Accuracies with their intervals, one group a rule, one colour a feature set.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, level, accuracy, value, low, high, n (`bbbc021.scores`).
+    heading : str
+    label : str
+        Of the axis.
+    """
+    groups = scores[["accuracy", "level"]].drop_duplicates()
+    names = list(dict.fromkeys(scores["features"]))
+    figure, axes = _figure(0.62 * len(groups) + 1.3)
+    axis = axes[0, 0]
+    ticks = []
+    for y, group in enumerate(groups.itertuples()):
+        part = scores[(scores["accuracy"] == group.accuracy) & (scores["level"] == group.level)]
+        ticks.append(f"{group.accuracy}\n({group.level}, n = {part['n'].iloc[0]})")
+        if y % 2:
+            axis.axhspan(y - 0.5, y + 0.5, color="#F2F2F2", lw=0)
+    for i, name in enumerate(names):
+        part = scores[scores["features"] == name]
+        y = np.arange(len(groups)) + 0.7 * ((i + 0.5) / len(names) - 0.5)
+        # An interval without width may miss its value by rounding.
+        arms = [(part["value"] - part["low"]).clip(0), (part["high"] - part["value"]).clip(0)]
+        axis.errorbar(
+            part["value"], y, xerr=arms,
+            fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=5, lw=1.2, label=name,
+        )  # fmt: skip
+    axis.set_yticks(range(len(groups)), ticks)
+    axis.set_ylim(len(groups) - 0.5, -0.5)
+    axis.set_xlim(0, min(1, scores["high"].max() * 1.08))
+    axis.set_xlabel(label)
+    axis.tick_params(axis="y", length=0)
+    axis.set_title(heading)
+    handles = axis.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
+    return figure
+
+
 def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
     """One panel a question: a row a feature set, marks with their intervals.
 
@@ -358,7 +399,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
                                    lw=0, zorder=0)  # fmt: skip
             i = kinds.index(kind)
             axis.errorbar(
-                row.value, y, xerr=[[row.value - row.low], [row.high - row.value]],
+                row.value, y, xerr=[[max(0, row.value - row.low)], [max(0, row.high - row.value)]],
                 fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=4.5, lw=1.2,
             )  # fmt: skip
         axis.set_title(f"{accuracy} ({level}, n = {part['n'].iloc[0]})", fontsize=9)
@@ -505,4 +546,48 @@ def plate_layout(wells, category, heading, legend_title):
         bbox_to_anchor=(1.01, 0.5), frameon=False,
     )  # fmt: skip
     figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def scatter_panels(panels, order, axes_names, heading):
+    """The same two scores of each profile in several panels, coloured by what was found.
+
+    Parameters
+    ----------
+    panels : dict of str to pd.DataFrame
+        Title -> one row a profile: x, y and label.
+    order : list of str
+        Labels, at most eight; the last is drawn grey and below the others.
+    axes_names : (str, str)
+        Of scores that are 0 for chance; a line marks it.
+    heading : str
+    """
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    figure, axes = _figure(3.1 * down + 0.8, down, across, sharex=True, sharey=True)
+    styles = {name: (PALETTE[i], MARKERS[i]) for i, name in enumerate(order[:-1])}
+    styles[order[-1]] = (OTHER, "o")
+    for axis, (title, points) in zip(axes.flat, panels.items(), strict=False):
+        for line in (axis.axhline, axis.axvline):
+            line(0, color="#999999", lw=0.8, ls=":", zorder=0)
+        for name in [order[-1], *order[:-1]]:
+            colour, marker = styles[name]
+            here = points[points["label"] == name]
+            axis.scatter(
+                here["x"], here["y"], s=24, color=colour, marker=marker, edgecolor="white",
+                linewidth=0.4, clip_on=False,
+            )  # fmt: skip
+        axis.set_title(f"{title} (n = {len(points)})", fontsize=9.5)
+    for axis in axes[-1]:
+        axis.set_xlabel(axes_names[0])
+    for axis in axes[:, 0]:
+        axis.set_ylabel(axes_names[1])
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    figure.suptitle(heading, fontsize=10.5)
+    handles = [
+        plt.Line2D([], [], color=colour, marker=marker, ls="", label=name)
+        for name, (colour, marker) in ((name, styles[name]) for name in order)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(order), frameon=False)
     return figure
