@@ -135,11 +135,12 @@ $(RESULTS)/datasets.ipynb: always
 	$(PAGE) papermill notebooks/datasets.ipynb $@ -k python3
 
 # Profiles of each dataset by each model, DATASET@MODEL or DATASET@random_vit@SEED: extracted once,
-# read by every page below that lists them. They are no pages of the book.
+# read by every page below that lists them. They are no pages of the book. In a data root of one's
+# own any may be absent: pages say so.
 EXTRACT := notebooks/extract.ipynb
 DEMO := data/checkpoints/unidino-demo.safetensors
 $(EXTRACTED)/%.ipynb: always
-	$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
+	$(if $(UNIDINO_DATA),-)$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
 	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
 	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
 	  -p reference $(if $(filter HPA@%,$*),all,negcon)
@@ -176,6 +177,14 @@ $(RESULTS)/demo_model.ipynb: always
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_jumpcp.ipynb
+$(RESULTS)/evaluate_jumpcp.ipynb: $(OF_JUMP:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_jumpcp.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_insect.ipynb
+$(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
 
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.

@@ -108,7 +108,7 @@ def test_documented_commands_are_targets(makefile):
 
 
 def test_every_page_has_a_rule_and_a_place_in_the_book(makefile):
-    rules = re.findall(r"^\$\(RESULTS\)/(\w+)\.ipynb: always", makefile, flags=re.MULTILINE)
+    rules = re.findall(r"^\$\(RESULTS\)/(\w+)\.ipynb:(?:.*) always$", makefile, re.MULTILINE)
     listed = re.findall(r"^PAGES \+?:?= \$\(RESULTS\)/(\w+)\.ipynb", makefile, flags=re.MULTILINE)
     assert rules == listed
     contents = files(yaml.safe_load((PROJECT / "_toc.yml").read_text()))
@@ -154,10 +154,26 @@ def test_make_alone_prints_the_targets():
 
 def test_pages_are_papermill_commands():
     printed = make("-n", "pages", "AFRESH=1")
-    command = "papermill notebooks/extract.ipynb book/results/extract_hpa.ipynb -k python3"
-    assert f"page.py --force {command} -p valset HPA" in printed
+    command = "papermill notebooks/train.ipynb book/results/train.ipynb -k python3"
+    assert f"page.py --force {command}" in printed
     assert "-m unidino.simulate" in printed
     assert f"page.py {command}" in make("-n", "pages")
+
+
+def test_profiles_are_extracted_once_and_read_by_pages(makefile):
+    printed = make("-n", "pages").replace("\\\n", " ")
+    extraction = "_build/extracted/BBBC021@random_vit@2.ipynb"
+    (made,) = re.findall(rf"page.py --keep[^\n]*?{extraction}[^\n]*", printed)
+    assert re.search(r"-p valset BBBC021\s+-p model random_vit -p seed 2", made)
+    assert "--input" not in made
+    (demo,) = re.findall(r"page.py --keep[^\n]*?HPA@unidino-demo[^\n]*", printed)
+    assert (
+        "--input data/checkpoints/unidino-demo.safetensors" in demo and "-p reference all" in demo
+    )
+    (page,) = re.findall(r"page.py --reads[^\n]*evaluate_bbbc021.ipynb -k[^\n]*", printed)
+    assert f"--reads {extraction}" in page and page.count("--reads") == 5
+    of_own = make("-n", "pages", UNIDINO_DATA=str(PROJECT / "data"))
+    assert " _build/extracted" not in of_own
 
 
 def test_own_data_root_has_pages_of_its_own(tmp_path):

@@ -173,9 +173,10 @@ def extract(
         Wells that normalisation is fitted on: negcon, all, or a query.
     l2norm : bool
         Scale profiles to unit length before normalisation.
-    correct : {"none", "tvn", "sphere", "harmony"}
-        Correction of the normalised profiles (of raw ones with no_post_proc): tvn and sphere are
-        fit on the negative controls and stored beside the profiles; harmony learns from all.
+    correct : {"none", "tvn", "sphere", "position", "harmony"}
+        Correction of the normalised profiles (of raw ones with no_post_proc): tvn, sphere and
+        position are fit on the negative controls and stored beside the profiles; harmony learns
+        from all.
     batch : str
         Column of the batches that tvn and harmony align.
     csv : bool

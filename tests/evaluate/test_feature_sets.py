@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unidino import paths, tables
+from unidino import paths, simulate, tables, valsets
 from unidino.evaluate import feature_sets
+from unidino.profiles import normalise
 
 
 def wells(names=("A01", "A02", "B01"), features=2, plate="p"):
@@ -104,3 +105,48 @@ def test_wells_that_no_set_shares_or_one_has_twice():
     twice = feature_sets.FeatureSet("b", wells(("A01", "A01", "A02")))
     with pytest.raises(ValueError, match="b: plate p, well A01 stands in two rows"):
         feature_sets.on_same_wells([a, twice])
+
+
+def test_sets_without_a_model(monkeypatch):
+    frame = wells(("A01", "A02", "A03", "A04"))
+    frame["Metadata_Batch"] = ["x", "x", "y", "y"]
+    frame["Metadata_objects"] = [3.0, 4.0, 5.0, 6.0]
+    for measure in ("mean", "saturated", "focus", "signal"):
+        frame[f"Metadata_{measure}_DNA"] = [0.1, 0.2, 0.3, 0.4]
+    first = feature_sets.FeatureSet("first", frame)
+    made = feature_sets.without_model(first, "no_such_set")
+    assert [one.name for one in made] == [
+        "hand-made", "count and intensity", "position alone", "batch alone"
+    ]  # fmt: skip
+    assert made[0].profiles is None and "no_such_set" in made[0].said
+    assert made[1].profiles["emb_count_0000"].tolist() == [3, 4, 5, 6]
+    assert len(tables.feature_columns(made[2].profiles)) == 4
+    assert made[3].profiles["emb_batch_0000"].tolist() == [1, 1, 0, 0]
+    assert [one.kind for one in made] == ["no model"] * 2 + ["label alone"] * 2
+    kept = feature_sets.on_same_wells([first, *made])
+    assert [one.kind for one in kept] == ["model", *(one.kind for one in made)]
+
+
+def test_hand_made_features_of_a_datasets_wells(tmp_path):
+    simulate.simulate("BBBC021", tmp_path, wells=12, plates=1, batches=1, field=64)
+    metadata = valsets.open_valset("BBBC021", root=tmp_path)
+    frame = metadata.metadata[["plate", "well"]].rename(columns=tables.metadata_name)
+    frame = frame.drop_duplicates().assign(emb_DNA_0000=1.0)
+    first = feature_sets.FeatureSet("first", frame.reset_index(drop=True))
+    (made, *_) = feature_sets.without_model(first, "BBBC021", str(tmp_path))
+    assert len(made.profiles) == len(frame)
+    assert len(tables.feature_columns(made.profiles)) == 3 * 14 + 3
+
+
+def test_only_labels_alone_are_not_normalised():
+    frame = wells(("A01", "A02", "A03", "A04", "A05", "A06"))
+    frame["Metadata_control_type"] = ["negcon"] * 5 + [None]
+    sets = [
+        feature_sets.FeatureSet("a", frame),
+        feature_sets.FeatureSet("absent", None),
+        feature_sets.FeatureSet("b", frame, kind="label alone"),
+    ]
+    made = feature_sets.normalised(sets)
+    assert list(made) == ["a", "b"] and made["b"] is frame
+    expected = normalise(frame).profiles
+    pd.testing.assert_frame_equal(made["a"], expected)

@@ -347,3 +347,17 @@ def test_single_precision_finds_the_same_neighbours(metric, monkeypatch):
         with pytest.raises(ValueError, match=message):
             evaluate.nearest_neighbour_accuracy(wrong, "moa", metric=metric)
     assert (frame.iloc[:, :30] == double.iloc[:, :30]).all(axis=None)  # the input stays
+
+
+def test_controls_among_the_queries_are_said():
+    frame = pd.DataFrame(
+        {
+            "Metadata_moa": ["a", "a", "DMSO", "DMSO", None],
+            "Metadata_control_type": [None, None, "negcon", "negcon", "negcon"],
+        }
+    ).assign(emb0=[1.0, 0.9, -1.0, 0.5, 0.2], emb1=[0.1, 0.3, 0.5, -1.0, 0.7])
+    with pytest.warns(UserWarning, match="2 of 4 profiles that are asked about are negative"):
+        evaluate.nearest_neighbour_accuracy(frame, "moa")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate.nearest_neighbour_accuracy(frame[:2], "moa")

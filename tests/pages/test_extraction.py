@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from unidino import paths, tables
 from unidino.pages import extraction, notebook, plots
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "extract.ipynb"
@@ -28,6 +29,9 @@ def made():
         Metadata_moa=["a", "b"] * 20,
         Metadata_foreground=foreground,
         Metadata_mean_DNA=rng.uniform(1, 2, 40),
+        Metadata_saturated_DNA=0.0,
+        Metadata_focus_DNA=0.5,
+        Metadata_signal_DNA=0.3,
     )
     profiles[[f"emb_DNA_{i:04d}" for i in range(4)]] = features
     return SimpleNamespace(
@@ -61,6 +65,51 @@ def test_what_components_follow(made):
     text = extraction.what_components_follow(made)
     assert "over 38 profiles; 2 of sparse fields are left out" in text
     assert "PC1 goes along with the share of pixels above the background (rho = " in text
+
+
+def test_what_components_do_not_follow(made):
+    rng = np.random.default_rng(3)
+    made.profiles["Metadata_foreground"] = rng.uniform(0.3, 0.5, 40)
+    made.profiles["Metadata_mean_DNA"] = rng.uniform(1, 2, 40)
+    assert "neither component goes along" in extraction.what_components_follow(made)
+
+
+def stored(tmp_path, made, model="m", valset="toy"):
+    counts = {"sites": 41, "empty": 1, "failed": 0, "tiles": 80, "tiles_kept": 78}
+    counts |= {"profiles": 40, "features": 4}
+    provenance = made.provenance | {
+        "counts": counts, "settings": {"channels": ["DNA"]}, "reference": "negcon",
+        "dead_channels": {"DNA": ["1"]},
+    }  # fmt: skip
+    folder = paths.valset_folder(tmp_path, model, valset)
+    file = paths.profiles_table(folder, valset, "standardize", "site")
+    tables.write_table(made.profiles.assign(Metadata_control_type=["negcon"] + [None] * 39), file,
+                       provenance)  # fmt: skip
+
+
+def test_extractions_are_read_from_disk(made, tmp_path):
+    stored(tmp_path, made)
+    read = {"toy": extraction.stored("toy", "m", outdir=tmp_path)}
+    with pytest.raises(FileNotFoundError, match="unidino extract other --model m --norm_method"):
+        extraction.stored("other", "m", outdir=tmp_path)
+    read["other"] = "why"
+    table = extraction.overview(read)
+    assert table.loc["toy", ["images", "channels", "sites", "without cells"]].tolist() == [
+        "simulated", 1, 41, 1
+    ]  # fmt: skip
+    assert table.loc["toy", "tiles kept"] == "78 of 80"
+    assert table.loc["toy", "said"] == "dead channels: DNA"
+    assert table.loc["other", ["images", "said"]].tolist() == ["absent", "why"]
+    channels = extraction.channel_overview(read)
+    assert channels.index.tolist() == [("toy", "DNA")]
+    mean = channels.loc[("toy", "DNA"), "mean intensity (raw)"]
+    assert mean == made.profiles["Metadata_mean_DNA"].mean()
+    (panel,) = extraction.component_panels(read)
+    assert panel["control"].sum() == 1 and np.flatnonzero(panel["ringed"]).tolist() == [0, 1]
+    figure = plots.component_panels([panel] * 4, "heading")
+    drawn = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(drawn) == 4 and drawn[0].get_title().startswith("toy (40): ")
+    plots.plt.close(figure)
 
 
 def test_what_several_extractions_warn_of_is_said_once():

@@ -329,24 +329,13 @@ def positions(profiles, well="well"):
         A well that is not a row's letters and a column's number.
     """
     names = profiles[tables.find_column(profiles, well)]
-    parts = wells.well_name(names).astype(str).str.extract(f"^{wells.PARTS}$")
-    lost = np.flatnonzero(parts.isna().any(axis=1))
-    if len(lost):
-        raise ValueError(
-            f"{len(lost)} wells are no position on a plate, the first is {names.iloc[lost[0]]!r} "
-            f"in row {lost[0]}; expected names such as A01."
-        )
-    number = {wells.row_letters(i): i for i in range(1, 53)}
-    row, column = parts[0].map(number).to_numpy(), parts[1].astype(int).to_numpy()
-    rows, columns = next(
-        (size for size in ((4, 6), (8, 12), (16, 24), (32, 48)) if row.max() <= size[0]
-         and column.max() <= size[1]),
-        (row.max(), column.max()),
-    )  # fmt: skip
-    edge = np.isin(row, (1, rows)) | np.isin(column, (1, columns))
+    made = wells.positions(names)
     return pd.DataFrame(
-        {"row": parts[0], "column": parts[1], "edge": np.where(edge, "edge", "inner")},
-        index=profiles.index,
+        {
+            "row": made["row"].map(wells.row_letters),
+            "column": made["column"].astype(str).str.zfill(2),
+            "edge": np.where(made["edge"], "edge", "inner"),
+        }
     )
 
 

@@ -82,7 +82,8 @@ def nearest_neighbour_accuracy(
     NSC is ``exclude=["compound"]``; NSCB ``exclude=["compound", "batch"]``; the released code's
     NSCB ``exclude=["compound"], exclude_if_same_label=["batch"]``; NSPW
     ``label="compound", exclude=["plate", "well"]``. What is nearest is asked of all profiles given:
-    leave out controls, and mechanisms of one batch only (`in_several`), beforehand.
+    leave out controls (negative ones among those asked are warned of), and mechanisms of one batch
+    only (`in_several`), beforehand.
 
     Parameters
     ----------
@@ -134,6 +135,15 @@ def nearest_neighbour_accuracy(
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
         raise ValueError(f"no profile has a {label}: column {label_column} is empty.")
+    controls = tables.key_columns(profiles, ["control_type"])
+    if controls:
+        asked = int((profiles[controls[0]].iloc[rows] == "negcon").sum())
+        if asked:
+            warnings.warn(
+                f"{asked} of {len(rows)} profiles that are asked about are negative controls: what "
+                f"is nothing but untreated has no {label} to be found by. Leave them out first.",
+                stacklevel=2,
+            )
     barred = [_own_if_missing(_codes(profiles, name)[rows]) for name in exclude]
     # Equal pairs of a column and the label become equal numbers.
     both = [_codes(profiles, name)[rows] for name in same_label]

@@ -1,12 +1,13 @@
 """What a page says about an extraction, from its stored tables: a resumed run says the same."""
 
 import textwrap
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
-from .. import dataset, tables
+from .. import dataset, paths, quality, tables
 from ..profiles import SPARSE
 from . import plots
 
@@ -14,6 +15,8 @@ COLOURED_BY = ("moa", "target", "gene_symbol", "label", "treatment", "compound",
 """Columns that profiles are coloured by, the first that a dataset has."""
 
 _UNTRAINED = "random_vit"
+
+_MEASURES = {"mean": "mean intensity (raw)", "saturated": "saturated share", "focus": "focus"}
 
 
 def page_name(made):
@@ -76,9 +79,8 @@ def channels(sites):
     """Mean intensity, saturated share and focus of each channel, over the sites that were read."""
     read = sites[sites["Metadata_status"] != "failed"]
     names = [c.removeprefix("Metadata_mean_") for c in sites if c.startswith("Metadata_mean_")]
-    measures = {"mean": "mean intensity (raw)", "saturated": "saturated share", "focus": "focus"}
     table = pd.DataFrame(
-        {text: [read[f"Metadata_{m}_{n}"].mean() for n in names] for m, text in measures.items()},
+        {text: [read[f"Metadata_{m}_{n}"].mean() for n in names] for m, text in _MEASURES.items()},
         index=names,
     )
     return table.rename_axis("channel")
@@ -273,24 +275,187 @@ def principal_components(made):
     }
 
 
+FOLLOWS = 0.5
+"""A component goes along with a measure from this absolute rank correlation on."""
+
+
 def what_components_follow(made):
-    """What the first two components go along with, in Markdown: foreground, or a mean intensity."""
+    """What the first two components go along with, in Markdown: foreground, or a mean intensity.
+
+    Parameters
+    ----------
+    made : inference.Extraction or Stored
+
+    Returns
+    -------
+    str
+        Says so where neither reaches `FOLLOWS`.
+    """
     coordinates, dense, _, profiles = _components(made)
     names = {"Metadata_foreground": "share of pixels above the background"} | {
         f"Metadata_mean_{channel}": f"mean intensity of {channel}"
-        for channel in made.metadata.channels
+        for channel in quality.channels(made.profiles)
     }
     measures = profiles.loc[dense, list(names)].rename(columns=names)
     parts = []
     for i in range(2):
         component = pd.Series(coordinates[dense, i], measures.index)
         rho = measures.corrwith(component, method="spearman").dropna()
-        if len(rho):
+        if len(rho) and rho.abs().max() >= FOLLOWS:
             nearest = rho.abs().idxmax()
             parts.append(f"PC{i + 1} goes along with the {nearest} (rho = {rho[nearest]:.1f})")
     sparse = f"; {n} of sparse fields are left out" if (n := int((~dense).sum())) else ""
+    over = f"Spearman's correlation over {int(dense.sum())} profiles{sparse}"
+    if not parts:
+        return (
+            f"{over}: neither component goes along with how full or how bright the fields are "
+            f"(no correlation of {FOLLOWS} or more)."
+        )
     return (
-        f"Spearman's correlation over {int(dense.sum())} profiles{sparse}: {', '.join(parts)}.\n"
+        f"{over}: {', '.join(parts)}.\n"
         "A component that goes along with how full or how bright a field is says nothing yet about "
         "the shape of its cells."
     )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An extraction as it lies on disk: nothing is opened but its profiles.
+
+    Attributes
+    ----------
+    profiles : pd.DataFrame
+        Normalised.
+    provenance : dict
+    """
+
+    profiles: pd.DataFrame
+    provenance: dict
+
+    @property
+    def counts(self):
+        return self.provenance["counts"]
+
+
+def stored(valset, model, norm_method="standardize", outdir=None):
+    """Read the profiles of a finished extraction.
+
+    Parameters
+    ----------
+    valset, model : str
+        Names, as in the folder of the extraction.
+    norm_method : str
+    outdir : str or Path, optional
+        Output root; `paths.outputs_root` by default.
+
+    Returns
+    -------
+    Stored
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there; the message says how it is made.
+    """
+    outdir = outdir or paths.outputs_root()
+    folder = paths.valset_folder(outdir, model, valset)
+    files = [paths.profiles_table(folder, valset, norm_method, level) for level in ("well", "site")]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        raise FileNotFoundError(
+            f"{files[0]} is absent: unidino extract {valset} --model {model} --norm_method "
+            f"{norm_method} --outdir {outdir}"
+        )
+    profiles = tables.read_table(file)
+    return Stored(profiles, profiles.attrs["provenance"])
+
+
+def overview(extractions):
+    """One row an extraction: what was read, and what came of it.
+
+    Parameters
+    ----------
+    extractions : dict of str to Stored or str
+        By dataset; in the place of one that is absent, why.
+
+    Returns
+    -------
+    pd.DataFrame
+    """
+    rows = {}
+    for name, made in extractions.items():
+        if isinstance(made, str):
+            rows[name] = {"images": "absent", "said": made}
+            continue
+        count, provenance = made.counts, made.provenance
+        dead = provenance.get("dead_channels") or {}
+        rows[name] = {
+            "images": kind(made),
+            "channels": len(provenance["settings"]["channels"]),
+            "sites": count["sites"],
+            "without cells": count["empty"],
+            "unreadable": count["failed"],
+            "tiles kept": f"{count['tiles_kept']} of {count['tiles']}",
+            "profiles": count["profiles"],
+            "features": count["features"],
+            "reference": provenance.get("reference", "none"),
+            "said": f"dead channels: {', '.join(map(str, dead))}" if dead else "",
+        }
+    return pd.DataFrame(rows).T.rename_axis("dataset").fillna("")
+
+
+def channel_overview(extractions):
+    """Mean intensity, saturated share and focus of each channel of each extraction, over profiles.
+
+    Parameters
+    ----------
+    extractions : dict of str to Stored or str
+        As of `overview`; absent ones are left out.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a dataset and channel.
+    """
+    rows = []
+    for name, made in extractions.items():
+        for channel in [] if isinstance(made, str) else quality.channels(made.profiles):
+            measured = {
+                text: made.profiles[f"Metadata_{measure}_{channel}"].mean()
+                for measure, text in _MEASURES.items()
+            }
+            rows.append({"dataset": name, "channel": channel} | measured)
+    return pd.DataFrame(rows).set_index(["dataset", "channel"])
+
+
+def component_panels(extractions):
+    """Arguments of `plots.component_panels`: each extraction on its first two components.
+
+    Parameters
+    ----------
+    extractions : dict of str to Stored or str
+        As of `overview`; absent ones are left out.
+
+    Returns
+    -------
+    list of dict
+        ``title``, ``coordinates`` (those beyond the frame of dense fields on its edge),
+        ``control`` (bool), ``ringed`` (of sparse fields).
+    """
+    made = []
+    for name, one in extractions.items():
+        if isinstance(one, str):
+            continue
+        coordinates, dense, shares, profiles = _components(one)
+        low, high = coordinates[dense].min(0), coordinates[dense].max(0)
+        margin = 0.04 * (high - low)
+        control = profiles.get("Metadata_control_type", pd.Series(None, profiles.index))
+        made.append(
+            {
+                "title": f"{name} ({len(profiles)}): {shares[0]:.0%}, {shares[1]:.0%}",
+                "coordinates": coordinates.clip(low - margin, high + margin),
+                "control": (control == "negcon").to_numpy(),
+                "ringed": ~dense,
+            }
+        )
+    return made

@@ -217,6 +217,48 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, rin
     return figure
 
 
+def component_panels(panels, heading, columns=3):
+    """Profiles of several datasets on their first two components, controls told from the others.
+
+    Parameters
+    ----------
+    panels : list of dict
+        title, coordinates (n, 2), control and ringed (n,) bool; `extraction.component_panels`.
+    heading : str
+    columns : int
+        Panels beside each other.
+    """
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(2.25 * rows + 0.7, rows, columns)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        x, y = panel["coordinates"].T
+        for rows_of, colour, marker in (
+            (~panel["control"], PALETTE[0], "o"),
+            (panel["control"], PALETTE[1], "^"),
+        ):
+            axis.scatter(x[rows_of], y[rows_of], s=11, color=colour, marker=marker, lw=0)
+        ringed = panel["ringed"]
+        axis.scatter(x[ringed], y[ringed], s=34, facecolor="none", edgecolor="#555555", lw=0.7)
+        axis.set_title(panel["title"], fontsize=8.5)
+        axis.set(xticks=[], yticks=[])
+    names = {"treated, or no controls known": ("o", 0), "negative control": ("^", 1)}
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i], marker=marker, ls="", label=name)
+        for name, (marker, i) in names.items()
+    ]
+    if any(panel["ringed"].any() for panel in panels):
+        handles.append(
+            plt.Line2D([], [], color="#555555", marker="o", ls="", mfc="none", label="sparse field")
+        )
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.supxlabel("PC1", fontsize=9)
+    figure.supylabel("PC2", fontsize=9)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
 def small_multiples(coordinates, labels, heading, columns=4):
     """One panel a label: its marks over all others in grey. Any number of labels can be told apart.
 

@@ -4,6 +4,7 @@ from .aggregation import OPERATIONS, STATUSES, aggregate, consensus
 from .corrected import CORRECTIONS, FITTED, check_correction, correct, load_correction
 from .harmony import harmony
 from .normalisation import NORM_METHODS, Normalised, normalise
+from .position import Position
 from .reference import SPARSE, check_reference, reference_rows
 from .sphere import Sphere, sphere
 from .tvn import TVN, tvn
@@ -17,6 +18,7 @@ __all__ = [
     "STATUSES",
     "TVN",
     "Normalised",
+    "Position",
     "Sphere",
     "aggregate",
     "check_correction",

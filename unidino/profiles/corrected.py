@@ -5,10 +5,11 @@ import numpy as np
 from .. import arguments, tables
 from . import correction
 from .harmony import check_batches, harmony
+from .position import Position
 from .sphere import Sphere
 from .tvn import TVN
 
-FITTED = {kind.name: kind for kind in (TVN, Sphere)}
+FITTED = {kind.name: kind for kind in (TVN, Sphere, Position)}
 """Corrections that are fit on negative controls and applied to any profiles, by name."""
 
 CORRECTIONS = ("none", *FITTED, "harmony")

@@ -15,7 +15,7 @@ from .reference import reference_rows
 
 
 class Correction:
-    """What `TVN` and `Sphere` share.
+    """What `TVN`, `Sphere` and `Position` share.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Correction:
 
     def settings(self):
         """The options it was made with and chose, as JSON takes them."""
-        return {"controls": self.rows if isinstance(self.rows, str) else "negcon"}
+        return {"controls": self.rows if isinstance(self.rows, str) else "given"}
 
     def check(self, profiles):
         """Stop where a fit could not be, as far as a table without features tells.
@@ -141,10 +141,15 @@ class Correction:
         Raises
         ------
         ValueError
-            Not fit yet.
+            Not fit yet; controls that were given as booleans.
         """
         if self.features is None:
             raise ValueError(f"{self.name}: fit it before it is saved.")
+        if not isinstance(self.rows, str):
+            raise ValueError(
+                f"{self.name}: its controls were given as booleans of one table, which mean "
+                "nothing in another; name them by control_type or a query, then save it."
+            )
         told = {"name": self.name, "features": self.features, "settings": self.settings()}
         with tables.atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, told=np.array(json.dumps(told)), **self.arrays)
