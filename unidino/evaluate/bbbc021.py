@@ -1,7 +1,5 @@
 """The questions that BBBC021 answers: is a treatment's nearest neighbour of its mechanism?"""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
@@ -250,34 +248,6 @@ def differences(feature_sets, first, metric="cosine", *, draws=2000, seed=0):
                 }
             )
     return pd.DataFrame(rows)
-
-
-def umap_coordinates(profiles, *, seed=0):
-    """Two UMAP coordinates of each profile, by cosine distance.
-
-    They differ between systems and numbers of threads: keep them as a table, compare no digits.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-    seed : int
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 2).
-
-    Source: McInnes et al. 2018 (doi 10.21105/joss.00861).
-    """
-    with warnings.catch_warnings():
-        # It announces that a seed means one thread, which is what we want.
-        warnings.simplefilter("ignore")
-        import umap
-
-        reducer = umap.UMAP(
-            n_neighbors=min(15, len(profiles) - 1), metric="cosine", random_state=seed, n_jobs=1
-        )
-        return reducer.fit_transform(profiles[tables.feature_columns(profiles)].to_numpy())
 
 
 def by_strength(feature_sets, truth, metric="cosine", parts=3):
