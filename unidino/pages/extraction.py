@@ -119,19 +119,22 @@ def montage(made, most=4, label=None):
     most : int
         Sites.
     label : str, optional
-        Column that heads them, beside the well; that of `label_of` by default.
+        Column that heads them, beside the well, and through whose values they are spaced; that of
+        `label_of`, and the order of the table, by default.
     """
     files, plates = zip(*made.site_tables(), strict=True)
     sites = pd.concat([plate.assign(file=i) for i, plate in enumerate(plates)], ignore_index=True)
     read = np.flatnonzero(sites["Metadata_status"] == "ok")
     if not len(read):
         read = np.flatnonzero(sites["Metadata_status"] == "empty")
+    values, _ = _label_values(sites, label)
+    if label is not None:
+        read = read[np.argsort(values.iloc[read].astype(str), kind="stable")]
     chosen = read[np.linspace(0, len(read) - 1, min(most, len(read))).astype(int)]
     limits = []
     for number in sites["file"].iloc[chosen]:
         statistics = pd.DataFrame(tables.read_provenance(files[number])["intensity_statistics"])
         limits.append(_limits(statistics, made.metadata.channels))
-    values, _ = _label_values(sites, label)
     wells = sites.get("Metadata_Well", pd.Series("", sites.index))
     rows = sites["Metadata_row"].iloc[chosen]
     return {

@@ -1,25 +1,12 @@
-"""What the page of one's own plate asks, what it cannot ask and why, and what to distrust."""
+"""The page of one's own plate: its columns, its wells, and whether it is sound."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
 
 from .. import quality, tables, valsets
-from ..evaluate import (
-    activity,
-    bootstrap_interval,
-    distinctiveness,
-    dose_response,
-    maps,
-    nearest_neighbour_accuracy,
-    permutation_null,
-    plate_quality,
-    summary,
-)
+from ..evaluate import plate_quality, significance
 from ..metadata import DOSES
-from ..profiles.reference import listed
 from . import extraction, plots
 
 EXAMPLE = ("data/example/plate.csv", "data/example/layout.csv")
@@ -27,9 +14,6 @@ EXAMPLE = ("data/example/plate.csv", "data/example/layout.csv")
 
 LABELS = tuple(name for name in tables.LABELS if name != "control_type")
 """Columns that may be the label where none is named, the first that a plate has."""
-
-LEAST_REPLICATES = 3
-"""Wells of a treatment below which one bad well decides what is said of it."""
 
 TREATMENT = "Metadata_asked_treatment"
 """Column that `wells_to_ask` adds: what replicates share."""
@@ -202,14 +186,16 @@ class Wells:
         kinds = self.profiles["Metadata_control_type"].astype(object)
         if self.columns.label is None:
             return kinds, "control type"
-        return kinds.fillna(self.profiles[self.columns.label]), _bare(self.columns.label)
+        return kinds.fillna(self.profiles[self.columns.label]), bare(self.columns.label)
 
 
-def _bare(column):
+def bare(column):
+    """A column's name without its prefix."""
     return column.removeprefix("Metadata_")
 
 
-def _wells(count):
+def counted(count):
+    """ "1 well", "2 wells"."""
     return f"{count} well{'' if count == 1 else 's'}"
 
 
@@ -246,7 +232,7 @@ def wells_to_ask(profiles, columns):
             whole.insert(0, f"Metadata_{name}", values)
     empty = whole["Metadata_control_type"] == "empty"
     if empty.any():
-        notes.append(f"{_wells(int(empty.sum()))} marked empty are asked nothing.")
+        notes.append(f"{counted(int(empty.sum()))} marked empty are asked nothing.")
         whole = whole[~empty].reset_index(drop=True)
     kinds = whole["Metadata_control_type"].astype(object)
     # A column that differs within many wells reaches no profile.
@@ -264,14 +250,14 @@ def wells_to_ask(profiles, columns):
         pooled = names[kinds.isna()].value_counts()
         if counts.max() == 1 and pooled.max() > 1:
             notes.append(
-                f"No {_bare(columns.perturbation)} has two wells of one {_bare(columns.dose)}: "
+                f"No {bare(columns.perturbation)} has two wells of one {bare(columns.dose)}: "
                 "its doses are taken together as replicates. A second well of each dose would "
                 "keep them apart."
             )
             both = names
         names = both
     elif columns.dose:
-        names = _bare(columns.dose) + " " + doses
+        names = bare(columns.dose) + " " + doses
     return Wells(whole.assign(**{TREATMENT: names.fillna(kinds)}), columns, notes)
 
 
@@ -301,7 +287,7 @@ def what_was_read(wells):
         if column is None:
             return "none"
         count = frame.loc[frame["Metadata_control_type"].isna(), column].nunique()
-        return f"{_bare(column)}, {count} values among the treatments"
+        return f"{bare(column)}, {count} values among the treatments"
 
     kinds = frame["Metadata_control_type"]
     rows = {
@@ -312,7 +298,7 @@ def what_was_read(wells):
         "wells of treatments": str(int(wells.treated.sum())),
         "label": values(columns.label),
         "what replicates share": " and ".join(
-            _bare(name) for name in (columns.perturbation, columns.dose) if name
+            bare(name) for name in (columns.perturbation, columns.dose) if name
         ) or "unknown",
         "dose": values(columns.dose),
     }  # fmt: skip
@@ -336,6 +322,13 @@ def without_positions(wells):
         f"Positions cannot be asked about: the well {odd!r} is no position on a plate. A column "
         "well with names such as A01, or a row and a column, is needed."
     )
+
+
+def no_layout(wells):
+    """Why there is no picture of the layout, in a sentence; "" where there is one."""
+    if wells.labels[0].notna().any():
+        return without_positions(wells)
+    return f"There is no layout to show: the wells have no label. {name_them('label')}"
 
 
 def heat_maps(wells, heading):
@@ -364,7 +357,8 @@ def position_effects(wells, *, draws=199, seed=0):
     -------
     pd.DataFrame
         That of `plate_quality.position_effects` for each of the two, in ``of``; of the wells that
-        `plate_quality.position_sample` takes, in ``wells``.
+        `plate_quality.position_sample` takes, in ``wells``; ``corrected_p_value`` (Benjamini and
+        Hochberg) over all rows.
     """
     rows, told = plate_quality.position_sample(wells.profiles)
     frame = wells.profiles[rows].reset_index(drop=True)
@@ -384,7 +378,9 @@ def position_effects(wells, *, draws=199, seed=0):
     if not parts:
         return pd.DataFrame(columns=["of", "position", "wells"])
     made = pd.concat(parts, ignore_index=True)
-    return made[["of", "position", *made.columns[1:-2], "wells"]]
+    made["corrected_p_value"] = significance.corrected(made["p_value"])
+    names = ["values", "n_wells", "explained", "by_chance", "chance_95", "p_value"]
+    return made[["of", "position", *names, "corrected_p_value", "wells"]]
 
 
 def position_findings(effects, wells, level):
@@ -395,14 +391,15 @@ def position_findings(effects, wells, level):
             "columns, are needed."
         )
     told = effects["wells"].iloc[0]
-    found = effects[effects["p_value"] < level]
+    found = effects[effects["corrected_p_value"] < level]
     sentences = [
-        f"The {_bare(row.position)} explains {row.explained:.0%} of the variance of the {row.of} "
-        f"(exchanged wells: {row.by_chance:.0%} on average; p = {row.p_value:.3g})."
+        f"The {bare(row.position)} explains {row.explained:.0%} of the variance of the {row.of} "
+        f"(exchanged wells: {row.by_chance:.0%} on average; corrected p = "
+        f"{row.corrected_p_value:.2g})."
         for row in found.itertuples()
     ] or [
-        f"Among {told}, neither of {', '.join(map(_bare, dict.fromkeys(effects['position'])))} "
-        f"explains more than exchanged wells do (p < {level:g})."
+        f"Among {told}, neither of {', '.join(map(bare, dict.fromkeys(effects['position'])))} "
+        f"explains more than exchanged wells do (corrected p < {level:g})."
     ]
     if "treatments included" in told:
         sentences.append(
@@ -418,65 +415,7 @@ def position_findings(effects, wells, level):
     return bullets(sentences)
 
 
-# Replicates.
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A question that was put to the wells.
-
-    Attributes
-    ----------
-    table : pd.DataFrame
-        What it gave; without rows where it could not be asked.
-    said : str
-        Why it could not be.
-    """
-
-    table: pd.DataFrame = field(default_factory=pd.DataFrame)
-    said: str = ""
-
-
-QUESTIONS = {"activity": activity, "distinctiveness": distinctiveness}
-"""The two questions of replicates under their names."""
-
-
-def ask(name, wells, *, seed=0):
-    """One of `QUESTIONS`, replicates at the same position barred.
-
-    Parameters
-    ----------
-    name : str
-    wells : Wells
-    seed : int
-        Of the drawn p-values.
-
-    Returns
-    -------
-    Answer
-    """
-    frame, controls = wells.profiles, wells.negative
-    names = frame.loc[~controls, TREATMENT].dropna()
-    cannot = f"{name.capitalize()} cannot be asked:"
-    if not len(names):
-        return Answer(said=f"{cannot} no column names the treatments. {_name_them('label')}")
-    if names.value_counts().max() < 2:
-        return Answer(
-            said=f"{cannot} every treatment has one well. A second well of each, at another "
-            "position, is needed.",
-        )
-    if name == "activity" and not controls.any():
-        return Answer(said=f"{cannot} no well is a negative control. {_name_them('controls')}"
-        )  # fmt: skip
-    asked = frame[controls | frame[TREATMENT].notna()].reset_index(drop=True)
-    query = "negcon"
-    try:
-        return Answer(QUESTIONS[name](asked, TREATMENT, controls=query, seed=seed))
-    except ValueError as error:
-        return Answer(said=f"{cannot} {str(error).replace(TREATMENT, 'treatment')}")
-
-
-def _name_them(parameter):
+def name_them(parameter):
     """What would be needed, in a sentence."""
     if parameter == "controls":
         return (
@@ -487,473 +426,3 @@ def _name_them(parameter):
         f"A column such as {', '.join(LABELS[:3])}, in the table or in a plate map, or `label` "
         "with the name of another would."
     )
-
-
-def retrieval_table(answers, level):
-    """The answers to `QUESTIONS` in a row each; those that could be asked."""
-    rows = {name: summary(a.table, level) for name, a in answers.items() if not a.table.empty}
-    made = pd.DataFrame(rows).T.rename_axis("question")
-    return made.astype({"asked": int, "not_askable": int}) if rows else made
-
-
-def retrieval_findings(answers, wells, level):
-    """What the answers say, and what could not be asked, in Markdown."""
-    sentences = list(wells.notes)
-    for name, answer in answers.items():
-        if answer.table.empty:
-            sentences.append(answer.said)
-            continue
-        told = summary(answer.table, level)
-        least = told["least_corrected_p_value"]
-        asked = int(told["asked"])
-        against = "the negative controls" if name == "activity" else "all other wells"
-        found = round(told["retrieved"] * asked)
-        sentences.append(
-            f"{name.capitalize()}: {found} of {asked} treatments find their replicates before "
-            f"{against} of their plate (corrected p < {level:g}); the mean normalised average "
-            f"precision is {told['mean_normalized_average_precision']:.2f}."
-        )
-        if least >= level:
-            sentences.append(
-                f"No treatment could be found by {name}: a perfect ranking of all would reach a "
-                f"corrected p of {least:.2g}. More replicates, or more wells to compare with, are "
-                "needed."
-            )
-        lacking = answer.table["said"].value_counts().drop("", errors="ignore")
-        for why, count in lacking.items():
-            sentences.append(f"{name.capitalize()}, {count} treatments: {why}. {_REMEDIES[why]}")
-    return bullets(sentences)
-
-
-_REMEDIES = {
-    "not askable: one profile": "A second well of each is needed.",
-    "not askable: one position a treatment": (
-        "What such replicates share may be their position; a well at another position is needed."
-    ),
-    "not askable: nothing to compare with on its plates": (
-        "Negative controls, or other treatments, are needed on the same plate."
-    ),
-}
-
-
-def by_treatment(answers):
-    """Both answers side by side, one row a treatment, the best found first."""
-    parts = []
-    for name, answer in answers.items():
-        if not answer.table.empty:
-            kept = answer.table.set_index(TREATMENT)
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "wells": kept["n_wells"],
-                        f"{name}": kept["mean_normalized_average_precision"],
-                        f"{name}, corrected p": kept["corrected_p_value"],
-                    }
-                )
-            )
-    if not parts:
-        return pd.DataFrame()
-    made = pd.concat(parts, axis=1)
-    made = made.loc[:, ~made.columns.duplicated()].rename_axis("treatment")
-    return made.sort_values(list(made.columns[1:2]), ascending=False, kind="stable")
-
-
-# Neighbours.
-
-
-def neighbours(wells, *, draws=1000, seed=0):
-    """How often the nearest neighbour of a treated well has its label.
-
-    Another well at the same position is no neighbour, nor, where the label is not what replicates
-    share, one of the same perturbation.
-
-    Parameters
-    ----------
-    wells : Wells
-    draws : int
-        Resamples of the interval, and exchanges of labels.
-    seed : int
-
-    Returns
-    -------
-    Answer
-        One row: ``label``, ``n``, ``correct``, ``accuracy``, ``low``, ``high`` (95 %, resampling
-        perturbations), ``macro``, ``answerable``, and of exchanged labels ``exchanged``,
-        ``exchanged_high`` (97.5th percentile) and ``p_value``.
-    """
-    columns, cannot = wells.columns, "Nearest neighbours cannot be asked:"
-    if columns.label is None:
-        return Answer(said=f"{cannot} the wells have no label. {_name_them('label')}")
-    frame = wells.profiles[wells.treated & wells.profiles[columns.label].notna()]
-    frame = frame.reset_index(drop=True)
-    name, counts = _bare(columns.label), frame[columns.label].value_counts()
-    if len(counts) < 2:
-        return Answer(said=f"{cannot} fewer than two values of {name} among the treated wells.")
-    if counts.max() < 2:
-        return Answer(
-            said=f"{cannot} every {name} stands in one treated well. A second well of some is "
-            "needed.",
-        )
-    replicated = columns.perturbation != columns.label
-    exclude = ["Metadata_Well", *([columns.perturbation] if replicated else [])]
-    # Of single wells each is a group of its own.
-    frame["Metadata_asked_well"] = np.arange(len(frame)).astype(str)
-    made = nearest_neighbour_accuracy(
-        frame, columns.label, exclude, features=tables.feature_columns(frame)
-    ) if _can_match(frame, columns.label, exclude) else None  # fmt: skip
-    if made is None:
-        barred = f" and {_bare(columns.perturbation)}" if replicated else ""
-        return Answer(
-            said=f"{cannot} wells of one {name} share their position{barred}. Wells of it that do "
-            "not are needed.",
-        )
-    by = columns.perturbation if replicated else columns.label
-    low, high = bootstrap_interval(made, frame, by, draws=draws, seed=seed)
-    exchange = columns.perturbation if replicated else "Metadata_asked_well"
-    null = permutation_null(made, frame, exchange, draws=draws, seed=seed)
-    row = {
-        "label": name,
-        "n": made.n,
-        "correct": made.correct,
-        "accuracy": float(made),
-        "low": low,
-        "high": high,
-        "macro": made.macro,
-        "answerable": made.answerable,
-        "exchanged": null["null"],
-        "exchanged_high": null["null_high"],
-        "p_value": null["p_value"],
-    }
-    return Answer(pd.DataFrame([row]))
-
-
-def _can_match(frame, label, exclude):
-    """Whether two wells of one label differ in all columns that neighbours may not share."""
-    for rows in tables.groups(frame, [label]).values():
-        part = frame.iloc[rows]
-        alike = np.zeros((len(rows), len(rows)), bool)
-        for name in exclude:
-            codes = pd.factorize(part[name])[0]
-            alike |= (codes[:, None] == codes) & (codes[:, None] >= 0)
-        if len(rows) > 1 and not (alike | np.eye(len(rows), dtype=bool)).all():
-            return True
-    return False
-
-
-def neighbour_findings(answer, level):
-    """What the answer of `neighbours` says, in Markdown."""
-    if answer.table.empty:
-        return answer.said
-    row = answer.table.iloc[0]
-    sentences = [
-        f"{row['correct']:g} of {row['n']} treated wells have a nearest neighbour of their "
-        f"{row['label']}: {row['accuracy']:.2f} ({row['low']:.2f} to {row['high']:.2f}); with "
-        f"each {row['label']} counting alike, {row['macro']:.2f}.",
-        f"Exchanged labels give {row['exchanged']:.2f} on average and up to "
-        f"{row['exchanged_high']:.2f} (p = {row['p_value']:.2g}): the neighbours "
-        + ("tell the label." if row["p_value"] < level else "tell no more than chance does."),
-    ]
-    if row["answerable"] < row["n"]:
-        sentences.append(
-            f"{int(row['n'] - row['answerable'])} of them can have no right neighbour: no other "
-            "well that is allowed has their label."
-        )
-    return bullets(sentences)
-
-
-# The map.
-
-
-def no_map(wells):
-    """Why there is no map, in a sentence; "" where there is one."""
-    if len(wells.profiles) >= maps.LEAST_PROFILES:
-        return ""
-    return (
-        f"There is no map: {_wells(len(wells.profiles))} can be asked about, and "
-        f"{maps.LEAST_PROFILES} or more are needed."
-    )
-
-
-def map_table(wells, coordinates):
-    """The coordinates of a map as a table: plate, well, label and umap_1, umap_2.
-
-    Parameters
-    ----------
-    wells : Wells
-    coordinates : numpy.ndarray or None
-        (n, 2); None where there is no map.
-
-    Returns
-    -------
-    pd.DataFrame
-    """
-    if coordinates is None:
-        return pd.DataFrame()
-    named = wells.profiles[["Metadata_Plate", "Metadata_Well"]].rename(columns=_bare)
-    return named.assign(label=wells.labels[0], umap_1=coordinates[:, 0], umap_2=coordinates[:, 1])
-
-
-# Doses.
-
-
-@dataclass(frozen=True)
-class Doses:
-    """Wells of treatments by their dose.
-
-    Attributes
-    ----------
-    series : pd.DataFrame
-        group, dose and score of the treated wells.
-    controls : dict of str to numpy.ndarray
-        Scores of negcon and poscon.
-    scored : str
-        What the score is.
-    trends : pd.DataFrame
-        Of `dose_response.trends`.
-    z_prime : float
-        Of the controls; NaN where there are not both, several each.
-    """
-
-    series: pd.DataFrame
-    controls: dict
-    scored: str
-    trends: pd.DataFrame
-    z_prime: float
-
-
-def no_doses(wells):
-    """Why no dose response can be asked about, in a sentence; "" where one can."""
-    cannot, columns = "Dose response cannot be asked:", wells.columns
-    if columns.dose is None:
-        return (
-            f"{cannot} no column of numbers is named {' or '.join(DOSES)}. Add one, or name it "
-            "by `dose`."
-        )
-    if wells.negative.sum() < 2:
-        return (
-            f"{cannot} fewer than two wells are negative controls, from which a response is "
-            f"measured. {_name_them('controls')}"
-        )
-    doses = wells.profiles.loc[wells.treated, columns.dose].dropna()
-    if doses.nunique() < 2:
-        return f"{cannot} all treated wells have one {_bare(columns.dose)}. A second is needed."
-    return ""
-
-
-def doses(wells, *, draws=999, seed=0):
-    """The response of each perturbation to its dose.
-
-    Scored along the axis between the controls where a plate has three negative and two positive
-    ones, else by the distance from the negative ones.
-
-    Parameters
-    ----------
-    wells : Wells
-        Of which `no_doses` says nothing.
-    draws, seed : int
-        As of `dose_response.trends`.
-
-    Returns
-    -------
-    Doses
-    """
-    frame, columns = wells.profiles, wells.columns
-    features = tables.feature_columns(frame)
-    kinds = frame["Metadata_control_type"]
-    score = np.full(len(frame), np.nan)
-    if (kinds == "poscon").any():
-        score = dose_response.along_controls(frame, features)
-    scored = "score along the controls' axis"
-    if np.isnan(score).any():
-        score = dose_response.distance_from_controls(frame, features)
-        scored = "distance from the negative controls"
-    group = frame[columns.perturbation] if columns.perturbation else "all treatments"
-    series = pd.DataFrame({"dose": frame[columns.dose], "score": score}).assign(group=group)
-    series = series[wells.treated].dropna().reset_index(drop=True)
-    made = dose_response.trends(series, "group", "dose", "score", draws=draws, seed=seed)
-    controls = {kind: score[(kinds == kind).to_numpy()] for kind in ("negcon", "poscon")}
-    controls = {kind: values[np.isfinite(values)] for kind, values in controls.items()}
-    enough = min(map(len, controls.values())) > 1
-    z_prime = dose_response.z_prime(*controls.values()) if enough else np.nan
-    order = made["spearman"].abs().sort_values(ascending=False, kind="stable").index
-    return Doses(series, controls, scored, made.loc[order].reset_index(drop=True), z_prime)
-
-
-def dose_findings(made, level):
-    """What `doses` says, in Markdown."""
-    asked = made.trends.dropna(subset="spearman")
-    sentences = []
-    if len(asked):
-        found = asked[asked["corrected_p_value"] < level]
-        names = ", ".join(
-            f"{row.group} ({row.spearman:+.2f})" for row in found.head(10).itertuples()
-        )
-        sentences.append(
-            f"The {made.scored} follows the dose (Spearman's correlation, corrected p < {level:g}) "
-            f"in {len(found)} of {len(asked)} cases{': ' if names else ''}{names}."
-        )
-    for why, count in made.trends["said"].value_counts().drop("", errors="ignore").items():
-        wanted = f"Wells of at least {dose_response.LEAST_DOSES} doses of each are needed."
-        sentences.append(f"{count} of {len(made.trends)} are {why}. {wanted}")
-    if np.isfinite(made.z_prime):
-        apart = "apart" if made.z_prime > 0 else "not apart by three standard deviations of each"
-        sentences.append(
-            f"Z' of {len(made.controls['negcon'])} negative and {len(made.controls['poscon'])} "
-            f"positive controls is {made.z_prime:.2f}: they stand {apart}."
-        )
-    return bullets(sentences)
-
-
-# What to distrust.
-
-
-def distrust(wells, flagged, sites, effects, answers, level, told=plate_quality.TOLD):
-    """What speaks against a finding on this plate; an empty list where nothing was found.
-
-    Parameters
-    ----------
-    wells : Wells
-    flagged, sites : pd.DataFrame
-        Of `plate_quality.flags`.
-    effects : pd.DataFrame
-        Of `position_effects`; empty where positions could not be asked about.
-    answers : dict
-        Of `ask`.
-    level : float
-        Of p-values.
-    told : float
-        See `plate_quality.TOLD`.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-    """
-    return [
-        *_distrust_layout(wells, told),
-        *_distrust_replicates(wells, answers, level),
-        *_distrust_controls(wells, level),
-        *_distrust_flags(wells, flagged, sites),
-        *_distrust_positions(effects, level),
-    ]
-
-
-def _distrust_layout(wells, told):
-    """Labels and doses that position gives away, controls that stand together."""
-    if not wells.positioned:
-        return
-    treated = wells.profiles[wells.treated].reset_index(drop=True)
-    asked = dict.fromkeys(filter(None, (wells.columns.label, wells.columns.dose)))
-    for column in asked:
-        part = treated[treated[column].notna()].reset_index(drop=True)
-        if part[column].nunique() < 2:
-            continue
-        shares = plate_quality.told_by_position(part, part[column])
-        ranks = {}
-        if column == wells.columns.dose:
-            ranks = plate_quality.ranks_by_position(part, part[column])
-        for place, share in shares.items():
-            if share >= told:
-                yield (
-                    f"The {place} of a well tells its {_bare(column)} ({share:.2f} of what the "
-                    f"commonest does not): what {place}s differ in passes for an effect of the "
-                    f"{_bare(column)}. Spread it over the plate."
-                )
-            elif abs(ranks.get(place, 0)) >= told:
-                yield (
-                    f"The {_bare(column)} rises or falls with the {place} (Spearman's "
-                    f"correlation {ranks[place]:.2f}): any gradient over the plate passes for a "
-                    "dose response. Spread the doses over the plate."
-                )
-    negative = wells.profiles[wells.negative]
-    if len(negative) > 1 and len(treated):
-        for place, names in plate_quality.crowded(negative, treated).items():
-            yield (
-                f"All {len(negative)} negative controls stand in {place} {' and '.join(names)}, "
-                "where no treatment stands: what is odd there sets every treatment apart from "
-                "them. Spread the controls over the plate."
-            )
-
-
-def _distrust_replicates(wells, answers, level):
-    """Treatments at one position, with few wells, or that no p-value could find."""
-    frame = wells.profiles[~wells.negative & wells.profiles[TREATMENT].notna()]
-    counts = frame[TREATMENT].value_counts()
-    if counts.empty:
-        yield (
-            "Nothing here names the treatments, so that no finding of this page speaks of any."
-        )  # fmt: skip
-        return
-    places = frame.groupby(TREATMENT)["Metadata_Well"].nunique()
-    one = int(((places == 1) & (counts.reindex(places.index) > 1)).sum())
-    if one:
-        yield (
-            f"{one} of {len(counts)} treatments stand at one position on every plate: their "
-            "replicates share it, and what is alike may be the position."
-        )
-    few = int((counts < LEAST_REPLICATES).sum())
-    if few:
-        yield (
-            f"{few} of {len(counts)} treatments have fewer than {LEAST_REPLICATES} wells: one odd "
-            "well decides what is said of them."
-        )
-    for name, answer in answers.items():
-        if not answer.table.empty:
-            least = summary(answer.table, level)["least_corrected_p_value"]
-            if least >= level:
-                yield (
-                    f"That no treatment is found by {name} says nothing: no p-value below "
-                    f"{least:.2g} can be reached."
-                )
-
-
-def _distrust_controls(wells, level):
-    """Negative controls that scatter as widely as the treatments."""
-    negative = wells.negative
-    if negative.sum() < 2 or not wells.treated.any():
-        return
-    features = tables.feature_columns(wells.profiles)
-    distance = dose_response.distance_from_controls(wells.profiles, features)
-    own, other = (
-        values[np.isfinite(values)] for values in (distance[negative], distance[wells.treated])
-    )
-    if not len(own) or not len(other):
-        return
-    test = mannwhitneyu(other, own, alternative="greater")
-    if test.pvalue >= level:
-        yield (
-            f"The negative controls scatter as widely as the treatments: of pairs of the two, "
-            f"{test.statistic / (len(own) * len(other)):.0%} have the treatment farther from the "
-            f"controls' centre (p = {test.pvalue:.2g}). Look at the plate map and at the images "
-            "before anything else."
-        )
-
-
-def _distrust_flags(wells, flagged, sites):
-    """Wells that quality control flagged."""
-    if not len(flagged):
-        return
-    looked = plate_quality.wells_to_look_at(flagged, sites)
-    total = len(set(plate_quality.well_names(sites)))
-    controls = plate_quality.negative_controls(sites)
-    own = {
-        name
-        for name, control in zip(plate_quality.well_names(sites), controls, strict=True)
-        if control
-    }
-    among = sum(name in own for name in looked["well"])
-    yield (
-        f"{len(looked)} of {_wells(total)} have flags, {among} negative controls among them: "
-        f"{listed([(name,) for name in looked['well']])}. Repeat what rests on them without them."
-    )
-
-
-def _distrust_positions(effects, level):
-    """Positions that explain more than chance."""
-    for row in effects.itertuples():
-        if row.p_value < level:
-            yield (
-                f"The {_bare(row.position)} explains {row.explained:.0%} of the variance of the "
-                f"{row.of}, exchanged wells {row.by_chance:.0%} (p = {row.p_value:.2g}; "
-                f"{row.wells})."
-            )

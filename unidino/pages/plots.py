@@ -51,7 +51,7 @@ def category_styles(labels, most=8):
     return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
 
 
-def tile_montage(sites, channels, limits, titles, heading):
+def tile_montage(sites, channels, limits, titles, heading, across=4):
     """One column a site, one row a channel, in the intensities that the model sees.
 
     Parameters
@@ -64,8 +64,10 @@ def tile_montage(sites, channels, limits, titles, heading):
     titles : list of str
         One a site.
     heading : str
+    across : int
+        Sites that the page's width has room for, at least.
     """
-    side = WIDTH / max(len(sites), 4)
+    side = WIDTH / max(len(sites), across)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
     figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
     for row, channel in enumerate(channels):
