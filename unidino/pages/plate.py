@@ -92,7 +92,9 @@ def find_columns(given, label=None, perturbation=None, dose=None, batch="batch")
         well, or, for doses, that holds no numbers: names the parameter, those there are and the
         remedy.
     """
-    metadata = valsets.open_valset(**{name: given.get(name) for name in _OF_DATASET})
+    options = {name: given.get(name) for name in _OF_DATASET}
+    # How many files may be missing is for the extraction to judge, before it embeds any.
+    metadata = valsets.open_valset(**options, check_files=False)
     frame = metadata.metadata.drop(columns="path")
     named = {"label": label, "perturbation": perturbation, "dose": dose}
     if batch != "batch":
@@ -214,8 +216,19 @@ def wells_to_ask(profiles, columns):
     Returns
     -------
     Wells
+
+    Raises
+    ------
+    ValueError
+        No well is readable and has all features.
     """
     whole = extraction.complete(profiles).reset_index(drop=True)
+    if whole.empty:
+        raise ValueError(
+            f"none of the {len(profiles)} profiles has all features: no image could be read, or "
+            "every channel is dead. Look at the images and at the column Metadata_error of the "
+            "site tables."
+        )
     notes = []
     if len(whole) < len(profiles):
         lost = len(profiles) - len(whole)

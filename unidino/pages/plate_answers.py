@@ -70,15 +70,13 @@ def ask(name, wells, *, seed=0):
     if names.value_counts().max() < 2:
         return Answer(
             said=f"{cannot} every treatment has one well. A second well of each, at another "
-            "position, is needed.",
+            "position, is needed."
         )
     if name == "activity" and not controls.any():
-        return Answer(said=f"{cannot} no well is a negative control. {name_them('controls')}"
-        )  # fmt: skip
+        return Answer(said=f"{cannot} no well is a negative control. {name_them('controls')}")
     asked = frame[controls | frame[TREATMENT].notna()].reset_index(drop=True)
-    query = "negcon"
     try:
-        return Answer(QUESTIONS[name](asked, TREATMENT, controls=query, seed=seed))
+        return Answer(QUESTIONS[name](asked, TREATMENT, seed=seed))
     except ValueError as error:
         return Answer(said=f"{cannot} {str(error).replace(TREATMENT, 'treatment')}")
 
@@ -178,29 +176,35 @@ def neighbours(wells, *, draws=1000, seed=0):
     columns, cannot = wells.columns, "Nearest neighbours cannot be asked:"
     if columns.label is None:
         return Answer(said=f"{cannot} the wells have no label. {name_them('label')}")
-    frame = wells.profiles[wells.treated & wells.profiles[columns.label].notna()]
-    frame = frame.reset_index(drop=True)
+    rows = wells.treated & wells.profiles[[columns.label, columns.perturbation]].notna().all(axis=1)
+    frame = wells.profiles[rows].reset_index(drop=True)
     name, counts = bare(columns.label), frame[columns.label].value_counts()
     if len(counts) < 2:
-        return Answer(said=f"{cannot} fewer than two values of {name} among the treated wells.")
+        return Answer(
+            said=f"{cannot} the treated wells have fewer than two values of {name}. Wells of a "
+            "second are needed."
+        )
     if counts.max() < 2:
         return Answer(
             said=f"{cannot} every {name} stands in one treated well. A second well of some is "
-            "needed.",
+            "needed."
         )
-    replicated = columns.perturbation != columns.label
-    exclude = ["Metadata_Well", *([columns.perturbation] if replicated else [])]
-    # Of single wells each is a group of its own.
-    frame["Metadata_asked_well"] = np.arange(len(frame)).astype(str)
-    made = nearest_neighbour_accuracy(
-        frame, columns.label, exclude, features=tables.feature_columns(frame)
-    ) if _can_match(frame, columns.label, exclude) else None  # fmt: skip
-    if made is None:
-        barred = f" and {bare(columns.perturbation)}" if replicated else ""
+    replicated, barred = columns.perturbation != columns.label, bare(columns.perturbation)
+    if replicated and (frame.groupby(columns.perturbation)[columns.label].nunique() > 1).any():
         return Answer(
-            said=f"{cannot} wells of one {name} share their position{barred}. Wells of it that do "
-            "not are needed.",
+            said=f"{cannot} some {barred} has several values of {name}. Give each one, or name "
+            "another column by `perturbation`."
         )
+    exclude = ["Metadata_Well", *([columns.perturbation] if replicated else [])]
+    if not _can_match(frame, columns.label, exclude):
+        return Answer(
+            said=f"{cannot} wells of one {name} share their position"
+            f"{' or ' + barred if replicated else ''}. Wells of it that do not are needed."
+        )
+    features = tables.feature_columns(frame)
+    made = nearest_neighbour_accuracy(frame, columns.label, exclude, features=features)
+    # Of wells that replicate nothing each is a group of its own.
+    frame["Metadata_asked_well"] = np.arange(len(frame)).astype(str)
     by = columns.perturbation if replicated else columns.label
     low, high = bootstrap_interval(made, frame, by, draws=draws, seed=seed)
     exchange = columns.perturbation if replicated else "Metadata_asked_well"
