@@ -240,7 +240,7 @@ def test_position_effects_equal_the_definition():
 
 def test_a_planted_edge_is_found_and_nothing_is_not():
     found = plate_quality.position_effects(profiles(edge=4.0)).set_index("position")
-    assert found.loc["edge", "p_value"] == 1 / 200
+    assert found.loc["edge", "p_value"] == 1 / 1000
     assert found.loc["edge", "explained"] > found.loc["edge", "chance_95"]
     chance = [
         plate_quality.position_effects(profiles(seed=seed), draws=39)["p_value"]

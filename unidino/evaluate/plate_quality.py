@@ -308,7 +308,7 @@ def negative_controls(profiles):
     return (profiles[column[0]] == "negcon").to_numpy(bool, copy=True)
 
 
-def position_effects(profiles, features=None, others=(), *, draws=199, seed=0):
+def position_effects(profiles, features=None, others=(), *, draws=999, seed=0):
     """Share of the variance that row, column and edge explain, and what exchanged wells give.
 
     Parameters
@@ -338,44 +338,32 @@ def position_effects(profiles, features=None, others=(), *, draws=199, seed=0):
     """
     arguments.check_positive("draws", draws)
     features = similarity.find_features(profiles, features)
-    places = batch.positions(profiles)
-    plates = tables.groups(profiles, tables.plate_columns(profiles))
-    everyone = {(): np.arange(len(profiles))}
-    exchanged = {name: (places[name], plates) for name in places}
+    plates = tables.plate_columns(profiles)
+    places = batch.positions(profiles).add_prefix("asked_")
+    frame = profiles.join(places)
     for name in others:
-        exchanged[name] = (profiles[tables.find_column(profiles, name)].astype(str), everyone)
-    rng = np.random.default_rng(seed)
-    values, rows = profiles[features].reset_index(drop=True), []
-    for name, (given, groups) in exchanged.items():
-        names = given.to_numpy(object)
-        if len(set(names)) < 2:
+        frame[f"asked_{name}"] = profiles[tables.find_column(profiles, name)].astype(str)
+    rows = []
+    for asked in frame.columns[profiles.shape[1] :]:
+        if frame[asked].nunique() < 2:
             continue
-        observed = _explained(values, names, features).iloc[0]
-        chance = np.empty(draws)
-        for i in range(draws):
-            drawn = names.copy()
-            for members in groups.values():
-                drawn[members] = rng.permutation(names[members])
-            chance[i] = _explained(values, drawn, features)["explained"].iloc[0]
+        told = batch.variance_explained(frame, [asked], features).iloc[0]
+        within = plates if asked in places else ()
+        chance = batch.exchanged_variance(frame, asked, within, features, draws=draws, seed=seed)
+        as_much = (chance >= told["explained"] - similarity.TOLERANCE).sum()
         rows.append(
             {
-                "position": name,
-                "values": len(set(names)),
-                "n_wells": len(names),
-                "explained": observed["explained"],
-                "by_chance": observed["by_chance"],
+                "position": asked.removeprefix("asked_"),
+                "values": frame[asked].nunique(),
+                "n_wells": len(frame),
+                "explained": told["explained"],
+                "by_chance": told["by_chance"],
                 "chance_95": np.quantile(chance, 0.95),
-                "p_value": (1 + (chance >= observed["explained"] - 1e-12).sum()) / (1 + draws),
+                "p_value": (1 + as_much) / (1 + draws),
             }
         )
-    columns = [
-        "position", "values", "n_wells", "explained", "by_chance", "chance_95", "p_value"
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _explained(values, names, features):
-    return batch.variance_explained(values.assign(position=names), ["position"], features)
+    names = ["position", "values", "n_wells", "explained", "by_chance", "chance_95", "p_value"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def told_by_position(profiles, labels):

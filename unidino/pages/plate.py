@@ -356,7 +356,7 @@ def heat_maps(wells, heading):
     return {"profiles": frame, "measures": measures, "heading": heading}
 
 
-def position_effects(wells, *, draws=199, seed=0):
+def position_effects(wells, *, draws=999, seed=0):
     """What position explains of the profiles, and of the measures of the images.
 
     Parameters
