@@ -114,6 +114,14 @@ def test_columns_that_cannot_be_asked_about_are_named(options, message, given):
         plate.find_columns(given(**columns, site=[1, 2] * 3, notes=list("uvwxyz")), **options)
 
 
+def test_other_mistakes_stop_before_an_image_is_read(given, tmp_path):
+    table = given(compound=list("aabbcc"))
+    with pytest.raises(ValueError, match="matches no row of mine: compound holds 'a', 'b', 'c'"):
+        plate.find_columns(table | {"controls": "compound == 'DMSO'"})
+    with pytest.raises(FileNotFoundError, match="no table at .*nowhere.csv. Give the path"):
+        plate.find_columns({"valset": str(tmp_path / "nowhere.csv")})
+
+
 # Wells.
 
 
@@ -238,7 +246,7 @@ def test_what_position_explains_is_told():
     (found,) = plate_doubts._distrust_positions(effects, 0.05)
     assert found.startswith("The edge explains ") and "12 negative controls" in found
     quiet = plate.position_findings(effects.assign(corrected_p_value=1.0), made, 0.05)
-    assert "neither of row, column, edge explains more than exchanged wells do" in quiet
+    assert "none of row, column, edge explains more than exchanged wells do" in quiet
     assert list(plate_doubts._distrust_positions(effects.assign(corrected_p_value=1.0), 0.05)) == []
 
 
@@ -410,7 +418,7 @@ def test_doses_are_scored_by_distance_without_positive_controls():
     text = plate_answers.dose_findings(made, 1.0)
     assert "The distance from the negative controls follows the dose" in text
     assert "a (+1.00)" in text and "Z'" not in text
-    assert "in 0 of 3 cases." in plate_answers.dose_findings(made, 1e-6)
+    assert "in 0 of 3 treatments." in plate_answers.dose_findings(made, 1e-6)
 
 
 def test_doses_are_scored_along_the_axis_of_both_controls():
@@ -462,8 +470,8 @@ def test_few_doses_are_told():
     frame["Metadata_dose"] = frame["Metadata_dose"].clip(upper=3)
     made = plate_answers.doses(plate.wells_to_ask(frame, DOSED), draws=9)
     assert plate_answers.dose_findings(made, 0.05) == (
-        "- 3 of 3 are not askable: fewer than 3 doses. Wells of at least 3 doses of each are "
-        "needed."
+        "- 3 of 3 treatments are not askable: fewer than 3 doses. Wells of at least 3 doses of "
+        "each are needed."
     )
 
 
@@ -507,8 +515,8 @@ def test_flagged_wells_and_positions_that_replicates_share_are_doubted():
     frame = profiles()
     frame.loc[1, "Metadata_mean_DNA"] = 50
     assert any(
-        text == "1 of 24 wells have flags, 1 negative controls among them: A02. Repeat what rests "
-        "on them without them."
+        text == "Flags stand on 1 of 24 wells (negative controls among them: 1): A02. Repeat what "
+        "rests on them without them."
         for text in doubts(frame)
     )
     both = pd.concat([profiles(), profiles(seed=1).assign(Metadata_Plate="q")], ignore_index=True)
@@ -557,8 +565,18 @@ def test_a_montage_is_spaced_through_the_labels(monkeypatch):
             },
             {"tiles", "heat_maps", "umap", "layout", "doses"},
         ),
+        (
+            {
+                "batch": ["1"] * 12 + ["2"] * 12, "plate": ["p"] * 12 + ["q"] * 12,
+                "well": WELLS[:12] * 2, "compound": SPREAD[:12] * 2,
+                "control_type": [
+                    "negcon" if kind == "negcon" else None for kind in SPREAD[:12] * 2
+                ],
+            },
+            {"tiles", "heat_maps", "umap", "layout"},
+        ),
     ],
-    ids=["no annotation", "not even wells", "annotated"],
+    ids=["no annotation", "not even wells", "annotated", "two plates"],
 )  # fmt: skip
 def test_the_page_runs(columns, figures, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)

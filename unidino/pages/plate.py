@@ -411,7 +411,7 @@ def position_findings(effects, wells, level):
         f"{row.corrected_p_value:.2g})."
         for row in found.itertuples()
     ] or [
-        f"Among {told}, neither of {', '.join(map(bare, dict.fromkeys(effects['position'])))} "
+        f"Among {told}, none of {', '.join(map(bare, dict.fromkeys(effects['position'])))} "
         f"explains more than exchanged wells do (corrected p < {level:g})."
     ]
     if "treatments included" in told:

@@ -394,11 +394,11 @@ def dose_findings(made, level):
         )
         sentences.append(
             f"The {made.scored} follows the dose (Spearman's correlation, corrected p < {level:g}) "
-            f"in {len(found)} of {len(asked)} cases{': ' if names else ''}{names}."
+            f"in {len(found)} of {len(asked)} treatments{': ' if names else ''}{names}."
         )
     for why, count in made.trends["said"].value_counts().drop("", errors="ignore").items():
         wanted = f"Wells of at least {dose_response.LEAST_DOSES} doses of each are needed."
-        sentences.append(f"{count} of {len(made.trends)} are {why}. {wanted}")
+        sentences.append(f"{count} of {len(made.trends)} treatments are {why}. {wanted}")
     if np.isfinite(made.z_prime):
         apart = "apart" if made.z_prime > 0 else "not apart by three standard deviations of each"
         sentences.append(

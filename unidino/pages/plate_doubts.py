@@ -143,9 +143,9 @@ def _distrust_flags(wells, flagged, sites):
     controls = plate_quality.negative_controls(sites)
     own = {name for name, control in zip(names, controls, strict=True) if control}
     among = sum(name in own for name in looked["well"])
-    controls = f", {among} negative controls among them" if own else ""
+    controls = f" (negative controls among them: {among})" if own else ""
     yield (
-        f"{len(looked)} of {counted(len(set(names)))} have flags{controls}: "
+        f"Flags stand on {len(looked)} of {counted(len(set(names)))}{controls}: "
         f"{listed([(name,) for name in looked['well']])}. Repeat what rests on them without them."
     )
 
