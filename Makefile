@@ -161,7 +161,7 @@ $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
 
 PAGES += $(RESULTS)/your_plate.ipynb
 $(RESULTS)/your_plate.ipynb: always
-	$(PAGE) --input data/example papermill notebooks/your_plate.ipynb $@ -k python3
+	$(PAGE) --input data/example papermill notebooks/evaluate.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/train.ipynb
 $(RESULTS)/train.ipynb: always

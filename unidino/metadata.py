@@ -15,7 +15,9 @@ CONTROL_TYPES = ("negcon", "poscon", "empty")
 _ADDED = ("path", "row", "simulated", "status", "error")
 _COUNTED = ("sites", "replicates")
 
-_DOSES = ("concentration", "dose")
+DOSES = ("concentration", "dose")
+"""Columns that hold doses."""
+
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
 
 
@@ -530,7 +532,7 @@ def variation(frame, keys, columns):
         distinct = present.groupby(group[present.index]).nunique()
         differs, filled = int((distinct > 1).sum()), len(distinct)
         of_rows = differs >= max(several / 2, min(several, 2)) or filled <= len(first) / 2
-        of_rows &= str(column).lower() not in (*tables.LABELS, *_DOSES)
+        of_rows &= str(column).lower() not in (*tables.LABELS, *DOSES)
         found[column] = Variation(first[varies].tolist(), of_rows)
     return found
 

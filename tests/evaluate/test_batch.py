@@ -179,6 +179,26 @@ def test_variance_explained_equals_least_squares():
     assert made["by_chance"].tolist() == pytest.approx([2 / 48, 1 / 49])
 
 
+@pytest.mark.parametrize("within", [(), ["week"]])
+def test_exchanged_variance_is_that_of_exchanged_values(within):
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"row": rng.choice(list("abc"), 30), "week": ["x"] * 12 + ["y"] * 18})
+    frame[["emb0", "emb1"]] = rng.normal(size=(30, 2))
+    frame["emb2"] = 7.0  # does not vary
+    frame.loc[5, "row"] = None
+    made = batch.exchanged_variance(frame, "row", within, draws=40, seed=9)
+    part = frame.dropna(subset="row").reset_index(drop=True)
+    groups = part.groupby("week").indices.values() if within else [np.arange(29)]
+    rng = np.random.default_rng(9)
+    for value in made:
+        names = part["row"].to_numpy(object)
+        drawn = names.copy()
+        for members in groups:
+            drawn[members] = names[rng.permutation(members)]
+        told = batch.variance_explained(part.assign(row=drawn), ["row"])["explained"].iloc[0]
+        assert value == pytest.approx(told)
+
+
 def test_true_and_false_are_groups():
     frame = pd.DataFrame({"edge": [True, False] * 5, "emb0": np.arange(10.0) % 2})
     (row,) = batch.variance_explained(frame, ["edge"]).to_dict("records")
@@ -253,6 +273,8 @@ def test_inductive_scores_leave_each_batch_out():
             lambda f: batch.variance_explained(f.assign(emb0=1.0, emb1=1.0), ["batch"]),
             "no feature varies",
         ),
+        (lambda f: batch.exchanged_variance(f, "week"), "no column 'week' in the table"),
+        (lambda f: batch.exchanged_variance(f, "batch", draws=0), "draws is 0"),
         (lambda f: batch.pc_regression(f.assign(emb0=1.0, emb1=1.0), "batch"), "no feature varies"),
         (lambda f: batch.pc_regression(f, "batch", components=0), "components is 0"),
         (

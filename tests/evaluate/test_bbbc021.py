@@ -1,8 +1,5 @@
 """BBBC021's questions on tables with known answers; the figures that show them."""
 
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,28 +168,6 @@ def test_side_by_side_keeps_the_order():
     assert made.columns[1][1] == "treatment, n = 30"
     assert made.iloc[0, 0] == made.iloc[1, 0]
     assert made.iloc[0, 0].startswith(f"{scored['value'].iloc[0]:.2f} (")
-
-
-@pytest.mark.parametrize(("count", "neighbours"), [(36, 15), (9, 8)])
-def test_umap_is_asked_for_two_coordinates(count, neighbours, monkeypatch):
-    """In the place of umap, whose compilation takes longer than all else here: a page runs it."""
-    asked = {}
-
-    class UMAP:
-        def __init__(self, **options):
-            asked.update(options)
-
-        def fit_transform(self, values):
-            return values[:, :2]
-
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
-    frame = bbbc021.PROTOCOL.at_level(bbbc021.treated(wells()), bbbc021.RULES[0]).head(count)
-    made = bbbc021.umap_coordinates(frame, seed=3)
-    assert made.shape == (count, 2)
-    assert asked == {
-        "n_neighbors": neighbours, "metric": "cosine", "densmap": True, "random_state": 3,
-        "n_jobs": 1,
-    }  # fmt: skip
 
 
 def test_figure_of_accuracies():

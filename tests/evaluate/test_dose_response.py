@@ -1,5 +1,7 @@
 """The axis between controls, cross-fitted; hand-made features against plain formulas."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +68,93 @@ def test_planted_dose_is_found_and_nothing_is_not():
 def test_mistakes_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         dose_response.cross_fitted(plate().assign(**change), "half", "dose")
+
+
+def test_distance_from_controls_leaves_each_control_out():
+    frame = pd.concat([plate(), plate(1)], ignore_index=True)
+    frame.insert(0, "Metadata_Plate", np.repeat(["p", "q"], len(frame) // 2))
+    made = dose_response.distance_from_controls(frame)
+    values = frame.filter(like="emb").to_numpy()
+    for i, row in frame.iterrows():
+        others = [
+            values[j]
+            for j, other in frame.iterrows()
+            if other["Metadata_Plate"] == row["Metadata_Plate"]
+            and other["control_type"] == "negcon"
+            and i != j
+        ]
+        expected = np.sqrt(((values[i] - np.mean(others, axis=0)) ** 2).sum())
+        assert made[i] == pytest.approx(expected)
+
+
+def test_score_along_controls_leaves_each_control_out():
+    frame = plate().drop(columns="half")
+    made = dose_response.along_controls(frame)
+    values, kinds = frame.filter(like="emb").to_numpy(), frame["control_type"].to_numpy(object)
+    for i in range(len(frame)):
+        others = np.arange(len(frame)) != i
+        negative, positive = (values[others & (kinds == k)] for k in ("negcon", "poscon"))
+        spread = negative.std(0, ddof=1)
+        axis = (positive.mean(0) - negative.mean(0)) / spread
+        expected = ((values[i] - negative.mean(0)) / spread) @ axis / np.linalg.norm(axis)
+        assert made[i] == pytest.approx(expected)
+
+
+def test_plates_without_enough_controls_have_no_score():
+    frame = plate()
+    few = frame[
+        (frame["control_type"] != "negcon") | (frame.groupby("control_type").cumcount() < 1)
+    ]
+    assert np.isnan(dose_response.distance_from_controls(few.reset_index(drop=True))).all()
+    one = frame[
+        (frame["control_type"] != "poscon") | (frame.groupby("control_type").cumcount() < 1)
+    ]
+    one = one.reset_index(drop=True)
+    assert np.isnan(dose_response.along_controls(one)).all()
+    assert np.isfinite(dose_response.distance_from_controls(one)).all()
+    with pytest.raises(ValueError, match="no column 'kind' in the table"):
+        dose_response.along_controls(one, control="kind")
+
+
+def test_trends_equal_rank_correlations_and_their_exchanges():
+    from scipy.stats import false_discovery_control, spearmanr
+
+    rng = np.random.default_rng(0)
+    series = pd.DataFrame({"compound": ["a"] * 5 + ["b"] * 5, "dose": [1, 2, 2, 4, 8] * 2})
+    series["score"] = [1.0, 2, 3, 5, 4, *rng.normal(size=5)]
+    made = dose_response.trends(series, "compound", "dose", "score", draws=4000)
+    p_values = []
+    for row, (name, part) in zip(made.itertuples(), series.groupby("compound"), strict=True):
+        rho = spearmanr(part["dose"], part["score"]).statistic
+        assert (row.compound, row.n_wells, row.n_doses) == (name, 5, 4)
+        assert row.spearman == pytest.approx(rho)
+        every = [
+            abs(spearmanr(part["dose"], order).statistic) for order in permutations(part["score"])
+        ]
+        p_values.append(np.mean(np.array(every) >= abs(rho) - 1e-9))
+        assert row.p_value == pytest.approx(p_values[-1], abs=0.03)
+    expected = false_discovery_control(made["p_value"])
+    np.testing.assert_allclose(made["corrected_p_value"], expected)
+
+
+def test_trends_say_what_they_cannot_ask():
+    series = pd.DataFrame(
+        {
+            "compound": [*"aaaabbbb", None],
+            "dose": [1, 1, 2, 2, 1, 2, 3, np.nan, 4],
+            "score": [1.0, 2, 3, 4, 5, 5, 5, 5, 6],
+        }
+    )
+    made = dose_response.trends(series, "compound", "dose", "score", draws=9)
+    assert made["said"].tolist() == [
+        "not askable: fewer than 3 doses", "not askable: all scores are equal"
+    ]  # fmt: skip
+    assert made["n_wells"].tolist() == [4, 3]
+    assert made[["spearman", "p_value", "corrected_p_value"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match="the column dose holds text; a trend needs numbers"):
+        dose_response.trends(series.assign(dose="1 uM"), "compound", "dose", "score")
+    with pytest.raises(ValueError, match="draws is 0; it must be above 0"):
+        dose_response.trends(series, "compound", "dose", "score", draws=0)
 
 
 def test_hand_made_features_equal_the_formulas():

@@ -229,17 +229,9 @@ def variance_explained(profiles, columns, features=None):
     rows = []
     for name in columns:
         series = profiles[tables.find_column(profiles, name)]
-        has = np.flatnonzero(series.notna())
-        if len(has) < 3:
-            raise ValueError(f"{len(has)} profiles have a {name}; three or more are needed.")
+        has, values, total = _variance(profiles, name, features)
         design = _design(series.iloc[has])
-        values = similarity.comparable(profiles, features, "euclidean", has)
-        values = values - values.mean(0)
-        varies = _varies(values)
-        total = (values**2).sum(0)[varies]
-        if not len(total):
-            raise ValueError("no feature varies: there is no variance to explain.")
-        explained = float((((design.T @ values[:, varies]) ** 2).sum(0) / total).mean())
+        explained = _share(design, values, total)
         n, degrees = len(has), design.shape[1]
         chance = degrees / (n - 1)
         left = n - 1 - degrees
@@ -248,6 +240,64 @@ def variance_explained(profiles, columns, features=None):
         rows.append((name, kind, n, explained, chance, adjusted))
     names = ["column", "kind", "n_profiles", "explained", "by_chance", "beyond_chance"]
     return pd.DataFrame(rows, columns=names)
+
+
+def exchanged_variance(profiles, column, within=(), features=None, *, draws=999, seed=0):
+    """What `variance_explained` gives once the values of a column are exchanged.
+
+    Parameters
+    ----------
+    profiles, features
+        As of `variance_explained`.
+    column : str
+    within : list of str
+        Values are exchanged between profiles that are alike in these columns, such as those of a
+        plate; between all by default.
+    draws : int
+    seed : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (draws,), ``explained`` of each exchange.
+
+    Raises
+    ------
+    ValueError
+        As `variance_explained`; draws that are not above 0.
+    """
+    arguments.check_positive("draws", draws)
+    features = similarity.find_features(profiles, features, [column, *within])
+    has, values, total = _variance(profiles, column, features)
+    part = profiles.iloc[has]
+    design = _design(part[tables.find_column(profiles, column)])
+    keys = [tables.find_column(profiles, name) for name in within]
+    groups = list(tables.groups(part, keys).values())
+    rng, made = np.random.default_rng(seed), np.empty(draws)
+    order = np.arange(len(has))
+    for i in range(draws):
+        for members in groups:
+            order[members] = rng.permutation(members)
+        made[i] = _share(design[order], values, total)
+    return made
+
+
+def _variance(profiles, column, features):
+    """Rows with a value, their features centred, and the sums of squares of those that vary."""
+    has = np.flatnonzero(profiles[tables.find_column(profiles, column)].notna())
+    if len(has) < 3:
+        raise ValueError(f"{len(has)} profiles have a {column}; three or more are needed.")
+    values = similarity.comparable(profiles, features, "euclidean", has)
+    values = values - values.mean(0)
+    values = values[:, _varies(values)]
+    if not values.shape[1]:
+        raise ValueError("no feature varies: there is no variance to explain.")
+    return has, values, (values**2).sum(0)
+
+
+def _share(design, values, total):
+    """Mean share of the features' sums of squares that orthonormal columns explain."""
+    return float((((design.T @ values) ** 2).sum(0) / total).mean())
 
 
 def _varies(centred):

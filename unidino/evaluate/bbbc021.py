@@ -1,7 +1,5 @@
 """The questions that BBBC021 answers: is a treatment's nearest neighbour of its mechanism?"""
 
-import warnings
-
 import pandas as pd
 
 from .. import tables
@@ -87,36 +85,6 @@ def census(profiles):
 
 PROTOCOL = Protocol(RULES, {"treatment": TREATMENT, "compound": ("compound",)}, treated)
 """How BBBC021 is scored."""
-
-
-def umap_coordinates(profiles, *, seed=0):
-    """Two coordinates of each profile by densMAP, a UMAP that keeps densities; cosine distance.
-
-    They differ between systems and numbers of threads: keep them as a table, compare no digits.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-    seed : int
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 2).
-
-    Source: McInnes et al. 2018 (doi 10.21105/joss.00861); Narayan, Berger and Cho 2021
-    (doi 10.1038/s41587-020-00801-7).
-    """
-    with warnings.catch_warnings():
-        # It announces that a seed means one thread, which is what we want.
-        warnings.simplefilter("ignore")
-        import umap
-
-        reducer = umap.UMAP(
-            n_neighbors=min(15, len(profiles) - 1), metric="cosine", densmap=True,
-            random_state=seed, n_jobs=1,
-        )  # fmt: skip
-        return reducer.fit_transform(profiles[tables.feature_columns(profiles)].to_numpy())
 
 
 def by_strength(feature_sets, truth, metric="cosine", parts=3):

@@ -1,4 +1,7 @@
-"""Dose response along the axis between two controls, fitted on some wells and scored on others."""
+"""Dose response: how far from the negative controls, and along the axis to the positive ones.
+
+No well is scored by an axis, or measured from a centre, that it helped to find.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from .. import tables
+from .. import arguments, tables
+from . import similarity
+from .significance import corrected
+
+LEAST_DOSES = 3
+"""Doses of a compound below which no trend is asked about."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +149,140 @@ def cross_fitted(profiles, half, dose, control="control_type"):
             }
         )
     return pd.DataFrame(summary), scores
+
+
+def distance_from_controls(profiles, features=None, control="control_type"):
+    """How far each well lies from the negative controls of its plate.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a well, normalised, so that a unit of each feature is what controls spread by.
+    features : list of str, optional
+        As of `nearest_neighbour_accuracy`.
+    control : str
+        Column with negcon.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,): Euclidean distance from the mean of the negative controls; a control is left out of
+        the mean that it is measured from. Missing on plates with fewer than two of them.
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, missing or infinite features.
+    """
+    values, negative, _, plates = _controlled(profiles, features, control)
+    made = np.full(len(values), np.nan)
+    for rows in plates.values():
+        own = rows[negative[rows]]
+        if len(own) < 2:
+            continue
+        total = values[own].sum(0)
+        count = len(own) - negative[rows]
+        centre = (total - values[rows] * negative[rows][:, None]) / count[:, None]
+        made[rows] = np.linalg.norm(values[rows] - centre, axis=1)
+    return made
+
+
+def along_controls(profiles, features=None, control="control_type"):
+    """Where each well lies between the negative and the positive controls of its plate.
+
+    Parameters
+    ----------
+    profiles, features
+        As of `distance_from_controls`.
+    control : str
+        Column with negcon and poscon.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,): `Axis.score`, 0 for the mean negative control. A control is scored by an axis that
+        the others make. Missing on plates with fewer than three negative or two positive controls.
+
+    Raises
+    ------
+    ValueError
+        As `distance_from_controls`; positive controls that equal the negative ones.
+    """
+    values, negative, positive, plates = _controlled(profiles, features, control)
+    made = np.full(len(values), np.nan)
+    for rows in plates.values():
+        low, high = rows[negative[rows]], rows[positive[rows]]
+        if len(low) < 3 or len(high) < 2:
+            continue
+        made[rows] = fit_axis(values[low], values[high]).score(values[rows])
+        for i in (*low, *high):
+            axis = fit_axis(values[low[low != i]], values[high[high != i]])
+            made[i] = axis.score(values[i : i + 1])[0]
+    return made
+
+
+def _controlled(profiles, features, control):
+    """(values, which are negative, which positive controls, rows of each plate)."""
+    kinds = profiles[tables.find_column(profiles, control)].to_numpy(object)
+    features = similarity.find_features(profiles, features, [control])
+    values = similarity.comparable(profiles, features, "euclidean")
+    plates = tables.groups(profiles, tables.plate_columns(profiles))
+    return values, kinds == "negcon", kinds == "poscon", plates
+
+
+def trends(series, group, dose, score, *, draws=999, seed=0):
+    """Whether a score rises or falls with dose, compound by compound.
+
+    Parameters
+    ----------
+    series : pd.DataFrame
+        One row a treated well; rows without a dose or a score are left out.
+    group, dose, score : str
+        Its columns: what the doses are of, numbers, numbers.
+    draws : int
+        Exchanges of the scores between the wells of a group.
+    seed : int
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a group, in the order of first appearance: `group`, ``n_wells``, ``n_doses``,
+        ``spearman``, ``p_value`` (share of exchanges with as strong a correlation, of either sign,
+        the observed one counted among them), ``corrected_p_value`` (Benjamini and Hochberg, over
+        the groups) and ``said``: why a group with fewer than `LEAST_DOSES` doses, or equal scores,
+        could not be asked about.
+
+    Raises
+    ------
+    ValueError
+        Doses or scores that are no numbers.
+    """
+    arguments.check_positive("draws", draws)
+    for name in (dose, score):
+        if not pd.api.types.is_numeric_dtype(series[name]):
+            raise ValueError(f"the column {name} holds text; a trend needs numbers.")
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, part in series.dropna(subset=[group, dose, score]).groupby(group, sort=False):
+        doses, scores = part[dose].rank().to_numpy(), part[score].rank().to_numpy()
+        count, rho, p_value, said = part[dose].nunique(), np.nan, np.nan, ""
+        if count < LEAST_DOSES:
+            said = f"not askable: fewer than {LEAST_DOSES} doses"
+        elif np.ptp(scores) == 0:
+            said = "not askable: all scores are equal"
+        else:
+            rho = _correlation(doses, scores)
+            chance = [abs(_correlation(doses, rng.permutation(scores))) for _ in range(draws)]
+            as_strong = np.sum(np.array(chance) >= abs(rho) - similarity.TOLERANCE)
+            p_value = (1 + as_strong) / (1 + draws)
+        rows.append((name, len(part), count, rho, p_value, said))
+    names = [group, "n_wells", "n_doses", "spearman", "p_value", "said"]
+    made = pd.DataFrame(rows, columns=names)
+    made.insert(5, "corrected_p_value", corrected(made["p_value"]))
+    return made
+
+
+def _correlation(first, second):
+    """Pearson's correlation of two arrays that vary."""
+    first, second = first - first.mean(), second - second.mean()
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))

@@ -95,9 +95,9 @@ def label_of(profiles):
     return None
 
 
-def _label_values(profiles):
+def _label_values(profiles, column=None):
     """(label of each profile, its name): controls by their type, the others by their label."""
-    column = label_of(profiles)
+    column = column or label_of(profiles)
     values = profiles[column].astype(object) if column else pd.Series(None, profiles.index)
     controls = profiles.get("Metadata_control_type")
     if controls is not None:
@@ -112,19 +112,31 @@ def _title(*parts):
     return "\n".join(textwrap.fill(text, 20, max_lines=2, placeholder=" …") for text in wording)
 
 
-def montage(made, most=4):
-    """Arguments of `plots.tile_montage`: sites evenly spaced through those with foreground."""
+def montage(made, most=4, label=None):
+    """Arguments of `plots.tile_montage`: sites evenly spaced through those with foreground.
+
+    Parameters
+    ----------
+    made : inference.Extraction
+    most : int
+        Sites.
+    label : str, optional
+        Column that heads them, beside the well, and through whose values they are spaced; that of
+        `label_of`, and the order of the table, by default.
+    """
     files, plates = zip(*made.site_tables(), strict=True)
     sites = pd.concat([plate.assign(file=i) for i, plate in enumerate(plates)], ignore_index=True)
     read = np.flatnonzero(sites["Metadata_status"] == "ok")
     if not len(read):
         read = np.flatnonzero(sites["Metadata_status"] == "empty")
+    values, _ = _label_values(sites, label)
+    if label is not None:
+        read = read[np.argsort(values.iloc[read].astype(str), kind="stable")]
     chosen = read[np.linspace(0, len(read) - 1, min(most, len(read))).astype(int)]
     limits = []
     for number in sites["file"].iloc[chosen]:
         statistics = pd.DataFrame(tables.read_provenance(files[number])["intensity_statistics"])
         limits.append(_limits(statistics, made.metadata.channels))
-    values, _ = _label_values(sites)
     wells = sites.get("Metadata_Well", pd.Series("", sites.index))
     rows = sites["Metadata_row"].iloc[chosen]
     return {
@@ -223,6 +235,29 @@ def foreground_figure(made):
     return plots.sequence(profiles["Metadata_foreground"], unit, label, heading)
 
 
+def complete(profiles):
+    """The profiles that have all features, of those features that every readable profile has.
+
+    A channel that is dead on one plate would otherwise take that plate out of what follows.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+
+    Returns
+    -------
+    pd.DataFrame
+        The rows keep their index.
+    """
+    features = tables.feature_columns(profiles)
+    finite = np.isfinite(profiles[features].to_numpy(float))
+    shared = finite[finite.any(1)].all(0)
+    if shared.any():
+        lacking = [name for name, kept in zip(features, shared, strict=True) if not kept]
+        profiles, finite = profiles.drop(columns=lacking), finite[:, shared]
+    return profiles[finite.all(1)]
+
+
 def _components(made):
     """(coordinates, dense, shares, profiles) of the complete ones on two principal components.
 
@@ -231,29 +266,23 @@ def _components(made):
     """
     from sklearn.decomposition import PCA
 
-    profiles = made.profiles
+    profiles = complete(made.profiles)
     features = profiles[tables.feature_columns(profiles)].to_numpy(float)
-    finite = np.isfinite(features)
-    # A channel that is dead on one plate would otherwise take that plate out of the figure.
-    shared = finite[finite.any(1)].all(0)
-    if shared.any():
-        features, finite = features[:, shared], finite[:, shared]
-    complete = finite.all(1)
-    foreground = profiles.loc[complete, "Metadata_foreground"]
+    foreground = profiles["Metadata_foreground"]
     dense = (foreground >= SPARSE * foreground.median()).to_numpy(copy=True)
     if dense.sum() < 3:
         dense[:] = True
     # One profile, or one feature, has fewer than two components: the others are 0.
-    coordinates, shares = np.zeros((complete.sum(), 2)), np.zeros(2)
+    coordinates, shares = np.zeros((len(profiles), 2)), np.zeros(2)
     count = min(2, dense.sum() - 1, features.shape[1])
     if count > 0:
-        pca = PCA(count, random_state=0).fit(features[complete][dense])
-        coordinates[:, :count] = pca.transform(features[complete])
+        pca = PCA(count, random_state=0).fit(features[dense])
+        coordinates[:, :count] = pca.transform(features)
         shares[:count] = np.nan_to_num(pca.explained_variance_ratio_)
         # The sign of a component is arbitrary: fix it, so that a figure is the same everywhere.
         inner = coordinates[dense]
         coordinates *= np.where(inner[np.abs(inner).argmax(0), [0, 1]] < 0, -1, 1)
-    return coordinates, dense, shares, profiles[complete]
+    return coordinates, dense, shares, profiles
 
 
 def principal_components(made):

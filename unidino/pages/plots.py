@@ -51,7 +51,7 @@ def category_styles(labels, most=8):
     return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
 
 
-def tile_montage(sites, channels, limits, titles, heading):
+def tile_montage(sites, channels, limits, titles, heading, across=4):
     """One column a site, one row a channel, in the intensities that the model sees.
 
     Parameters
@@ -64,8 +64,10 @@ def tile_montage(sites, channels, limits, titles, heading):
     titles : list of str
         One a site.
     heading : str
+    across : int
+        Sites that the page's width has room for, at least.
     """
-    side = WIDTH / max(len(sites), 4)
+    side = WIDTH / max(len(sites), across)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
     figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
     for row, channel in enumerate(channels):
@@ -113,6 +115,48 @@ def _plates(profiles):
     }
 
 
+def _fill_plate(axis, positions, values, controls, here, limits):
+    """One plate as a grid of filled wells on an axis, controls marked.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray of int
+        (n, 2), row and column of every well of the table; the grid holds all.
+    values, controls : numpy.ndarray
+        One a well of the table: what colours it; negcon, poscon or neither.
+    here : numpy.ndarray of int
+        The wells of the plate.
+    limits : (float, float)
+        Values of the darkest and the brightest colour.
+    """
+    rows, columns = positions.max(0) + 1
+    # Several profiles of a well: their mean.
+    known = here[np.isfinite(values[here])]
+    sums, counts = np.zeros((2, rows, columns))
+    np.add.at(sums, tuple(positions[known].T), values[known])
+    np.add.at(counts, tuple(positions[known].T), 1)
+    grid = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    low, high = limits
+    mesh = axis.pcolormesh(
+        grid, vmin=low, vmax=high, cmap="cividis", edgecolors="white", linewidth=0.5
+    )
+    for kind, mark in (("negcon", "–"), ("poscon", "+")):
+        for y, x in dict.fromkeys(tuple(positions[i]) for i in here if controls[i] == kind):
+            ink = "black" if not grid[y, x] <= (low + high) / 2 else "white"
+            axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color=ink)
+    axis.set_aspect("equal")
+    axis.invert_yaxis()
+    every = max(1, columns // 12)
+    axis.set_xticks(np.arange(0, columns, every) + 0.5, range(1, columns + 1, every))
+    step = max(1, rows // 8)
+    axis.set_yticks(
+        np.arange(0, rows, step) + 0.5, [_row_name(row) for row in range(0, rows, step)]
+    )
+    axis.tick_params(length=0, labelsize=8)
+    axis.spines[:].set_visible(False)
+    return mesh
+
+
 def plate_heat_map(profiles, values, label, heading, most=4):
     """Plates as grids of wells, coloured by a value; controls are marked.
 
@@ -142,34 +186,56 @@ def plate_heat_map(profiles, values, label, heading, most=4):
     figure, axes = _figure(max(height, 1.6) * down + 0.5, down, across)
     low, high = pd.Series(values[shown]).agg(["min", "max"])
     for axis, (plate, here) in zip(axes.flat, by_plate.items(), strict=False):
-        # Several profiles of a well: their mean.
-        sums, counts = np.zeros((2, rows, columns))
-        np.add.at(sums, tuple(positions[here].T), values[here])
-        np.add.at(counts, tuple(positions[here].T), 1)
-        grid = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-        mesh = axis.pcolormesh(
-            grid, vmin=low, vmax=high, cmap="cividis", edgecolors="white", linewidth=0.5
-        )
-        for kind, mark in (("negcon", "–"), ("poscon", "+")):
-            for y, x in dict.fromkeys(tuple(positions[i]) for i in here if controls[i] == kind):
-                ink = "black" if grid[y, x] > (low + high) / 2 else "white"
-                axis.text(x + 0.5, y + 0.5, mark, ha="center", va="center", color=ink)
+        mesh = _fill_plate(axis, positions, values, controls, here, (low, high))
         axis.set_title(plate, fontsize=9)
-        axis.set_aspect("equal")
-        axis.invert_yaxis()
-        every = max(1, columns // 12)
-        axis.set_xticks(np.arange(0, columns, every) + 0.5, range(1, columns + 1, every))
-        step = max(1, rows // 8)
-        axis.set_yticks(
-            np.arange(0, rows, step) + 0.5, [_row_name(row) for row in range(0, rows, step)]
-        )
-        axis.tick_params(length=0, labelsize=8)
-        axis.spines[:].set_visible(False)
     for axis in axes.flat[len(by_plate) :]:
         axis.set_visible(False)
     figure.colorbar(mesh, ax=axes, label=label, shrink=0.8)
     counted = f"the first {most} of {total} plates" if total > most else f"n = {len(profiles)}"
     figure.suptitle(f"{heading} ({counted})", fontsize=10.5)
+    return figure
+
+
+def measure_heat_maps(profiles, measures, heading, most=2):
+    """Plates as grids of filled wells, one panel a measure, each with colours of its own.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `plate_heat_map`.
+    measures : dict of str to array-like
+        Title of a panel, with its unit -> one value a row.
+    heading : str
+    most : int
+        Plates drawn, the first ones; the panels of one measure share their colours.
+    """
+    by_plate = _plates(profiles)
+    total, by_plate = len(by_plate), dict(list(by_plate.items())[:most])
+    positions = np.array([well_position(well) for well in profiles["Metadata_Well"]])
+    controls = profiles.get("Metadata_control_type", pd.Series(None, profiles.index)).to_numpy()
+    shown = np.concatenate(list(by_plate.values()))
+    rows, columns = positions.max(0) + 1
+    across = min(3, len(measures))
+    down = -(-len(measures) // across) * len(by_plate)
+    height = max(WIDTH / across * 0.8 * rows / columns + 0.5, 1.3)
+    figure, axes = _figure(height * down + 0.4, down, across)
+    panels = [
+        (i // across * len(by_plate) + j, i % across, title, plate, here, np.asarray(values, float))
+        for i, (title, values) in enumerate(measures.items())
+        for j, (plate, here) in enumerate(by_plate.items())
+    ]
+    for row, column, title, plate, here, values in panels:
+        axis = axes[row, column]
+        low, high = pd.Series(values[shown]).agg(["min", "max"])
+        mesh = _fill_plate(axis, positions, values, controls, here, (low, high))
+        axis.set_title(title if len(by_plate) == 1 else f"{title}\n{plate}", fontsize=9)
+        bar = figure.colorbar(mesh, ax=axis, shrink=0.8)
+        bar.ax.tick_params(labelsize=8)
+    used = {(row, column) for row, column, *_ in panels}
+    for place in np.ndindex(axes.shape):
+        axes[place].set_visible(place in used)
+    counted = f", the first {most} of {total} plates" if total > most else ""
+    figure.suptitle(f"{heading} (n = {len(profiles)} wells{counted})", fontsize=10.5)
     return figure
 
 
@@ -327,6 +393,57 @@ def dose_response(scores, heading):
     axes[0, 0].set_ylabel("score (SD of negative controls)")
     axes[0, 0].legend(fontsize=8.5, frameon=False)
     figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def dose_series(series, names, label, heading, legend_title, controls=None, most=8):
+    """Scores of wells against their dose, one colour and mark a compound.
+
+    Parameters
+    ----------
+    series : pd.DataFrame
+        Treated wells: ``group``, ``dose`` and ``score``.
+    names : list of str
+        The groups in the order in which they are drawn; those beyond `most` are not.
+    label : str
+        Of the scores' axis.
+    heading, legend_title : str
+    controls : dict of str to array-like, optional
+        negcon and poscon -> their scores, drawn beside the doses.
+    most : int
+    """
+    doses = sorted(series["dose"].unique())
+    place = {dose: i for i, dose in enumerate(doses)}
+    figure, axes = _figure(3.6)
+    axis = axes[0, 0]
+    shown = list(names)[:most]
+    for i, name in enumerate(shown):
+        part = series[series["group"] == name]
+        at = part["dose"].map(place)
+        aside = 0.3 * ((i + 0.5) / len(shown) - 0.5)
+        colour, marker = PALETTE[i % 8], MARKERS[i % 8]
+        # Yellow fades on white without a darker edge.
+        edge = dict(edgecolor="#555555", lw=0.4) if colour == PALETTE[6] else dict(lw=0)
+        axis.scatter(at + aside, part["score"], s=20, color=colour, marker=marker, **edge)
+        mean = part.groupby(at)["score"].mean()
+        axis.plot(mean.index + aside, mean, color=colour, marker=marker, ms=0, lw=1.2)
+        axis.plot([], [], color=colour, marker=marker, lw=1.2, label=str(name))
+    ticks = {i: f"{dose:g}" for dose, i in place.items()}
+    for kind, at, filled in (("negcon", -1, "none"), ("poscon", len(doses), "black")):
+        own = np.asarray((controls or {}).get(kind, ()), float)
+        if np.isfinite(own).any():
+            spread = 0.3 * (np.arange(len(own)) % 5 / 4 - 0.5)
+            axis.scatter(at + spread, own, s=20, facecolor=filled, edgecolor="black", lw=0.8)
+            ticks[at] = kind
+    axis.set_xticks(sorted(ticks), [ticks[i] for i in sorted(ticks)])
+    axis.set(xlabel="dose (in order, not to scale)", ylabel=label)
+    axis.yaxis.set_major_locator(MaxNLocator(5))
+    left_out = len(names) - len(shown)
+    axis.set_title(heading + (f", the first {most} of {len(names)}" if left_out else ""))
+    axis.legend(
+        title=legend_title, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5,
+        frameon=False,
+    )  # fmt: skip
     return figure
 
 
@@ -544,7 +661,7 @@ def clustered_correlation(
     return figure
 
 
-def plate_layout(wells, category, heading, legend_title):
+def plate_layout(wells, category, heading, legend_title, most=14):
     """Plates as grids of wells, coloured by a category; the label names its most frequent values.
 
     Parameters
@@ -553,9 +670,11 @@ def plate_layout(wells, category, heading, legend_title):
         With plate and well, bare or with ``Metadata_``; one row a well.
     category : sequence
         One a row; missing ones are drawn grey.
+    most : int
+        Values that are told apart, the most frequent ones.
     """
     category = pd.Series(list(category), dtype=object)
-    styles = category_styles(category.dropna(), most=14)
+    styles = category_styles(category.dropna(), most)
     plates = list(_plates(wells).items())[:2]
     names = wells[tables.find_column(wells, "well")]
     positions = np.array([well_position(well) for well in names])
