@@ -182,7 +182,8 @@ def test_own_data_root_has_pages_of_its_own(tmp_path):
     printed = make("-n", "pages", "html", UNIDINO_DATA=str(root))
     (folder,) = set(re.findall(r"_build/pages/[\w-]+", printed))
     assert re.fullmatch(r"_build/pages/my_data-\d+", folder)
-    assert f"--force papermill notebooks/extract.ipynb {folder}/book/results/" in printed
+    assert f"papermill notebooks/extract.ipynb {folder}/extracted/HPA@" in printed
+    assert f"--force papermill notebooks/train.ipynb {folder}/book/results/" in printed
     assert " book/results" not in printed and "unidino.simulate" not in printed
     other = tmp_path / "other" / "my data"
     other.mkdir(parents=True)
