@@ -16,7 +16,7 @@ import time
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unidino.demo.data import OPTIONS
+from unidino.demo.recipe import SELF_DISTIL
 from unidino.models import vit
 from unidino.train import dino
 
@@ -25,7 +25,7 @@ PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 def network(seed=0):
-    o = OPTIONS
+    o = SELF_DISTIL
     torch.manual_seed(seed)
     backbone = vit.EmbeddingModel(vit.ModelConfig(arch=o["arch"], size=o["size"]))
     head = dino.DINOHead(backbone.embedding_dim, o["out_dim"])
@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    o = OPTIONS
+    o = SELF_DISTIL
     views = [
         torch.rand(2 * given.images, 1, o["size"], o["size"]),
         torch.rand(o["local_crops_number"] * given.images, 1, o["local_size"], o["local_size"]),

@@ -7,19 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from unidino import arguments, paths
-from unidino.demo import card
-from unidino.demo.card import plot_scores, plot_training
-from unidino.demo.data import OPTIONS, REAL_SHARE, TRAINING_PLATES
+from unidino import paths
+from unidino.demo import card, real_sets, recipe
+from unidino.demo.card import plot_blocks, plot_scores, plot_training
+from unidino.demo.data import REAL_SHARE, TRAINING_PLATES
 from unidino.demo.evaluation import SCORE_COLUMNS
-from unidino.train.export import export
 
 matplotlib.use("agg")
 
 
 def test_sources_are_listed_without_the_translocation_assay(tmp_path, monkeypatch, capsys):
+    for name in real_sets.MIX_FOLDERS:
+        (tmp_path / "real" / name).mkdir(parents=True)
     folder = tmp_path / "real" / "train_mix"
-    folder.mkdir(parents=True)
     names = ["file", "source", "repo", "commit", "path", "licence", "stain_channel", "cell_type",
              "bit_depth"]  # fmt: skip
     rows = [
@@ -27,11 +27,17 @@ def test_sources_are_listed_without_the_translocation_assay(tmp_path, monkeypatc
         ["s/1.png", "s", "o/r", "c0ffee", "x/1.png", "MIT", "GFP", "cells (SBS Vitra)", "8"],
     ]
     pd.DataFrame(rows, columns=names).to_csv(folder / "manifest.csv", index=False)
+    more = [["t/0.png", "t", "p/r", "beef", "y/0.png", "MIT", "ER", "U2OS", "8"]]
+    second = tmp_path / "real" / "train_more" / "manifest.csv"
+    pd.DataFrame(more, columns=names).to_csv(second, index=False)
     monkeypatch.setenv("UNIDINO_REAL", str(tmp_path / "real"))
     card.main([str(tmp_path / "sources.csv")])
-    assert "1 images of 1 sources" in capsys.readouterr().out
+    assert "2 images of 2 sources" in capsys.readouterr().out
     made = card.read_sources(tmp_path / "sources.csv")
-    assert made.values.tolist() == [[*rows[0][:6], "DNA", "HeLa"]]
+    assert made.values.tolist() == [
+        ["train_mix/s/0.png", *rows[0][1:6], "DNA", "HeLa"],
+        ["train_more/t/0.png", *more[0][1:6], "ER", "U2OS"],
+    ]
     assert card.attribution(made) == ["o/r, commit c0ffee, 1 images, CC BY 4.0"]
     (folder / "manifest.csv").unlink()
     with pytest.raises(SystemExit, match="real training images are not part of this project"):
@@ -60,37 +66,40 @@ def test_shares_of_the_draws_add_up():
     assert real["share of draws"].sum() == pytest.approx(REAL_SHARE)
     ratio = real.loc["dsb2018", "share of draws"] / real.loc["stardist", "share of draws"]
     assert ratio == pytest.approx(227**0.5)
+    # Five stains of 185 images each are drawn apart.
+    ratio = real.loc["periscope", "share of draws"] / real.loc["stardist", "share of draws"]
+    assert ratio == pytest.approx(5 * 185**0.5)
     assert set(TRAINING_PLATES) == set(made.index[made["kind"] == "simulated"])
 
 
-def test_training_is_told_by_what_differs():
-    header = {"training": OPTIONS | {"epochs": 7, "output_dir": "x", "seed": 0}}
-    options = card.training_options(header).set_index("option")
-    assert options.loc["epochs", ["published", "here"]].tolist() == ["201", "7"]
-    assert not {"output_dir", "seed", "num_workers"} & set(options.index)
-    command = card.training_command(header)
-    assert "data.train_options('data/sample/demo') | {'epochs': 7}\n" in command
+@pytest.mark.parametrize("stage", recipe.STAGES)
+def test_training_is_told_by_what_differs(stage):
+    options = recipe.STAGES[stage]
+    header = {"training": options | {"epochs": 7, "output_dir": "x", "seed": 0}}
+    table = card.training_options(header).set_index("option")
+    assert table.loc["epochs", ["published", "here"]].tolist() == ["201", "7"]
+    assert not {"output_dir", "seed", "num_workers"} & set(table.index)
+    assert card.stage_of(header) == stage
     # Also what the recipe leaves as published.
     more = {"training": header["training"] | {"shared_zoom": True, "monitor": "x"}}
     assert card.changed_options(more) == {"shared_zoom": True, "epochs": 7}
-    assert shlex.split(command.splitlines()[0])[:3] == ["python", "-m", "unidino.demo.data"]
-    program, export_line = command.split("<<'END'\n")[1].split("END\n")
-    assert shlex.split(export_line.replace("\\\n", ""))[:3] == [
-        "python",
-        "-m",
-        "unidino.train.export",
+    assert card.changed_options({"training": options}) == {}
+
+
+def test_the_command_runs_the_recipe():
+    first, last = recipe.STAGES
+    plain = card.training_command({"training": recipe.STAGES[first]}).splitlines()
+    assert [shlex.split(line)[:3] for line in plain] == [
+        ["python", "-m", "unidino.demo.data"],
+        ["python", "-m", "unidino.demo.recipe"],
     ]
-    assert export_line.endswith("unidino-demo.safetensors")
-    header |= {"config": {"pooling": "cls_max", "projected_dim": 5, "size": 96}}
-    header |= {"projection": {"images": 70, "crops": 3, "seed": 1, "shrinkage": 0.1}}
-    export_line = card.training_command(header).split("END\n")[-1].replace("\\\n", "")
-    given = shlex.split(export_line)[3:]
-    options = vars(arguments.parser(export, "export").parse_args(given))
-    wanted = {"pooling": "cls_max", "projected_dim": 5, "projection_images": 70}
-    wanted |= {"projection_crops": 3, "seed": 1}
-    assert {name: options[name] for name in wanted} == wanted
+    assert "--stages" not in plain[1] and recipe.SHIPPED == (first,)
+    both = card.training_command({"training": recipe.STAGES[last]}).splitlines()
+    assert both[1] == f"{plain[1]} --stages {first},{last}"
+    command = card.training_command({"training": recipe.DISTIL | {"epochs": 7}})
+    program = command.split("<<'END'\n")[1].split("END\n")[0]
     compile(program, "command", "exec")
-    assert " | " not in card.training_command({"training": OPTIONS})
+    assert "stages=['distil'], epochs=7)" in program
     assert card.training_options({}).empty
 
 
@@ -119,15 +128,16 @@ def scores():
             row |= {"metric": metric, "value": value, "low": value - 0.1, "high": value + 0.1}
             rows.append(row)
             if sha:
-                rows.append(row | {"minus": "Gaussian", "value": 0.3})
+                for minus in ("random_vit", "Gaussian"):
+                    rows.append(row | {"minus": minus, "value": 0.3})
     return pd.DataFrame(rows)
 
 
 def test_scores_of_one_model_and_its_baselines(scores):
     own = card.own_scores(scores, "demo", "01234567ff", "max")
-    assert own.groupby("model").size().to_dict() == {"demo": 4, "random_vit": 2, "Gaussian": 2}
+    assert own.groupby("model").size().to_dict() == {"demo": 6, "random_vit": 2, "Gaussian": 2}
     assert set(own["pooling"]) == {"max", ""}
-    assert own["set"].tolist() == ["SBS plate"] * 4 + ["real crops"] * 4
+    assert own["set"].tolist() == ["SBS plate"] * 5 + ["real crops"] * 5
     table = card.side_by_side(own)
     assert list(table) == ["demo", "random_vit", "Gaussian"]
     assert list(table.index) == [
@@ -135,7 +145,14 @@ def test_scores_of_one_model_and_its_baselines(scores):
         "real BBBC021 cells, held out: NSC of moa, treatments",
     ]
     assert table.iloc[1].tolist() == ["0.40 (0.30 to 0.50)"] * 3
-    assert list(card.side_by_side(own, differences=True)) == ["minus Gaussian"]
+    differences = list(card.side_by_side(own, differences=True))
+    assert differences == ["minus random_vit", "minus Gaussian"]
+    # Of a baseline that was scored anew, the later row.
+    newer = scores[scores["model"] == "Gaussian"].assign(value=0.9)
+    anew = card.own_scores(
+        pd.concat([scores, newer], ignore_index=True), "demo", "01234567ff", "max"
+    )
+    assert anew.loc[anew["model"] == "Gaussian", "value"].tolist() == [0.9, 0.9]
     with pytest.raises(ValueError, match="does not hold the model 01234567 with pooling mean"):
         card.own_scores(scores, "demo", "01234567ff", "mean")
     again = own[own["model"] == "demo"].assign(value=0.5)
@@ -166,6 +183,22 @@ def test_figures_are_drawn(scores):
     assert [axis.get_title() for axis in figure.axes][:2] == [
         "loss", "NSC, simulated BBBC021 (wells)",
     ]  # fmt: skip
+
+
+def test_blocks_are_drawn_a_panel_a_question():
+    row = {"metric": "stain", "low": 0.1, "high": 0.5, "n": 9}
+    blocks = pd.DataFrame(
+        [row | {"block": b, "set": name, "value": b / 20}
+         for name in ("stains", "BBBC021", "jumpcp-valset") for b in (2, 4)]
+    )  # fmt: skip
+    figure = plot_blocks(blocks, "blocks")
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(shown) == 3 and shown[1].get_title() == "simulated BBBC021\nstain (n = 9)"
+    table = card.by_block(blocks)
+    assert table.loc[4, "simulated BBBC021: stain"] == "0.20 (0.10 to 0.50)"
+    assert table.shape == (2, 3)
+    line = shown[0].lines[0]
+    assert line.get_xdata().tolist() == [2, 4] and line.get_ydata().tolist() == [0.1, 0.2]
 
 
 def test_absent_tables_are_none(tmp_path):

@@ -14,7 +14,7 @@ from unidino.demo import data, real_sets
 
 @pytest.fixture
 def real(tmp_path, monkeypatch):
-    """A real data root with a mix of three sources: 4 and 1 nuclei, and a Vitra image."""
+    """A real data root: sources of 4 and 1 images and a Vitra image, and one more of 4 and 1."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "real" / "train_mix"
     rows = []
@@ -36,27 +36,37 @@ def real(tmp_path, monkeypatch):
     add("one", "vitra.png", np.uint8, "GFP", "cultured cells (SBS Vitra)")
     names = ["file", "source", "stain_channel", "cell_type", "height", "width", "bit_depth"]
     pd.DataFrame(rows, columns=names).to_csv(folder / "manifest.csv", index=False)
-    monkeypatch.setenv("UNIDINO_REAL", str(folder.parent))
-    return folder.parent
+    more = folder.with_name("train_more")
+    rows.clear()
+    folder = more
+    for i in range(4):
+        add("stained", f"{i}.png", np.uint8, "ER")
+    add("stained", "4.png", np.uint8, "actin")
+    pd.DataFrame(rows, columns=names).to_csv(more / "manifest.csv", index=False)
+    monkeypatch.setenv("UNIDINO_REAL", str(more.parent))
+    return more.parent
 
 
 def test_mix_is_a_dataset_of_single_channels(real, tmp_path):
     frame = data.write_train_mix(tmp_path)
     assert not frame["path"].str.startswith("/").any()
     assert list(frame["plate"].unique()) == [
-        "many DNA 8 bits",
-        "many DNA 16 bits",
-        "one unknown f32 bits",
+        "many DNA 8 bits 40 x 50",
+        "many DNA 16 bits 40 x 50",
+        "one unknown f32 bits 40 x 50",
+        "stained ER 8 bits 40 x 50",
+        "stained actin 8 bits 40 x 50",
     ]
-    # Each source with the square root of its images: 2 to 1, over 4 images and 1.
-    weight = frame.groupby("source")["sample_weight"].sum()
-    assert weight["many"] / weight["one"] == pytest.approx(2, rel=1e-4)
+    # Each stain of a source with the square root of its images: 2 to 1, over 4 images and 1.
+    weight = frame.groupby(["source", "stain"])["sample_weight"].sum()
+    assert weight["many", "DNA"] / weight["one", "unknown"] == pytest.approx(2, rel=1e-4)
+    assert weight["stained", "ER"] / weight["stained", "actin"] == pytest.approx(2, rel=1e-4)
     assert frame["sample_weight"].mean() == pytest.approx(1, rel=1e-4)
     metadata = valsets.open_valset(tmp_path / "train_mix.csv")
     assert metadata.channels == ["ch1"]
     types = [dataset.load_site(metadata, i).dtype for i in range(len(frame))]
-    assert types == [np.uint8] * 3 + [np.uint16] * 2
-    assert len(dataset.plate_statistics(metadata)) == 3
+    assert types == [np.uint8] * 3 + [np.uint16] * 2 + [np.uint8] * 5
+    assert len(dataset.plate_statistics(metadata)) == 5
 
 
 def test_translocation_assay_is_left_out(real):
@@ -68,17 +78,18 @@ def test_the_real_mix_is_complete():
     if root is None or not (root / "train_mix").is_dir():
         pytest.skip("the real training images are absent (UNIDINO_REAL)")
     frame = real_sets.train_mix(root)
-    assert len(frame) == 432
-    assert frame["source"].nunique() == 26
+    assert len(frame) == 1854
+    assert frame["source"].nunique() == 34
     assert frame["path"].map(lambda file: (root / file).is_file()).all()
     share = frame.groupby("source")["sample_weight"].sum() / frame["sample_weight"].sum()
-    assert share["dsb2018"] == pytest.approx(0.194, abs=0.005)
+    assert share["dsb2018"] + share["dsb2018_rest"] < 0.15  # of 541 of the images
 
 
 def small(monkeypatch):
     monkeypatch.setattr(data, "TRAINING", ((1, 40), (2, 48)))
+    monkeypatch.setattr(data, "DEVELOPMENT_RENDERINGS", (11, 12))
     monkeypatch.setattr(data, "TRAINING_PLATES", {"HPA": {"wells": 20}})
-    plates = {"rendering": 11, "wells": 20, "plates": 1, "batches": 1, "field": 40}
+    plates = {"wells": 20, "plates": 1, "batches": 1, "field": 40}
     monkeypatch.setattr(data, "DEVELOPMENT", {"jumpcp-valset": plates})
 
 
@@ -91,7 +102,7 @@ def test_everything_is_written_and_listed(real, tmp_path, monkeypatch, capsys):
     assert "together " in said
     sets = data.training_sets(out)
     assert [one.get("valset", "mix") for one in sets] == ["mix", "HPA", "HPA"]
-    assert [one["weight"] for one in sets] == [0.5, 0.25, 0.25]
+    assert [one["weight"] for one in sets] == pytest.approx([0.7, 0.15, 0.15])
     opened = [valsets.open_valset(sets[0]["csv"])]
     opened += [valsets.open_valset(one["valset"], root=one["root"]) for one in sets[1:]]
     assert [one.simulated for one in opened] == [False, True, True]
@@ -104,13 +115,19 @@ def test_everything_is_written_and_listed(real, tmp_path, monkeypatch, capsys):
         assert parameters["seed"] == 300 + number
         assert parameters["rendering"] == number
         assert parameters["mechanisms"] == "random"
-    (development,) = data.development_sets(out)
+    development, other = data.development_sets(out)
+    made = [
+        json.loads((paths.dataset_folder(one["valset"], one["root"]) / simulate.MARKER).read_text())
+        for one in (development, other)
+    ]
+    assert [one["parameters"]["rendering"] for one in made] == [11, 12]
+    assert [one["parameters"]["seed"] for one in made] == [311, 312]
     assert valsets.open_valset(**development).metadata["target"].notna().any()
 
 
 def test_development_is_apart_from_training():
     training = {rendering for rendering, _ in data.TRAINING}
-    development = {size["rendering"] for size in data.DEVELOPMENT.values()}
+    development = set(data.DEVELOPMENT_RENDERINGS)
     assert not training & development
     assert 0 not in training | development
     assert set(data.TRAINING_PLATES) == set(simulate.LAYOUTS)

@@ -11,8 +11,7 @@ from scipy.stats import spearmanr
 
 import unidino
 from unidino import evaluate, paths, simulate, tables
-from unidino.demo import evaluation, real_sets, trials
-from unidino.demo.data import OPTIONS
+from unidino.demo import data, evaluation, real_sets, recipe, trials
 from unidino.evaluate import dose_response
 from unidino.models import checkpoints, vit
 
@@ -59,11 +58,37 @@ def write_sbs(root):
     pd.DataFrame(rows, columns=names).to_csv(folder / "1049_Metadata.csv", index=False)
 
 
+def write_mix(root):
+    """Images of two stains from two repositories, and of one that a single one shows."""
+    rng = np.random.default_rng(2)
+    names = ["file", "source", "repo", "commit", "path", "licence", "stain_channel", "cell_type",
+             "bit_depth", "height", "width"]  # fmt: skip
+    kinds = {
+        "train_mix": (("DNA", 2), ("F-actin", 9)),
+        "train_more": (("Hoechst", 2), ("actin", 9), ("Golgi", 4)),
+    }
+    for folder, stains in kinds.items():
+        rows = []
+        for stain, shape in stains:
+            for i in range(3):
+                file = f"{stain}-{i}.tif"
+                (root / folder).mkdir(exist_ok=True)
+                across = np.cos(np.arange(44) / (i + 1))
+                waves = np.add.outer(np.sin(np.arange(40) / shape), across)
+                values = (60 * (waves + 2) + rng.integers(0, 9, (40, 44))).astype(np.uint8)
+                tifffile.imwrite(root / folder / file, values)
+                rows.append(
+                    [file, folder, f"repo-{folder}", "c", "p", "MIT", stain, "cells", "8", 40, 44]
+                )
+        pd.DataFrame(rows, columns=names).to_csv(root / folder / "manifest.csv", index=False)
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     root = tmp_path_factory.mktemp("real")
     write_crops(root)
     write_sbs(root)
+    write_mix(root)
     return root
 
 
@@ -166,7 +191,9 @@ def test_held_out_protocol_equals_its_twin(real, weights, tmp_path):
     scores = scorer.heldout(looks)
     metric = "NSC of moa, treatments"
     assert value(scores, model=scorer.name) == pytest.approx(twin_nsc(expected), abs=1e-6)
-    assert set(scores["model"]) == {scorer.name, "random_vit", "hand-made", "Gaussian"}
+    assert set(scores["model"]) == {
+        scorer.name, "random_vit", "transfer", "hand-made", "Gaussian"
+    }  # fmt: skip
     assert set(scores["metric"]) == {metric}
     by_hand = real_sets.crop_treatments(
         labels, real_sets.crops_by_hand(real_sets.scale_crops(crops))
@@ -193,11 +220,13 @@ def test_held_out_protocol_equals_its_twin(real, weights, tmp_path):
 
 def test_each_model_is_one_look(weights, tmp_path):
     looks = tmp_path / "looks.csv"
-    one = SimpleNamespace(name="m", pooling="cls", network=SimpleNamespace(sha256="0123456789"))
-    other = SimpleNamespace(name="m", pooling="max", network=one.network)
-    assert evaluation.record_look(looks, one) == 1
-    assert evaluation.record_look(looks, one) == 1
-    assert evaluation.record_look(looks, other) == 2
+    one, other = (
+        SimpleNamespace(sha256="0123456789", config=vit.ModelConfig("vit_tiny", pooling=pooling))
+        for pooling in ("cls", "max")
+    )
+    assert evaluation.record_look(looks, "m", one) == 1
+    assert evaluation.record_look(looks, "m", one) == 1
+    assert evaluation.record_look(looks, "m", other) == 2
     assert pd.read_csv(looks, dtype=str)["sha256"].tolist() == ["01234567"] * 2
 
 
@@ -211,10 +240,84 @@ def prepared(tmp_path_factory):
     for valset, size in {"BBBC021": 28, "jumpcp-valset": 24}.items():
         batches = {"BBBC021": 2, "jumpcp-valset": 2}[valset]
         simulate.ensure(
-            valset, outdir / "development", seed=9, workers=1, rendering=11, field=40, wells=size,
-            plates=1, batches=batches,
+            valset, outdir / "development-11", seed=9, workers=1, rendering=11, field=40,
+            wells=size, plates=1, batches=batches,
         )  # fmt: skip
     return outdir
+
+
+@pytest.fixture(autouse=True)
+def one_development_set(monkeypatch):
+    monkeypatch.setattr(data, "DEVELOPMENT_RENDERINGS", (11,))
+
+
+def test_sets_of_one_kind_are_pooled():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"compound": list("aabbccdd"), "moa": list("xxxxyyyy")})
+    frame["concentration"] = 1.0
+    parts = []
+    for _ in range(3):
+        values = rng.normal(size=(2, 8, 3))
+        made = [
+            frame.assign(**{f"emb{i}": one[:, i] for i in range(3)}).sample(frac=1, random_state=1)
+            for one in values
+        ]
+        first, second = (one.reset_index(drop=True) for one in made)
+        parts.append({"m": [first], "r": [second]})
+    scores = evaluation.neighbour_scores(parts, "real crops", draws=200)
+    for name in ("m", "r"):
+        hits = [
+            evaluate.nearest_neighbour_accuracy(part[name][0], "moa", ["compound"]).correct
+            for part in parts
+        ]
+        row = scores[(scores["features"] == name) & (scores["minus"] == "")].iloc[0]
+        assert row["value"] == pytest.approx(sum(hits) / 24) and row["n"] == 24
+    # Four compounds in three sets are twelve things to resample.
+    (rule,) = evaluation.DEVELOPMENT_RULES["real crops"]
+    frames = [part["m"][0] for part in parts]
+    accuracy, table = evaluation.pooled([rule.accuracy(one) for one in frames], frames, rule)
+    assert table["compound"].nunique() == 12
+    assert evaluate.bootstrap_interval(accuracy, table, "compound", draws=50)[0] >= 0
+
+
+def test_renderings_do_not_share_a_folder(prepared, weights, monkeypatch):
+    for rendering in (11, 12):
+        simulate.ensure(
+            "BBBC021", prepared / f"development-{rendering}", seed=9, workers=1, field=40,
+            rendering=rendering, wells=28, plates=1, batches=2,
+        )  # fmt: skip
+    monkeypatch.setattr(data, "DEVELOPMENT_RENDERINGS", (11, 12))
+    monkeypatch.setattr(data, "DEVELOPMENT", {"BBBC021": {}})
+    scorer = evaluation.Evaluation(weights, outdir=prepared, with_baselines=False, draws=50)
+    one, both = scorer.development(renderings=1), scorer.development()
+    assert both["n"].item() == 2 * one["n"].item()
+
+
+def test_weights_files_stand_beside_the_model(prepared, weights, exported, tmp_path, capsys):
+    table, looks = tmp_path / "scores.csv", tmp_path / "looks.csv"
+    scorer = evaluation.Evaluation(
+        weights, outdir=prepared, with_baselines=False, beside={"other": exported}, draws=50
+    )
+    sbs = [*("--no-baselines", "--sets", "sbs", "--draws", "50", "--table", str(table))]
+    command = ["--model", weights, "--outdir", str(prepared), *sbs]
+    evaluation.main([*command, "--beside", f"other={exported}"])
+    rows = evaluation.read_scores(table)
+    other = unidino.load_model(str(exported))
+    named = rows[rows["model"] == "other"]
+    assert set(named["sha256"]) == {other.sha256[:8]} and set(named["pooling"]) == {"max"}
+    # Alone it scores the same, and the differences are those of the two.
+    evaluation.main(["--model", str(exported), *command[2:]])
+    alone = evaluation.read_scores(table).query(f"model == '{other.name}'").set_index("metric")
+    for row in named.itertuples():
+        assert row.value == pytest.approx(alone.loc[row.metric, "value"], abs=1e-6)
+        own = value(rows, model=scorer.name, metric=row.metric)
+        lead = value(rows, model=scorer.name, metric=row.metric, minus="other")
+        assert lead == pytest.approx(own - row.value, abs=2e-6)
+    scores = scorer.heldout(looks)
+    assert pd.read_csv(looks)["model"].tolist() == [scorer.name, "other"]
+    assert set(scores["model"]) == {scorer.name, "other"}
+    with pytest.raises(ValueError, match="beside: transfer is the name of another baseline"):
+        evaluation.Evaluation(weights, beside={"transfer": exported})
 
 
 def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsys):
@@ -225,7 +328,10 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
     assert "NSC of target, wells" in printed and "Z', rows E-H" in printed
     scores = evaluation.read_scores(table)
     assert list(scores) == evaluation.SCORE_COLUMNS
-    assert set(scores["set"]) == {"BBBC021", "jumpcp-valset", "SBS plate"}
+    assert set(scores["set"]) == {"BBBC021", "jumpcp-valset", "stains", "SBS plate"}
+    assert set(scores["model"]) == {
+        unidino.load_model(weights).name, "random_vit", "transfer", "hand-made", "Gaussian"
+    }  # fmt: skip
     model = unidino.load_model(weights)
     own = scores[(scores["model"] == model.name) & (scores["minus"] == "")]
     assert set(own["sha256"]) == {model.sha256[:8]} and set(own["pooling"]) == {"cls"}
@@ -263,7 +369,7 @@ def exported(tmp_path):
     config = vit.ModelConfig(
         arch="vit_tiny", embed_dim=24, size=32, pooling="max", intensity="plate"
     )
-    options = OPTIONS | {"epoch_length": 900, "lr": 0.5, "device": "cuda:7"}
+    options = recipe.SELF_DISTIL | {"epoch_length": 900, "lr": 0.5, "device": "cuda:7"}
     details = {"epoch": 2, "step": 20, "training": options}
     checkpoints.save_model(vit.seeded(config, 5), path, details)
     curves = pd.DataFrame({"epoch": [1, 2], "images_per_second": [10.0, 30.0]})
@@ -280,13 +386,13 @@ def test_trials_are_recorded_by_the_command(prepared, exported, tmp_path, capsys
     assert row["options"] == "epoch_length=900, lr=0.5"
     assert (row["crops"], row["minutes"]) == ("1800", "2")  # 900 / 10 + 900 / 30 seconds
     assert (row["pooling"], row["projected_dim"]) == ("max", "")
-    scorer = evaluation.Evaluation(
-        exported, outdir=prepared, with_baselines=False, precision="bf16", draws=50
-    )
-    for one in scorer.development().itertuples():
+    assert (row["stage"], row["block"]) == ("self-distil", "")
+    scorer = evaluation.Evaluation(exported, outdir=prepared, with_baselines=False, draws=50)
+    scores = pd.concat([scorer.development(), scorer.stains(), scorer.sbs()])
+    for one in scores[~scores["metric"].str.startswith("Spearman")].itertuples():
         text = f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})"
         assert row[f"{one.set}, {one.metric}"] == text
-    assert len(row) == len(trials.TRIAL_COLUMNS) == 9
+    assert len(row) == len(trials.TRIAL_COLUMNS) == 14
     # Another adds a row; one of the same name takes the place of the old.
     trials.record(row | {"tried": "second"}, table)
     trials.record(row | {"minutes": 7}, table)
@@ -355,10 +461,15 @@ def test_resampled_correlations_equal_scipy():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sets", "heldot"], "sets 'heldot' is not one of development, sbs, heldout. Did you"),
+        (
+            ["--sets", "heldot"],
+            "sets 'heldot' is not one of development, stains, sbs, heldout, blocks",
+        ),
         (["--seeds", "-1"], "seeds is -1; it must be 0 or more"),
         (["--draws", "0"], "draws is 0; it must be above 0"),
         (["--model", "no.pth"], "no weights at no.pth"),
+        (["--beside", "a.pth"], "--beside is 'a.pth'; expected NAME=FILE, each name once"),
+        (["--beside", "a=no.pth"], "--beside a: no weights file no.pth"),
     ],
 )
 def test_mistakes_are_named(options, message, tmp_path):
@@ -380,18 +491,59 @@ def test_absent_real_data_are_named(tmp_path, monkeypatch):
     assert scorer.seeds == 0  # an untrained model is no baseline of itself
     with pytest.raises(FileNotFoundError, match="real crops .* are absent: set UNIDINO_REAL"):
         scorer.heldout()
-    with pytest.raises(FileNotFoundError, match="sbs_translocation_plate is absent"):
+    with pytest.raises(FileNotFoundError, match="real images sbs_translocation_plate are absent"):
         scorer.sbs()
+    with pytest.raises(FileNotFoundError, match="the real images train_mix are absent"):
+        scorer.stains()
 
 
 def test_different_profiles_are_not_compared():
     frame = pd.DataFrame({"compound": ["a", "b"], "moa": ["x", "x"], "concentration": [1.0, 1.0]})
     first = frame.assign(emb0=[1.0, 2.0], emb1=[0.0, 1.0])
     with pytest.raises(ValueError, match="r and m describe different profiles of real crops"):
-        evaluation.neighbour_scores({"m": [first], "r": [first[::-1]]}, "real crops")
+        evaluation.neighbour_scores([{"m": [first], "r": [first[::-1]]}], "real crops")
 
 
 def test_several_channels_together_are_refused():
     model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", in_chans=3, size=32))
     with pytest.raises(ValueError, match="embeds 3 channels together, not one"):
         real_sets.embed_crops(model, np.zeros((1, 3, 8, 8), np.float32))
+
+
+def test_stained_images_are_those_of_several_repositories(real):
+    images = real_sets.stained_images(real)
+    counts = images.groupby(["stain", "repo"]).size().to_dict()
+    assert counts == {
+        ("DNA", "repo-train_mix"): 3, ("DNA", "repo-train_more"): 3,
+        ("actin", "repo-train_mix"): 3, ("actin", "repo-train_more"): 3,
+    }  # fmt: skip
+    assert images["path"].map(lambda file: (real / file).is_file()).all()
+
+
+def test_large_groups_of_images_are_thinned_evenly(real, monkeypatch):
+    monkeypatch.setattr(real_sets, "STAIN_IMAGES", 2)
+    images = real_sets.stained_images(real)
+    assert set(images.groupby(["stain", "repo"]).size()) == {2}
+    first = images[(images["stain"] == "DNA") & (images["repo"] == "repo-train_mix")]
+    assert first["path"].tolist() == ["train_mix/DNA-0.tif", "train_mix/DNA-2.tif"]
+
+
+def test_blocks_are_scored_without_the_projection(prepared, tmp_path):
+    config = vit.ModelConfig(
+        arch="vit_tiny", embed_dim=24, size=32, intensity="plate", pooling="cls_mean",
+        projected_dim=5,
+    )  # fmt: skip
+    model = vit.seeded(config, 2)
+    checkpoints.save_model(model, tmp_path / "small.safetensors")
+    scorer = evaluation.Evaluation(
+        tmp_path / "small.safetensors", outdir=prepared, draws=20, with_baselines=False
+    )
+    curve = scorer.blocks(every=9)
+    assert sorted(set(curve["block"])) == [3, 12]
+    assert set(curve["set"]) == {"stains", "BBBC021", "jumpcp-valset"}
+    assert set(curve["pooling"]) == {"cls_mean"}
+    last = evaluation.unprojected(model, 12)
+    x = torch.rand(2, 1, 32, 32)
+    plain = vit.EmbeddingModel(vit.ModelConfig(**vars(config) | {"projected_dim": None})).eval()
+    plain.backbone.load_state_dict(model.backbone.state_dict())
+    torch.testing.assert_close(last(x), plain(x))

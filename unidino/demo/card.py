@@ -15,20 +15,23 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from .. import paths, tables
-from ..pages import plots, training
+from ..pages import plots
 from ..train import train
 from ..train.options import published as published_options
-from . import evaluation, real_sets
-from .data import OPTIONS, REAL_SHARE, TRAINING, TRAINING_PLATES
+from . import evaluation, real_sets, recipe
+from .data import REAL_SHARE, TRAINING, TRAINING_PLATES
 
 SOURCES = Path("data", "train_mix_sources.csv")
 SOURCE_COLUMNS = ["file", "source", "repo", "commit", "path", "licence", "stain", "cells"]
+
+SAME_PROJECTION = ("random_vit, projected", "transfer, projected")
+"""Names in tables of other networks under a projection that is fitted as the model's is."""
 
 _NAMES = {"stain_channel": "stain", "cell_type": "cells"}
 # They say where a run was carried out, not what it computes.
 _PLACES = {
     "output_dir", "datasets", "dataset_weights", "monitor", "monitor_freq", "saveckp_freq",
-    "num_workers", "device",
+    "checkpoint_minutes", "num_workers", "device", "ckpt",
 }  # fmt: skip
 
 
@@ -50,10 +53,8 @@ def mix_sources(root):
     FileNotFoundError
         The mix is not there.
     """
-    used = real_sets.train_mix(root)["path"].str.removeprefix("train_mix/")
-    table = Path(root, "train_mix", "manifest.csv")
-    frame = pd.read_csv(table, dtype=str, keep_default_na=False).rename(columns=_NAMES)
-    return frame.loc[frame["file"].isin(used), SOURCE_COLUMNS].reset_index(drop=True)
+    frame = real_sets.mix_manifest(root).rename(columns=_NAMES)
+    return frame[SOURCE_COLUMNS]
 
 
 def read_sources(path=None):
@@ -85,7 +86,8 @@ def by_source(sources):
     """
     groups = sources.groupby("source", sort=False)
     count = groups.size()
-    draws = count**0.5 / (count**0.5).sum() * REAL_SHARE
+    by_stain = sources.groupby(["source", "stain"]).size() ** 0.5
+    draws = by_stain.groupby("source").sum() / by_stain.sum() * REAL_SHARE
     licences = groups["licence"].agg(lambda texts: ", ".join(dict.fromkeys(map(_short, texts))))
     real = pd.DataFrame(
         {
@@ -173,8 +175,19 @@ def _differing(header, options):
     }
 
 
+def stage_of(header):
+    """The stage of `recipe.STAGES` that a training belongs to: whether it distils alone.
+
+    Parameters
+    ----------
+    header : dict
+        As for `training_options`.
+    """
+    return "self-distil" if header.get("training", {}).get("dino_weight", 1.0) else "distil"
+
+
 def changed_options(header):
-    """Options of a training that differ from `data.OPTIONS`, by name.
+    """Options of a training that differ from those of its stage in the recipe, by name.
 
     Parameters
     ----------
@@ -185,11 +198,11 @@ def changed_options(header):
     -------
     dict
     """
-    return _differing(header, _published() | OPTIONS)
+    return _differing(header, _published() | recipe.STAGES[stage_of(header)])
 
 
 def training_command(header):
-    """The commands that made a model: its data, the training, and the export.
+    """The commands that made a model: its data, then all stages and the export.
 
     Parameters
     ----------
@@ -201,31 +214,23 @@ def training_command(header):
     str
         Lines for a shell.
     """
+    stages = ["distil"] if stage_of(header) == "distil" else list(recipe.STAGES)
     changed = changed_options(header)
-    more = f" | {changed!r}" if changed else ""
-    return (
-        "python -m unidino.demo.data data/sample/demo\n"
-        "python - <<'END'\n"
-        "from unidino.demo import data\n"
-        "from unidino.train import train\n"
-        "if __name__ == '__main__':\n"
-        f"    options = data.train_options('data/sample/demo'){more}\n"
-        "    train('data/checkpoints/demo', **options)\n"
-        "END\n"
-    ) + _export_command(header)
-
-
-def _export_command(header):
-    """The export that a model's header tells of, for a shell."""
-    config = header.get("config", {})
-    options = {"folder": "data/checkpoints/demo"}
-    options["output"] = f"data/checkpoints/{paths.DEMO_WEIGHTS}"
-    options |= {name: config[name] for name in ("pooling", "projected_dim") if config.get(name)}
-    if fitted := header.get("projection"):
-        options |= {f"projection_{name}": fitted[name] for name in ("images", "crops")}
-        options["seed"] = fitted["seed"]
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return training.shown(["python", "-m", "unidino.train.export", *words])
+    given = ["data/sample/demo", "data/checkpoints/demo", f"data/checkpoints/{paths.DEMO_WEIGHTS}"]
+    words = [*map(repr, given), f"stages={stages!r}"]
+    words += [f"{name}={value!r}" for name, value in changed.items()]
+    if not changed:
+        run = "python -m unidino.demo.recipe data/sample/demo data/checkpoints/demo"
+        run += "\n" if tuple(stages) == recipe.SHIPPED else f" --stages {','.join(stages)}\n"
+    else:
+        run = (
+            "python - <<'END'\n"
+            "from unidino.demo import recipe\n"
+            "if __name__ == '__main__':\n"
+            f"    recipe.run({', '.join(words)})\n"
+            "END\n"
+        )
+    return "python -m unidino.demo.data data/sample/demo\n" + run
 
 
 def hours(epochs, header):
@@ -279,11 +284,12 @@ def own_scores(scores, name, sha256, pooling):
             f"the table of scores does not hold the model {sha256[:8]} with pooling {pooling}: run "
             "python -m unidino.demo.evaluation for it."
         )
-    baseline = (scores["model"] == evaluation.RANDOM) & (scores["pooling"] == pooling)
-    baseline |= scores["model"].isin([evaluation.BY_HAND, evaluation.GAUSSIAN])
-    kept = scores[own | (baseline & (scores["sha256"] == ""))]
-    own = kept["sha256"] == sha256[:8]
-    kept = kept.assign(model=kept["model"].where(~own, name))
+    # A baseline that was made anew has two rows: the later one counts.
+    compared = scores["model"].isin(scores.loc[own, "minus"]) & (scores["minus"] == "")
+    compared &= (scores["model"] != evaluation.RANDOM) | (scores["pooling"] == pooling)
+    latest = ~scores[compared].duplicated(["model", "set", "metric"], keep="last")
+    compared &= latest.reindex(scores.index, fill_value=False)
+    kept = scores[own | compared].assign(model=scores["model"].where(~own, name))
     # The development sets first, whatever was scored first.
     order = kept["set"].map({name: i for i, name in enumerate(SET_TITLES)})
     return kept.iloc[order.argsort(kind="stable")].reset_index(drop=True)
@@ -362,6 +368,25 @@ def side_by_side(scores, differences=False):
     return wide.rename(columns="minus {}".format) if differences else wide
 
 
+def by_block(blocks):
+    """Scores by block as people read them: a row a block, a column a question.
+
+    Parameters
+    ----------
+    blocks : pd.DataFrame
+        From `evaluation.Evaluation.blocks`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "0.34 (0.23 to 0.46)".
+    """
+    asked = blocks["set"].map(SET_TITLES) + ": " + blocks["metric"]
+    shown = blocks.assign(question=asked, text=[interval_text(row) for row in blocks.itertuples()])
+    wide = shown.pivot(index="block", columns="question", values="text")
+    return wide[asked.unique()].rename_axis(columns=None)
+
+
 def main(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser("python -m unidino.demo.card", description=__doc__)
@@ -386,6 +411,7 @@ if __name__ == "__main__":
 SET_TITLES = {
     "BBBC021": "simulated BBBC021",
     "jumpcp-valset": "simulated JUMP-CP",
+    "stains": "real training images",
     "SBS plate": "real translocation plate",
     "real crops": "real BBBC021 cells, held out",
 }
@@ -469,6 +495,37 @@ def _points(axis, part, place, shift, i, limits):
             [max(row.value, limits[0])], [y], color=colour, marker="<" if outside else marker,
             markersize=5, clip_on=False,
         )  # fmt: skip
+
+
+def plot_blocks(blocks, heading):
+    """Scores by the block that is read, a panel a question, with their intervals.
+
+    Parameters
+    ----------
+    blocks : pd.DataFrame
+        From `evaluation.Evaluation.blocks`.
+    heading : str
+    """
+    asked = list(blocks.groupby(["set", "metric"], sort=False))
+    rows = -(-len(asked) // 2)
+    figure, axes = _figure(2.3 * rows + 0.4, rows, 2, sharex=True)
+    for axis, ((name, metric), part) in zip(axes.flat, asked, strict=False):
+        errors = [part["value"] - part["low"], part["high"] - part["value"]]
+        axis.errorbar(
+            part["block"], part["value"], errors, fmt="o-", color=plots.PALETTE[0], markersize=4,
+            lw=1.2, elinewidth=0.8,
+        )  # fmt: skip
+        axis.set_title(f"{SET_TITLES.get(name, name)}\n{metric} (n = {part['n'].iloc[0]})",
+                       fontsize=9)  # fmt: skip
+        axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel("block that is read")
+        axis.set_ylabel("accuracy")
+    for axis in axes.flat[len(asked) :]:
+        axis.set_visible(False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
 
 
 def plot_training(epochs, heading):

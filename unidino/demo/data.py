@@ -19,7 +19,7 @@ from . import real_sets
 SEED = 100
 """Seeds below are left to the pages of the book."""
 
-TRAINING = ((1, 224), (2, 320), (3, 272), (4, 400), (5, 448), (6, 288))
+TRAINING = ((1, 224), (2, 320), (3, 272))
 """Rendering and field, in pixels, of each folder of simulated training plates."""
 
 TRAINING_PLATES = {
@@ -34,63 +34,18 @@ TRAINING_PLATES = {
 """Size of each simulated training set at `scale` 1."""
 
 DEVELOPMENT = {
-    # All 12 mechanisms in 320 wells; 32 compounds at each of 4 sources.
-    "BBBC021": {"rendering": 11, "wells": 40, "plates": 2, "batches": 4},
-    "jumpcp-valset": {"rendering": 12, "wells": 48, "plates": 1, "batches": 4},
+    # All 12 mechanisms in 160 wells; 32 compounds at each of 4 sources.
+    "BBBC021": {"wells": 40, "plates": 1, "batches": 4},
+    "jumpcp-valset": {"wells": 48, "plates": 1, "batches": 4},
 }
-"""Rendering and size of each development set."""
+"""Size of each development set."""
 
-REAL_SHARE = 0.5
+DEVELOPMENT_RENDERINGS = (11, 12, 13)
+"""Each set is simulated in all of them: compounds are few, so that one set alone cannot tell
+models apart that differ by 0.05."""
+
+REAL_SHARE = 0.7
 """Of the crops of an epoch; the simulated sets share the rest equally."""
-
-
-OPTIONS = {
-    "arch": "vit_tiny",
-    "size": 96,
-    "local_size": 48,
-    "local_crops_number": 4,
-    "drop_path_rate": 0.05,
-    "out_dim": 1024,
-    "use_bn_in_head": True,
-    "freeze_last_layer": 1,
-    "momentum_teacher": 0.99,
-    "warmup_teacher_temp": 0.025,
-    "teacher_temp": 0.025,
-    "warmup_teacher_temp_epochs": 0,
-    "centring": "sinkhorn",
-    "koleo_weight": 0.1,
-    "epochs": 30,
-    "epoch_length": 4096,
-    "batch_size_per_gpu": 64,
-    "lr": 0.003,
-    "warmup_epochs": 2,
-    "weight_decay_end": 0.2,
-    "precision": "bf16",
-    "intensity_scaling": "plate",
-    "zoom_min": 0.74,
-    "zoom_max": 1.6,
-    "shift": 0.1,
-    "gamma_min": 0.7,
-    "gamma_max": 1.4,
-    "group_size": 4,
-    "min_contrast": 0.03,
-    "num_workers": 1,
-    "saveckp_freq": 5,
-    "monitor_freq": 10,
-}
-"""Options of `unidino.train.train` for the demo model."""
-
-
-def train_options(outdir):
-    """All options of the demo model's training but output_dir, its data under `outdir`."""
-    sets = training_sets(outdir)
-    names = [one.get("csv") or f"{one['valset']}@{one['root']}" for one in sets]
-    watched = development_sets(outdir)[0]
-    return OPTIONS | {
-        "datasets": names,
-        "dataset_weights": [one["weight"] for one in sets],
-        "monitor": f"{watched['valset']}@{watched['root']}",
-    }
 
 
 def write_train_mix(outdir):
@@ -102,7 +57,7 @@ def write_train_mix(outdir):
     Returns
     -------
     pd.DataFrame
-        path (relative to `outdir`), plate, source, sample_weight.
+        path (relative to `outdir`), plate, source, stain, sample_weight.
 
     Raises
     ------
@@ -130,7 +85,7 @@ def write_train_mix(outdir):
         tifffile.imwrite(copy, values[0], metadata=None, software=False)
         listed.append(copy.relative_to(outdir).as_posix())
     frame["path"] = listed
-    frame = frame[["path", "plate", "source", "sample_weight"]]
+    frame = frame[["path", "plate", "source", "stain", "sample_weight"]]
     with tables.atomic_path(outdir / "train_mix.csv") as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     return frame
@@ -170,10 +125,20 @@ def training_sets(outdir):
     return [real, *(one | {"weight": share} for one in simulated)]
 
 
-def development_sets(outdir):
-    """The simulated sets by which models are chosen: name and root of each."""
-    root = str(Path(outdir, "development"))
-    return [{"valset": valset, "root": root} for valset in DEVELOPMENT]
+def development_sets(outdir, renderings=None):
+    """The simulated sets by which models are chosen: name and root of each.
+
+    Parameters
+    ----------
+    outdir : str or Path
+    renderings : int, optional
+        How many of `DEVELOPMENT_RENDERINGS`; all by default.
+    """
+    return [
+        {"valset": valset, "root": str(Path(outdir, f"development-{rendering}"))}
+        for rendering in DEVELOPMENT_RENDERINGS[:renderings]
+        for valset in DEVELOPMENT
+    ]
 
 
 def write(outdir, seed=SEED, scale=1.0, workers=None):
@@ -212,9 +177,10 @@ def write(outdir, seed=SEED, scale=1.0, workers=None):
             options = size | {"wells": max(20, round(size["wells"] * scale)), "field": field}
             options |= {"mechanisms": "random", "rendering": rendering}
             rows.append(_simulated(valset, root, seed + rendering, workers, options))
-    for valset, size in DEVELOPMENT.items():
-        number = seed + size["rendering"]
-        rows.append(_simulated(valset, outdir / "development", number, workers, size))
+    for rendering in DEVELOPMENT_RENDERINGS:
+        for valset, size in DEVELOPMENT.items():
+            root, options = outdir / f"development-{rendering}", size | {"rendering": rendering}
+            rows.append(_simulated(valset, root, seed + rendering, workers, options))
     return pd.DataFrame(rows)
 
 

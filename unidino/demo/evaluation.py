@@ -7,6 +7,7 @@ and each look is recorded.
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from scipy.stats import rankdata
 from .. import arguments, evaluate, inference, paths, profiles, tables, valsets
 from ..embedding import PRECISIONS
 from ..evaluate import baselines, bbbc021, dose_response
-from ..evaluate.neighbours import Rule
-from ..models import load_model
-from ..models.vit import POOLINGS
+from ..evaluate.neighbours import Rule, table_identity
+from ..models import checkpoints, load_model
+from ..models.vit import POOLINGS, EmbeddingModel, block_count
 from ..profiles.aggregation import consensus
 from . import real_sets
 from .data import development_sets
@@ -38,6 +39,7 @@ DEVELOPMENT_RULES = {
         Rule("compound in another source, wells", "well", "perturbation_id", ("source",),
              by="perturbation_id"),
     ),
+    "stains": (Rule("stain, another repository", "image", "stain", ("repo",), by="plate"),),
     "real crops": (Rule("NSC of moa, treatments", "treatment"),),
 }  # fmt: skip
 """What is asked of each set, under which name; cosine distance throughout."""
@@ -49,7 +51,7 @@ def compared(profiles, name):
     Parameters
     ----------
     profiles : pd.DataFrame
-        Well profiles; treatments for the real crops.
+        Well profiles; images of the stains; treatments for the real crops.
     name : str
         Key of `DEVELOPMENT_RULES`.
 
@@ -58,7 +60,7 @@ def compared(profiles, name):
     pd.DataFrame
         Treatments (means of their wells) of BBBC021; the wells of JUMP-CP but the controls.
     """
-    if name == "real crops":
+    if name in ("stains", "real crops"):
         return profiles
     profiles = profiles.sort_values(tables.key_columns(profiles, tables.WELL_KEY), kind="stable")
     if name == "BBBC021":
@@ -86,13 +88,46 @@ def mean_accuracy(accuracies):
     return evaluate.Accuracy(neighbours, first.without_neighbour, first.identity)
 
 
-def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
-    """Accuracies of feature sets on one set, and the first set's lead over the others.
+def pooled(accuracies, parts, rule):
+    """One accuracy over sets of which each was asked by itself, and the profiles of all.
 
     Parameters
     ----------
-    feature_sets : dict of str to list of pd.DataFrame
-        Name -> profiles, one frame a seed; the first is the one that is compared with the others.
+    accuracies : list of evaluate.Accuracy
+        One a set.
+    parts : list of pd.DataFrame
+        The profiles of each.
+    rule : Rule
+        What is resampled of one set is something else in another.
+
+    Returns
+    -------
+    evaluate.Accuracy, pd.DataFrame
+    """
+    frames, neighbours, first = [], [], 0
+    for number, (accuracy, part) in enumerate(zip(accuracies, parts, strict=True)):
+        column = tables.find_column(part, rule.by)
+        frames.append(part.assign(**{column: part[column].astype(str) + f" of set {number}"}))
+        rows = {name: accuracy.neighbours[name] + first for name in ("profile", "neighbour")}
+        neighbours.append(accuracy.neighbours.assign(**rows))
+        first += len(part)
+    profiles = pd.concat(frames, ignore_index=True)
+    made = evaluate.Accuracy(
+        pd.concat(neighbours, ignore_index=True),
+        sum(accuracy.without_neighbour for accuracy in accuracies),
+        table_identity(profiles, accuracies[0].identity),
+    )
+    return made, profiles
+
+
+def neighbour_scores(parts, name, *, draws=2000, seed=0):
+    """Accuracies of feature sets on sets of one kind, and the first one's lead over the others.
+
+    Parameters
+    ----------
+    parts : list of dict of str to list of pd.DataFrame
+        For each set, name -> profiles, one frame a seed of the features; the first name is the one
+        that is compared with the others. Neighbours are sought within a set.
     name : str
         Key of `DEVELOPMENT_RULES`.
     draws, seed : int
@@ -108,17 +143,28 @@ def neighbour_scores(feature_sets, name, *, draws=2000, seed=0):
     ValueError
         Feature sets of different profiles.
     """
-    sets = {key: [compared(one, name) for one in frames] for key, frames in feature_sets.items()}
-    first = next(iter(sets))
-    profiles = sets[first][0]
+    parts = [
+        {key: [compared(one, name) for one in frames] for key, frames in part.items()}
+        for part in parts
+    ]
+    first = next(iter(parts[0]))
     rows = []
     for rule in DEVELOPMENT_RULES[name]:
-        keys = _keys(profiles, rule)
         found = {}
-        for features, frames in sets.items():
-            if any(_keys(frame, rule) != keys for frame in frames):
-                raise ValueError(f"{features} and {first} describe different profiles of {name}.")
-            found[features] = [rule.accuracy(frame) for frame in frames]
+        for features, seeds in parts[0].items():
+            for number in range(len(seeds)):
+                frames = [part[features][number] for part in parts]
+                if any(
+                    _keys(frame, rule) != _keys(part[first][0], rule)
+                    for frame, part in zip(frames, parts, strict=True)
+                ):
+                    raise ValueError(
+                        f"{features} and {first} describe different profiles of {name}."
+                    )
+                accuracy, table = pooled([rule.accuracy(frame) for frame in frames], frames, rule)
+                found.setdefault(features, []).append(accuracy)
+                if features == first:
+                    profiles = table
         means = {features: mean_accuracy(made) for features, made in found.items()}
         options = {"draws": draws, "seed": seed}
         for features, mean in means.items():
@@ -237,12 +283,12 @@ def _seeds(values):
     return {"seeds": len(values), "seed_low": min(values), "seed_high": max(values)}
 
 
-SETS = ("development", "sbs", "heldout")
+SETS = ("development", "stains", "sbs", "heldout", "blocks")
 GAUSSIAN_SEEDS = 20
 LOOKS = "heldout_looks.csv"
 """Table of the models that were scored on the held-out crops, beside the demo model's weights."""
 
-RANDOM, GAUSSIAN, BY_HAND = "random_vit", "Gaussian", "hand-made"
+RANDOM, GAUSSIAN, BY_HAND, TRANSFER = "random_vit", "Gaussian", "hand-made", "transfer"
 
 
 class Evaluation:
@@ -260,6 +306,9 @@ class Evaluation:
         Untrained models to compare with, 0 for none.
     with_baselines : bool
         False scores the model alone.
+    beside : dict of str to str, optional
+        Further baselines: weights files by the name that each gets in tables, such as untrained
+        weights under a projection like the model's.
     precision : {"fp32", "bf16", "fp16"}
         Of the forward pass.
     draws : int
@@ -279,11 +328,16 @@ class Evaluation:
         *,
         seeds=3,
         with_baselines=True,
+        beside=None,
         precision="fp32",
         draws=2000,
     ):
         if seeds < 0:
             raise ValueError(f"seeds is {seeds}; it must be 0 or more.")
+        self.beside = {name: str(file) for name, file in (beside or {}).items()}
+        taken = {RANDOM, GAUSSIAN, BY_HAND, TRANSFER} & set(self.beside)
+        if taken:
+            raise ValueError(f"beside: {min(taken)} is the name of another baseline; take another.")
         arguments.check_positive("draws", draws)
         arguments.check_choice("precision", precision, tuple(PRECISIONS))
         if pooling is not None:
@@ -334,11 +388,16 @@ class Evaluation:
             "size": config.size,
             "intensity_scaling": config.intensity,
         }
-        folder = self.outdir / "evaluation" / f"{config.pooling}-{config.size}-{self.precision}"
+        # Sets of one name lie in several renderings.
+        place = (f"{config.pooling}-{config.size}-{self.precision}", Path(root).name)
+        folder = self.outdir.joinpath("evaluation", *place)
         made = inference.extract(
             model=self.model, pooling=config.pooling, outdir=str(folder), **options
         )
         sets = {self.name: [made.profiles]}
+        if self.with_baselines and self.name != TRANSFER:
+            other = inference.extract(model=TRANSFER, outdir=str(folder), **options)
+            sets[TRANSFER] = [other.profiles]
         for seed in range(self.seeds):
             twin = inference.extract(
                 model=RANDOM,
@@ -347,24 +406,89 @@ class Evaluation:
                 **self.untrained(seed),
             )
             sets.setdefault(RANDOM, []).append(twin.profiles)
+        for name, file in self.beside.items():
+            other = inference.extract(model=file, outdir=str(folder), **options)
+            sets[name] = [other.profiles]
         return sets
 
-    def development(self):
-        """Scores on the simulated sets whose seeds and renderings training never shows."""
-        parts = []
-        for one in development_sets(self.outdir):
+    def development(self, renderings=None):
+        """Scores on the simulated sets whose seeds and renderings training never shows.
+
+        Parameters
+        ----------
+        renderings : int, optional
+            How many of them; all by default.
+        """
+        parts = {}
+        for one in development_sets(self.outdir, renderings):
             metadata = valsets.open_valset(one["valset"], root=one["root"])
             sets = self.embedded(one["valset"], one["root"], "standardize")
             if self.with_baselines:
                 by_hand = profiles.aggregate(baselines.handmade(metadata))
                 sets[BY_HAND] = [profiles.normalise(by_hand).profiles]
                 sets[GAUSSIAN] = gaussian(sets[self.name][0])
-            parts.append(neighbour_scores(sets, one["valset"], draws=self.draws))
-        return self._described(pd.concat(parts, ignore_index=True))
+            parts.setdefault(one["valset"], []).append(sets)
+        scores = [neighbour_scores(made, name, draws=self.draws) for name, made in parts.items()]
+        return self._described(pd.concat(scores, ignore_index=True))
+
+    def stains(self):
+        """Scores on real images: whether the nearest of another repository has the same stain.
+
+        Their pixels are trained on, their stains are not told: it says what is learnt, not how it
+        does elsewhere.
+        """
+        root = _real_root(real_sets.MIX_FOLDERS[0])
+        csv = self.outdir / "evaluation" / "stains.csv"
+        with tables.atomic_path(csv) as temporary:
+            real_sets.stained_images(root).to_csv(temporary, index=False)
+        sets = self.embedded(csv, root, "no_post_proc")
+        if self.with_baselines:
+            sets[BY_HAND] = [baselines.handmade(valsets.open_valset(csv, root=root))]
+            sets[GAUSSIAN] = gaussian(sets[self.name][0])
+        scaled = {
+            name: [
+                profiles.normalise(frame, "standardize", "all", by=[]).profiles for frame in frames
+            ]
+            for name, frames in sets.items()
+        }
+        return self._described(neighbour_scores([scaled], "stains", draws=self.draws))
+
+    def blocks(self, every=2):
+        """Scores of the model without its projection, read after one block and another.
+
+        Parameters
+        ----------
+        every : int
+            Blocks from one that is read to the next; the last one is always read.
+
+        Returns
+        -------
+        pd.DataFrame
+            block, and the columns of a table of scores: stains, and the first simulated set of
+            each kind.
+        """
+        count = block_count(self.network.backbone)
+        parts = []
+        for block in range(count, 0, -every):
+            path = self.outdir / "evaluation" / "blocks" / f"block-{block}.safetensors"
+            checkpoints.save_model(unprojected(self.network, block), path)
+            one = Evaluation(
+                path,
+                outdir=self.outdir,
+                with_baselines=False,
+                precision=self.precision,
+                draws=self.draws,
+            )
+            scores = pd.concat([one.stains(), one.development(renderings=1)])
+            parts.append(
+                scores.assign(model=self.name, sha256=self.network.sha256[:8], block=block)
+            )
+        table = pd.concat(parts[::-1], ignore_index=True)
+        return table[["block", *SCORE_COLUMNS]]
 
     def sbs(self):
         """Scores on the translocation plate, cross-fitted."""
-        root = _real_root()
+        root = _real_root("sbs_translocation_plate")
         csv = self.outdir / "evaluation" / "sbs.csv"
         with tables.atomic_path(csv) as temporary:
             real_sets.sbs_plate(root).to_csv(temporary, index=False)
@@ -383,8 +507,12 @@ class Evaluation:
             Table in which the look is recorded; ``data/checkpoints/heldout_looks.csv``.
         """
         labels, crops = real_sets.read_crops(paths.real_data_root())
+        looks = looks or paths.project_root() / "data" / "checkpoints" / LOOKS
+        others = {name: load_model(file) for name, file in self.beside.items()}
         if self.name != RANDOM:
-            record_look(looks or paths.project_root() / "data" / "checkpoints" / LOOKS, self)
+            record_look(looks, self.name, self.network)
+        for name, other in others.items():
+            record_look(looks, name, other)
         scaled = real_sets.scale_crops(crops)
         features = {
             self.name: [real_sets.embed_crops(self.network, scaled, precision=self.precision)]
@@ -393,6 +521,11 @@ class Evaluation:
             twin = load_model(RANDOM, **self.untrained(seed))
             made = real_sets.embed_crops(twin, scaled, precision=self.precision)
             features.setdefault(RANDOM, []).append(made)
+        if self.with_baselines and self.name != TRANSFER:
+            other = load_model(TRANSFER)
+            features[TRANSFER] = [real_sets.embed_crops(other, scaled, precision=self.precision)]
+        for name, other in others.items():
+            features[name] = [real_sets.embed_crops(other, scaled, precision=self.precision)]
         if self.with_baselines:
             features[BY_HAND] = [real_sets.crops_by_hand(scaled)]
             features[GAUSSIAN] = gaussian(features[self.name][0])
@@ -400,18 +533,37 @@ class Evaluation:
             name: [real_sets.crop_treatments(labels, frame) for frame in frames]
             for name, frames in features.items()
         }
-        return self._described(neighbour_scores(sets, "real crops", draws=self.draws))
+        return self._described(neighbour_scores([sets], "real crops", draws=self.draws))
 
     def _described(self, scores):
         """With the columns that say which model; rounded."""
-        own = scores["features"] == self.name
-        embedded = own | (scores["features"] == RANDOM)
+        known = {name: load_model(file) for name, file in self.beside.items()}
+        known[self.name] = self.network
+        digests = {name: model.sha256[:8] for name, model in known.items()}
+        poolings = {name: model.config.pooling for name, model in known.items()}
         made = scores.assign(
             model=scores["features"],
-            sha256=own.map({True: self.network.sha256[:8], False: ""}),
-            pooling=embedded.map({True: self.pooling, False: ""}),
+            sha256=scores["features"].map(digests).fillna(""),
+            pooling=scores["features"].map({RANDOM: self.pooling} | poolings).fillna(""),
         )
         return made[SCORE_COLUMNS].round(6)
+
+
+def unprojected(model, block=None):
+    """A model without its projection, read after a block.
+
+    Parameters
+    ----------
+    model : EmbeddingModel
+    block : int, optional
+        The model's own by default.
+    """
+    config = replace(model.config, projected_dim=None, block=block or model.config.block)
+    made = EmbeddingModel(config)
+    state = model.weights()
+    kept = {name: values for name, values in state.items() if not name.startswith("projection.")}
+    made.load_weights(kept, model.name)
+    return made.eval()
 
 
 def gaussian(profiles_or_features):
@@ -421,24 +573,25 @@ def gaussian(profiles_or_features):
     return [baselines.gaussian(frame, size, seed) for seed in range(GAUSSIAN_SEEDS)]
 
 
-def _real_root():
+def _real_root(folder):
     root = paths.real_data_root()
-    if root is None or not (root / "sbs_translocation_plate").is_dir():
+    if root is None or not (root / folder).is_dir():
         raise FileNotFoundError(
-            "the real plate sbs_translocation_plate is absent: set UNIDINO_REAL to the folder "
-            "above it."
+            f"the real images {folder} are absent: set UNIDINO_REAL to the folder above them."
         )
     return root
 
 
-def record_look(path, evaluation):
+def record_look(path, name, model):
     """Note that a model was scored on the held-out crops; the same model again is no new look.
 
     Parameters
     ----------
     path : Path
         CSV: model, sha256 (first 8), pooling.
-    evaluation : Evaluation
+    name : str
+        That it has in tables.
+    model : EmbeddingModel
 
     Returns
     -------
@@ -447,9 +600,9 @@ def record_look(path, evaluation):
     """
     row = pd.DataFrame(
         {
-            "model": [evaluation.name],
-            "sha256": [evaluation.network.sha256[:8]],
-            "pooling": [evaluation.pooling],
+            "model": [name],
+            "sha256": [model.sha256[:8]],
+            "pooling": [model.config.pooling],
         }
     )
     before = _table(path, list(row))
@@ -517,15 +670,35 @@ def _write(frame, path):
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def _named_files(texts):
+    """NAME=FILE, NAME=FILE … as a dict."""
+    named = {}
+    for text in texts:
+        name, equals, file = (part.strip() for part in text.rpartition("="))
+        if not equals or not name or name in named:
+            raise ValueError(f"--beside is {text!r}; expected NAME=FILE, each name once.")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"--beside {name}: no weights file {file}.")
+        named[name] = file
+    return named
+
+
 def main(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser("python -m unidino.demo.evaluation", description=__doc__)
     parser.add_argument("--model", required=True, help="name or weights file")
     parser.add_argument("--pooling", choices=POOLINGS, help="in the place of the model's own")
     parser.add_argument("--outdir", default="data/sample/demo", help="of unidino.demo.data")
-    parser.add_argument("--sets", default="development,sbs", help=", ".join(SETS))
+    parser.add_argument("--sets", default="development,stains,sbs", help=", ".join(SETS))
     parser.add_argument("--table", help="CSV to which the scores are added")
     parser.add_argument("--seeds", type=int, default=3, help="untrained models")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="weights file to compare with, under that name; may be repeated",
+    )
     parser.add_argument("--baselines", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp32")
     parser.add_argument("--draws", type=int, default=2000, help="of the bootstrap")
@@ -542,13 +715,16 @@ def main(argv=None):
             given.outdir,
             seeds=given.seeds,
             with_baselines=given.baselines,
+            beside=_named_files(given.beside),
             precision=given.precision,
             draws=given.draws,
         )
         for name in names:
             scores = getattr(evaluation, name)()
             print(scores.drop(columns=["sha256"]).round(3).to_string(index=False), flush=True)
-            if given.table:
+            if given.table and name == "blocks":
+                _write(scores, Path(given.table).with_suffix(".blocks.csv"))
+            elif given.table:
                 append(scores, given.table)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

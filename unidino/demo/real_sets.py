@@ -269,8 +269,12 @@ def cpjump1_plates(root):
     return pd.concat([pd.DataFrame(labels), values], axis=1)
 
 
-def train_mix(root):
-    """The mix of real single-channel images that the demo model is trained on.
+MIX_FOLDERS = ("train_mix", "train_more")
+"""Folders of real single-channel images to train on, each with its ``manifest.csv``."""
+
+
+def mix_manifest(root):
+    """What is known of every real image that is trained on.
 
     The four "SBS Vitra" images are left out: they come from the assay of the translocation plate,
     by which models are chosen.
@@ -283,31 +287,58 @@ def train_mix(root):
     Returns
     -------
     pd.DataFrame
+        The columns of the manifests as text; ``file`` is relative to `root`.
+
+    Raises
+    ------
+    FileNotFoundError
+        The images are not there.
+    """
+    parts = []
+    for folder in MIX_FOLDERS:
+        table = Path(root) / folder / "manifest.csv"
+        if not table.is_file():
+            raise FileNotFoundError(
+                f"{table} is absent: the real training images are not part of this project. Gather "
+                "them as data/README.md says, and set UNIDINO_REAL to the folder above "
+                f"{' and '.join(MIX_FOLDERS)}."
+            )
+        part = pd.read_csv(table, dtype=str, keep_default_na=False)
+        parts.append(part.assign(file=f"{folder}/" + part["file"]))
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[~frame["cell_type"].str.contains("SBS Vitra")].reset_index(drop=True)
+
+
+def train_mix(root):
+    """The mix of real single-channel images that the demo model is trained on.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root.
+
+    Returns
+    -------
+    pd.DataFrame
         One row an image: path (relative to `root`), source, stain, cells, bits (``8``, ``16`` or
-        ``f32``) and plate: source, stain and bits, because the intensities of a stain are
-        comparable within a source, and the images of a plate must be of one type. sample_weight,
-        1 on average, draws each source with the square root of its number of images and its
-        images alike: of 436 images 227 are nuclei of one source.
+        ``f32``) and plate: source, stain, bits and size, because the intensities of a stain are
+        comparable within a source, and the images of a plate must be alike. sample_weight,
+        1 on average, draws each stain of a source with the square root of its number of images and
+        its images alike: of 1,854 images 541 are nuclei of one challenge.
 
     Raises
     ------
     FileNotFoundError
         The mix is not there.
     """
-    table = Path(root) / "train_mix" / "manifest.csv"
-    if not table.is_file():
-        raise FileNotFoundError(
-            f"{table} is absent: the real training images are not part of this project. Gather "
-            "them as data/README.md says, and set UNIDINO_REAL to the folder above train_mix."
-        )
-    frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-    frame = frame[~frame["cell_type"].str.contains("SBS Vitra")].reset_index(drop=True)
+    frame = mix_manifest(root)
     stain = frame["stain_channel"].replace("", "unknown")
-    weight = frame.groupby("source")["source"].transform("size") ** -0.5
+    size = frame["height"] + " x " + frame["width"]
+    weight = frame.groupby([frame["source"], stain])["file"].transform("size") ** -0.5
     return pd.DataFrame(
         {
-            "path": "train_mix/" + frame["file"],
-            "plate": frame["source"] + " " + stain + " " + frame["bit_depth"] + " bits",
+            "path": frame["file"],
+            "plate": frame["source"] + " " + stain + " " + frame["bit_depth"] + " bits " + size,
             "source": frame["source"],
             "stain": stain,
             "cells": frame["cell_type"],
@@ -315,6 +346,49 @@ def train_mix(root):
             "sample_weight": (weight / weight.mean()).round(6),
         }
     )
+
+
+STAINS = {
+    "DNA": r"^(?:DNA|DAPI|Hoechst|nuclei$|nucleus|chromatin|H2B|GFP-histone|SYBR)",
+    "chromosomes": r"^chromosome",
+    "nuclear envelope": r"^nuclear (?:envelope|pore$)",
+    "actin": r"actin",
+    "tubulin": r"^(?:tubulin|microtubules)",
+    "ER": r"^(?:ER |ConA)",
+    "Golgi": r"^Golgi",
+    "membrane": r"^(?:membrane$|membrane/cell|cell wall)",
+    "RNA spots": r"RNA spots",
+}
+"""Stains that images of several repositories show, and how their manifests call them."""
+
+STAIN_IMAGES = 25
+"""Most images of a repository and stain, evenly spread: 541 nuclei are of one challenge."""
+
+
+def stained_images(root):
+    """The real training images of stains that several repositories show.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an image: path (relative to `root`), plate (as of `train_mix`), repo, stain (a key
+        of `STAINS`).
+    """
+    frame = mix_manifest(root)
+    named = pd.Series(None, index=frame.index, dtype=object)
+    for stain, pattern in STAINS.items():
+        named[named.isna() & frame["stain_channel"].str.contains(pattern)] = stain
+    mix = train_mix(root)
+    images = mix[["path", "plate"]].assign(repo=frame["repo"], stain=named).dropna()
+    several = images.groupby("stain")["repo"].transform("nunique") > 1
+    images = images[several]
+    groups = images.groupby(["repo", "stain"])
+    place, size = groups.cumcount(), groups["path"].transform("size")
+    # The first image of each of so many equal stretches.
+    kept = (place * STAIN_IMAGES // size) != ((place - 1) * STAIN_IMAGES // size)
+    images = images[kept | (size <= STAIN_IMAGES)]
+    # Plate by plate, as an extraction lists them.
+    return images.sort_values("plate", kind="stable").reset_index(drop=True)
 
 
 CROPS_FOLDER = "bbbc021_singlecell_1000"

@@ -1,7 +1,7 @@
 """The record of what was tried for the demo model; ``python -m unidino.demo.trials WEIGHTS …``.
 
-Every variant is scored alike, on the simulated development sets alone; the held-out crops have no
-part in it.
+Every variant is scored alike, on the development sets alone, simulated and real; the held-out crops
+have no part in it.
 """
 
 import argparse
@@ -16,15 +16,16 @@ from . import card
 from .evaluation import DEVELOPMENT_RULES, Evaluation
 
 TRIAL_COLUMNS = [
-    "tried", "options", "crops", "minutes", "pooling", "projected_dim",
+    "tried", "stage", "options", "crops", "minutes", "pooling", "block", "projected_dim",
     *(
         f"{name}, {rule.name}"
-        for name in ("BBBC021", "jumpcp-valset")
+        for name in ("BBBC021", "jumpcp-valset", "stains")
         for rule in DEVELOPMENT_RULES[name]
     ),
+    "SBS plate, Z', rows A-D", "SBS plate, Z', rows E-H",
 ]  # fmt: skip
-"""Of the record: options are those that differ from `data.OPTIONS`; minutes those of the
-training's steps; scores stand with their 95 % intervals."""
+"""Of the record: options are those that differ from the stage's in `recipe.STAGES`; minutes those
+of the training's steps; scores stand with their 95 % intervals."""
 
 DRAWS = 200
 
@@ -63,16 +64,18 @@ def described(weights, tried):
     minutes = 60 * card.hours(epochs, header) if len(epochs) else 0
     return {
         "tried": tried,
+        "stage": card.stage_of(header),
         "options": ", ".join(f"{name}={value!r}" for name, value in changed.items()),
         "crops": len(epochs) * header["training"]["epoch_length"],
         "minutes": round(minutes),
         "pooling": config["pooling"],
+        "block": config.get("block") or "",
         "projected_dim": config.get("projected_dim") or "",
     }
 
 
 def scored(weights, outdir="data/sample/demo", draws=DRAWS):
-    """Scores of a file on the development sets, in bfloat16, as text with intervals.
+    """Scores of a file on the development sets as text with intervals.
 
     Parameters
     ----------
@@ -87,11 +90,10 @@ def scored(weights, outdir="data/sample/demo", draws=DRAWS):
     dict of str to str
         The score columns of `TRIAL_COLUMNS`.
     """
-    scorer = Evaluation(weights, outdir=outdir, with_baselines=False, precision="bf16", draws=draws)
-    return {
-        f"{row.set}, {row.metric}": card.interval_text(row)
-        for row in scorer.development().itertuples()
-    }
+    scorer = Evaluation(weights, outdir=outdir, with_baselines=False, draws=draws)
+    scores = pd.concat([scorer.development(), scorer.stains(), scorer.sbs()])
+    texts = {f"{row.set}, {row.metric}": card.interval_text(row) for row in scores.itertuples()}
+    return {name: text for name, text in texts.items() if name in TRIAL_COLUMNS}
 
 
 def record(row, path):
