@@ -368,6 +368,33 @@ def side_by_side(scores, differences=False):
     return wide.rename(columns="minus {}".format) if differences else wide
 
 
+def compared(scores):
+    """The differences of a table of scores as `findings.compared` takes them.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        `evaluation.SCORE_COLUMNS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        accuracy, level (the set), compared with, difference, low, high, n.
+    """
+    minus = scores[scores["minus"] != ""]
+    return pd.DataFrame(
+        {
+            "accuracy": minus["metric"],
+            "level": minus["set"].map(lambda name: SET_TITLES.get(name, name)),
+            "compared with": minus["minus"],
+            "difference": minus["value"],
+            "low": minus["low"],
+            "high": minus["high"],
+            "n": minus["n"],
+        }
+    )
+
+
 def by_block(blocks):
     """Scores by block as people read them: a row a block, a column a question.
 
