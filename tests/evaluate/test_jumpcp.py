@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from unidino import evaluate, profiles
-from unidino.evaluate import jumpcp
+from unidino.evaluate import baselines, jumpcp, protocol
 
 
 def wells(seed=0, noise=0.2, shift=0.0):
@@ -92,3 +92,17 @@ def test_census_counts():
     made = jumpcp.census(wells())
     assert made.loc["all"].tolist() == [90, 10, 5, 6, 3]
     assert made.iloc[1].tolist() == [48, 8, 4, 6, 3]
+
+
+def test_a_set_without_direction_has_no_score():
+    frame = wells()
+    alone = baselines.one_hot(frame, "source")
+    made = jumpcp.PROTOCOL.scores({"a": frame, "source": alone}, draws=50, permutations=50)
+    lacking = made[made["features"] == "source"].set_index(["accuracy", "level"])
+    # In the mean over all sources every compound is the same.
+    assert np.isnan(lacking.loc[("NSC", "compound"), "value"])
+    assert lacking.loc[("NSC", "compound"), "without_neighbour"] == 8
+    assert lacking.loc[("NSS", "well"), "value"] < 0.3
+    table = protocol.side_by_side(made)
+    assert table.loc["source"].iloc[0] == "–"
+    assert table.columns[0] == ("NSC", "compound, n = 8")

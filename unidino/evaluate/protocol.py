@@ -8,7 +8,7 @@ import pandas as pd
 
 from .. import tables
 from ..profiles.aggregation import consensus
-from . import baselines, bootstrap, neighbours, permutation
+from . import baselines, bootstrap, neighbours, permutation, similarity
 
 WELL = "well"
 """The level at which nothing is merged."""
@@ -81,13 +81,19 @@ class Protocol:
         pd.DataFrame
             features, level, accuracy (name of the rule), value, low, high (95 %), macro (mean over
             the labels), null, null_low, null_high (`permutation_null`; missing where neighbours
-            depend on labels, or a label has one group only), correct, n, without_neighbour.
+            depend on labels, or a label has one group only), correct, n, without_neighbour. Scores
+            are missing where profiles of a set are zero or constant: nothing is nearest to them.
         """
         rows = []
         for name, profiles in feature_sets.items():
             wells = self.select(profiles)
             for rule in self.rules:
-                made, compared = self.accuracy(wells, rule, metric)
+                try:
+                    made, compared = self.accuracy(wells, rule, metric)
+                except similarity.NoDirection:
+                    # Such as a batch alone in the mean over all batches: every profile is the same.
+                    rows.append(_unasked(name, rule, len(self.at_level(wells, rule))))
+                    continue
                 low, high = bootstrap.bootstrap_interval(
                     made, compared, rule.by, draws=draws, seed=seed
                 )
@@ -213,6 +219,13 @@ def _keys(wells):
     return list(zip(*(wells[name].astype(str) for name in columns), strict=True))
 
 
+def _unasked(name, rule, count):
+    """A row without a score."""
+    lacking = dict.fromkeys(_COLUMNS[3:], np.nan) | {"correct": 0, "n": 0}
+    described = {"features": name, "level": rule.level, "accuracy": rule.name}
+    return lacking | described | {"without_neighbour": count}
+
+
 def _row(name, rule, made):
     return {
         "features": name,
@@ -239,10 +252,15 @@ def side_by_side(scored):
     Returns
     -------
     pd.DataFrame
-        Strings such as "0.34 (0.23 to 0.46)"; columns are (accuracy, level and n).
+        Strings such as "0.34 (0.23 to 0.46)", "–" where there is no score; columns are (accuracy,
+        level and n).
     """
-    text = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in scored.itertuples()]
-    asked = [f"{row.level}, n = {row.n}" for row in scored.itertuples()]
+    text = [
+        "–" if np.isnan(row.value) else f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+        for row in scored.itertuples()
+    ]
+    count = scored.groupby(["accuracy", "level"])["n"].max()
+    asked = [f"{r.level}, n = {count[r.accuracy, r.level]}" for r in scored.itertuples()]
     wide = scored.assign(text=text, asked=asked)
     order = wide[["accuracy", "asked"]].drop_duplicates()
     made = wide.pivot(index="features", columns=["accuracy", "asked"], values="text")

@@ -115,11 +115,11 @@ def comparable(profiles, features, metric, rows=None):
     why = f": they have no direction that {metric} could compare. Remove these profiles first."
     typical = sum(np.abs(values[part]).sum(0, dtype=float) for part in parts) / len(values)
     zero = [(np.abs(values[part]) <= TOLERANCE * typical).all(1) for part in parts]
-    refuse(rows[np.concatenate(zero)], "are zero in every feature", why)
+    refuse(rows[np.concatenate(zero)], "are zero in every feature", why, NoDirection)
     constant = [
         np.ptp(values[part], axis=1) <= TOLERANCE * np.abs(values[part]).max(1) for part in parts
     ]
-    refuse(rows[np.concatenate(constant)], "are constant in every feature", why)
+    refuse(rows[np.concatenate(constant)], "are constant in every feature", why, NoDirection)
     for part in parts:
         block = values[part].astype(float)
         if metric == "correlation":
@@ -142,12 +142,16 @@ def _parts(values):
     return [slice(start, start + step) for start in range(0, len(values), step)]
 
 
-def refuse(rows, fault, rest):
+class NoDirection(ValueError):
+    """A profile is zero, or constant in every feature: its direction would be rounding."""
+
+
+def refuse(rows, fault, rest, kind=ValueError):
     """Raise where there are rows with a fault, naming the first of them and then the `rest`."""
     if len(rows):
         more = " …" if len(rows) > 5 else ""
         named = f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{more}"
-        raise ValueError(f"{len(rows)} profiles {fault}, {named}{rest}")
+        raise kind(f"{len(rows)} profiles {fault}, {named}{rest}")
 
 
 def whole_codes(profiles, name):

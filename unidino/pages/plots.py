@@ -561,7 +561,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
                 row.value, y, xerr=[[max(0, row.value - row.low)], [max(0, row.high - row.value)]],
                 fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=4.5, lw=1.2,
             )  # fmt: skip
-        axis.set_title(f"{accuracy} ({level}, n = {part['n'].iloc[0]})", fontsize=9)
+        axis.set_title(f"{accuracy} ({level}, n = {part['n'].max()})", fontsize=9)
         axis.set_yticks(range(len(names)), names, fontsize=8.5)
         axis.set_ylim(len(names) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
