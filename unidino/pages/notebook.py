@@ -193,7 +193,7 @@ def breakable(frame):
     return frame.map(lambda text: text.replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"))
 
 
-def save_figure(figure, name):
+def save_figure(figure, name, picture=False):
     """Store a figure as PDF in the `results_folder`, the same bytes on every run, and show it.
 
     Parameters
@@ -202,6 +202,8 @@ def save_figure(figure, name):
         Closed afterwards.
     name : str
         File name without suffix.
+    picture : bool
+        Store it as PNG, too, for a chapter that shows it.
 
     Returns
     -------
@@ -218,4 +220,7 @@ def save_figure(figure, name):
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
+    if picture:
+        with tables.atomic_path(path.with_suffix(".png")) as temporary:
+            temporary.write_bytes(png.getvalue())
     return Image(png.getvalue())

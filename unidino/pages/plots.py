@@ -318,9 +318,11 @@ def component_panels(panels, heading, columns=3):
         handles.append(
             plt.Line2D([], [], color="#555555", marker="o", ls="", mfc="none", label="sparse field")
         )
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    figure.supxlabel("PC1", fontsize=9)
-    figure.supylabel("PC2", fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("PC2", fontsize=9)
+    for axis in axes.flat[max(0, len(panels) - columns) : len(panels)]:
+        axis.set_xlabel("PC1", fontsize=9)
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
@@ -571,7 +573,9 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
             axis.axvline(0, color="#888888", lw=0.8, zorder=0)
     if scores["low"].min() >= 0:
         axes[0, 0].set_xlim(0, min(1.02, scores["high"].max() * 1.06))
-    figure.supxlabel(label, fontsize=9.5)
+    for axis in axes.flat[max(0, len(asked) - columns) : len(asked)]:
+        axis.set_xlabel(label, fontsize=9)
+        axis.tick_params(labelbottom=True)
     figure.suptitle(heading, fontsize=10.5)
     handles = [
         plt.Line2D([], [], color=PALETTE[i % 8], marker=MARKERS[i % 8], ls="", label=kind)
@@ -581,7 +585,9 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
     if "null_low" in scores and scores["null_low"].notna().any():
         handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="labels exchanged"))
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
+        )
     return figure
 
 
