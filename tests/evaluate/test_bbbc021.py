@@ -205,3 +205,17 @@ def test_twelve_mechanisms_look_different():
     assert len(set(styles.values())) == 12
     few = plots.category_styles([f"m{i:02d}" for i in range(12)])
     assert sum(colour == plots.OTHER for colour, _ in few.values()) == 4
+
+
+def test_both_questions_on_the_same_treatments():
+    treated = bbbc021.treated(wells(noise=1.5))
+    made = bbbc021.at_both(treated)
+    profiles = bbbc021.PROTOCOL.at_level(treated, bbbc021.RULES[0])
+    nsc = evaluate.nearest_neighbour_accuracy(profiles, "moa", ["compound"]).neighbours
+    # The last mechanism was seen in week 1 only.
+    own = nsc[nsc["label"] != "m5"]
+    assert made["n"] == len(own) == 30
+    assert made["NSC"] == own["correct"].mean()
+    several = profiles[profiles["Metadata_moa"] != "m5"].reset_index(drop=True)
+    expected = evaluate.nearest_neighbour_accuracy(several, "moa", ["compound", "batch"])
+    assert made["NSCB"] == expected

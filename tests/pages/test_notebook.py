@@ -70,6 +70,16 @@ def test_wrong_type_stops(function, injected, message):
         notebook.check_parameters(function, run(DECLARED, f"# Parameters\n{injected}\n"))
 
 
+def test_a_list_may_be_given_as_text():
+    cells = ('profiles = ["a"]', '# Parameters\nprofiles = \'["b", "c=d.csv"]\'')
+    shell = run(*cells)
+    assert notebook.check_parameters(shell=shell) == {"profiles": ["b", "c=d.csv"]}
+    assert shell.user_ns["profiles"] == ["b", "c=d.csv"]
+    for text in ("unidino-demo", '{"a": 1}'):
+        with pytest.raises(TypeError, match="parameter profiles takes a list"):
+            notebook.check_parameters(shell=run(cells[0], f"# Parameters\nprofiles = {text!r}"))
+
+
 def test_cells_out_of_order():
     with pytest.raises(ValueError, match="no cell of parameters was run before this one"):
         notebook.check_parameters(takes, run())
@@ -83,8 +93,9 @@ def test_results_are_the_same_bytes_again(tmp_path, monkeypatch):
         assert name == "tables/nsc.csv"
         figure, axes = plt.subplots()
         axes.plot([0, 1])
-        shown = notebook.save_figure(figure, "line")
+        shown = notebook.save_figure(figure, "line", picture=True)
         assert shown.data.startswith(b"\x89PNG")
+        assert (tmp_path / "figures" / "line.png").read_bytes() == shown.data
         assert not plt.fignum_exists(figure.number)
         files = [(tmp_path / n).read_bytes() for n in (name, "figures/line.pdf")]
         written.append([*files, shown.data])

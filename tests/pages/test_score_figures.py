@@ -25,7 +25,7 @@ def marks(axis):
 
 
 def test_one_panel_a_question():
-    table = scores(null_low=0.01, null_high=[0.05, np.nan] * 3)
+    table = scores(null_low=[0.01, np.nan] * 3, null_high=[0.05, np.nan] * 3)
     groups = {"model": "models", "by hand": "no model", "position": "no model"}
     figure = plots.score_panels(table, "heading", groups=groups)
     first, second = figure.axes[:2]

@@ -151,3 +151,32 @@ def of_treatments(wells, metrics=("cosine", "correlation"), operations=("mean", 
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def at_both(wells, operation="mean", metric="cosine"):
+    """NSC and NSCB of treatments, both on the treatments that NSCB is asked of.
+
+    NSC of all treatments stands beside NSCB of fewer otherwise: mechanisms of one batch only have
+    none.
+
+    Parameters
+    ----------
+    wells : pd.DataFrame
+        From `treated`.
+    operation : {"mean", "median"}
+    metric : str
+        As of `evaluate.nearest_neighbour_accuracy`.
+
+    Returns
+    -------
+    dict
+        NSC, NSCB (shares), n (treatments). The neighbours of NSC are sought among all treatments.
+    """
+    nsc, nscb = (rule for rule in RULES if rule.level == "treatment")
+    everyone = PROTOCOL.at_level(wells, nsc, operation)
+    kept = neighbours.in_several(wells, "moa", "batch")
+    names = set(wells[tables.find_column(wells, "moa")][kept])
+    made = nsc.accuracy(everyone, metric).neighbours
+    own = made[made["label"].isin(names)]
+    barred = nscb.accuracy(PROTOCOL.at_level(wells, nscb, operation), metric)
+    return {"NSC": own["correct"].mean(), "NSCB": float(barred), "n": barred.n}
