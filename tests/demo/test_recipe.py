@@ -72,7 +72,7 @@ def test_scale_and_stages(data, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--stages", "distill"], "stages 'distill' is not one of distil, self-distil"),
+        (["--stages", "distill"], "stages 'distill' is not one of distil, longer, self-distil"),
         (["--scale", "0"], "scale is 0"),
         (["--precision", "fp8"], "precision 'fp8' is not one of"),
     ],

@@ -86,15 +86,16 @@ STAGES = {"distil": DISTIL, "longer": LONGER, "self-distil": SELF_DISTIL}
 FROM = {"longer": "distil", "self-distil": "distil"}
 """The stage whose weights a stage starts from."""
 
-SHIPPED = ("distil", "longer")
+SHIPPED = ("distil",)
 """Stages of the model that is shipped."""
 
 PROJECTION = {
     "pooling": "cls_mean_max",
+    "block": 10,
     "projected_dim": 24,
-    "projection_images": 3000,
+    "projection_images": 4000,
     "projection_crops": 8,
-    "projection_shrinkage": 0.03,
+    "projection_shrinkage": 0.2,
 }
 """Options of `unidino.train.export.export` for the model that is used."""
 
