@@ -17,6 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from stage import files
 
+import unidino
+
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "book" / "results"
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -165,6 +167,8 @@ def test_profiles_are_extracted_once_and_read_by_pages(makefile):
     extraction = "_build/extracted/BBBC021@random_vit@2.ipynb"
     (made,) = re.findall(rf"page.py --keep[^\n]*?{extraction}[^\n]*", printed)
     assert re.search(r"-p valset BBBC021\s+-p model random_vit -p seed 2", made)
+    size = unidino.load_model().config.size
+    assert f"@random_vit,$*),-p size {size})" in makefile
     assert "--input" not in made
     (demo,) = re.findall(r"page.py --keep[^\n]*?HPA@unidino-demo[^\n]*", printed)
     assert (
