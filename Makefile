@@ -135,9 +135,8 @@ $(RESULTS)/datasets.ipynb: always
 	$(PAGE) papermill notebooks/datasets.ipynb $@ -k python3
 
 # Profiles of each dataset by each model, DATASET@MODEL or DATASET@random_vit@SEED: extracted once,
-# read by every page below that lists them. Untrained transformers see the tiles of the demo model.
-# They are no pages of the book. In a data root of one's
-# own any may be absent: pages say so.
+# read by every page below that lists them; no pages of the book. Untrained transformers see the
+# tiles of the demo model. In a data root of one's own any may be absent: pages say so.
 EXTRACT := notebooks/extract.ipynb
 DEMO := data/checkpoints/unidino-demo.safetensors
 $(EXTRACTED)/%.ipynb: always
