@@ -87,7 +87,7 @@ def test_training_is_told_by_what_differs(stage):
 
 
 def test_the_command_runs_the_recipe():
-    first, last = recipe.STAGES
+    first, *_, last = recipe.STAGES
     plain = card.training_command({"training": recipe.STAGES[first]}).splitlines()
     assert [shlex.split(line)[:3] for line in plain] == [
         ["python", "-m", "unidino.demo.data"],

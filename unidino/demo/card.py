@@ -176,14 +176,19 @@ def _differing(header, options):
 
 
 def stage_of(header):
-    """The stage of `recipe.STAGES` that a training belongs to: whether it distils alone.
+    """The stage of `recipe.STAGES` that a training belongs to: whose options are most its own.
 
     Parameters
     ----------
     header : dict
         As for `training_options`.
     """
-    return "self-distil" if header.get("training", {}).get("dino_weight", 1.0) else "distil"
+    own = _published() | header.get("training", {})
+
+    def agreeing(stage):
+        return sum(own.get(name) == value for name, value in recipe.STAGES[stage].items())
+
+    return max(recipe.STAGES, key=agreeing)
 
 
 def changed_options(header):
@@ -214,7 +219,8 @@ def training_command(header):
     str
         Lines for a shell.
     """
-    stages = ["distil"] if stage_of(header) == "distil" else list(recipe.STAGES)
+    stage = stage_of(header)
+    stages = [name for name in (recipe.FROM.get(stage), stage) if name]
     changed = changed_options(header)
     given = ["data/sample/demo", "data/checkpoints/demo", f"data/checkpoints/{paths.DEMO_WEIGHTS}"]
     words = [*map(repr, given), f"stages={stages!r}"]
