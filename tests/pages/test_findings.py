@@ -66,6 +66,9 @@ def test_moved_counts_both_ways():
         "It lowers 1 of the 3 scores: b (raw; NSC, well: -0.15). "
         "The other 1 are not clear of 0."
     )
+    many = pd.concat([rows[:1].assign(features=f"f{i}", value=0.1 * i) for i in range(1, 7)])
+    assert findings.moved(many).startswith("It raises 6 of the 6 scores, most: f6 (raw;")
+    assert findings.moved(many).count("NSC, well") == findings.SHOWN
     assert findings.moved(rows[2:]) == "None of the 1 differences is clear of 0."
 
 

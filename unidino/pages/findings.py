@@ -2,6 +2,9 @@
 
 import pandas as pd
 
+SHOWN = 4
+"""Scores that `moved` names, at most."""
+
 
 def _asked(row):
     return f"**{row.accuracy}, {row.level}** (n = {row.n})"
@@ -89,7 +92,8 @@ def moved(differences):
     Returns
     -------
     str
-        How many of the differences are above and below 0 with their whole interval, and which.
+        How many of the differences are above and below 0 with their whole interval, and which, the
+        `SHOWN` largest first.
     """
     parts = []
     for word, rows in (
@@ -97,12 +101,15 @@ def moved(differences):
         ("lowers", differences[differences["high"] < 0]),
     ):
         if len(rows):
+            order = rows["value"].abs().argsort(kind="stable")[::-1][:SHOWN]
             shown = [
                 f"{row.features} ({row.hue}; {row.accuracy}, {row.level}: {row.value:+.2f})"
-                for row in rows.itertuples()
+                for row in rows.iloc[order].itertuples()
             ]
-            parts.append(f"It {word} {len(rows)} of the {len(differences)} scores: "
-                         f"{_listed(shown)}.")  # fmt: skip
+            most = ", most" if len(rows) > SHOWN else ""
+            parts.append(
+                f"It {word} {len(rows)} of the {len(differences)} scores{most}: {_listed(shown)}."
+            )
     if not parts:
         parts = [f"None of the {len(differences)} differences is clear of 0."]
     elif count := int(((differences["low"] <= 0) & (differences["high"] >= 0)).sum()):
