@@ -146,7 +146,7 @@ def test_a_dataset_scales_as_its_model_wants(plate, tmp_path):
     """Crops embedded by hand are the sites that extraction embeds."""
     model = unidino.load_model()
     assert model.config.intensity == dataset.DEFAULT_SCALING
-    part = dataset.Dataset(apart(plate), None, True, size=96)
+    part = dataset.Dataset(apart(plate), None, True, size=model.config.size)
     made = unidino.extract(
         str(plate / "apart.csv"), operation="none", norm_method="no_post_proc",
         outdir=str(tmp_path), device="cpu", num_workers=0,

@@ -593,7 +593,11 @@ def test_multi_channel_models(tmp_path):
     [
         ({"tiling": "covr"}, ValueError, "tiling 'covr' is not one of cover, grid, legacy. Did"),
         ({"norm_method": "all"}, ValueError, "norm_method 'all' is not one of standardize"),
-        ({"correct": "tvm"}, ValueError, "correct 'tvm' is not one of none, tvn, sphere, harmony"),
+        (
+            {"correct": "tvm"},
+            ValueError,
+            "correct 'tvm' is not one of none, tvn, sphere, position, harmony",
+        ),
         ({"correct": "tvn"}, ValueError, "no column 'batch'"),
         ({"operation": "max"}, ValueError, "operation 'max' is not one of mean, median, none"),
         ({"intensity_scaling": "well"}, ValueError, "intensity_scaling 'well' is not one of"),

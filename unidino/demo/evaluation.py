@@ -454,7 +454,7 @@ class Evaluation:
         return self._described(neighbour_scores([scaled], "stains", draws=self.draws))
 
     def blocks(self, every=2):
-        """Scores of the model without its projection, read after one block and another.
+        """Scores of the model without its projection, read after blocks of its upper half.
 
         Parameters
         ----------
@@ -469,7 +469,7 @@ class Evaluation:
         """
         count = block_count(self.network.backbone)
         parts = []
-        for block in range(count, 0, -every):
+        for block in range(count, count // 2, -every):
             path = self.outdir / "evaluation" / "blocks" / f"block-{block}.safetensors"
             checkpoints.save_model(unprojected(self.network, block), path)
             one = Evaluation(
