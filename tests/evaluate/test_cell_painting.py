@@ -176,8 +176,8 @@ def test_position_knows_rows_and_columns():
     assert made["well"].tolist() == ["A01", "B01", "A12"]
     values = made[tables.feature_columns(made)].to_numpy()
     assert (values @ values.T).tolist() == [[2, 1, 1], [1, 2, 0], [1, 0, 2]]
-    with pytest.raises(ValueError, match="well 'r01c02' names no row and column; they look like A"):
-        cell_painting.position(wells.assign(well=["A01", "r01c02", "A12"]))
+    with pytest.raises(ValueError, match="the first is 'x-ray' in row 1; expected names such as A"):
+        cell_painting.position(wells.assign(well=["A01", "x-ray", "A12"]))
 
 
 def test_mechanisms_beside_their_parts(plate):

@@ -39,7 +39,7 @@ def count_and_intensity(profiles):
         f"emb_intensity_{i:04d}": profiles[f"Metadata_mean_{channel}"]
         for i, channel in enumerate(channels)
     }
-    return _described(profiles, pd.DataFrame(features).astype(float))
+    return described(profiles, pd.DataFrame(features).astype(float))
 
 
 def one_hot(profiles, column):
@@ -74,11 +74,11 @@ def one_hot(profiles, column):
         np.eye(len(names), dtype=np.float32)[codes],
         columns=[f"emb_{column}_{i:04d}" for i in range(len(names))],
     )
-    return _described(profiles, features)
+    return described(profiles, features)
 
 
-def _described(profiles, features):
-    """Features behind the metadata of the profiles that they belong to."""
+def described(profiles, features):
+    """Features behind the metadata of the profiles that they belong to, rows numbered from 0."""
     metadata = profiles[tables.metadata_columns(profiles)].reset_index(drop=True)
     return pd.concat([metadata, features.reset_index(drop=True)], axis=1)
 
@@ -99,7 +99,7 @@ def gaussian(profiles, size, seed):
     """
     values = np.random.default_rng(seed).standard_normal((len(profiles), size), dtype=np.float32)
     names = [f"emb{i}" for i in range(size)]
-    return _described(profiles, pd.DataFrame(values, columns=names))
+    return described(profiles, pd.DataFrame(values, columns=names))
 
 
 HANDMADE_SCALES = (1.0, 2.0, 4.0, 8.0)

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from .. import tables
+from .. import tables, wells
 from ..profiles.aggregation import consensus
-from . import bootstrap, neighbours, permutation, questions, significance
+from . import baselines, bootstrap, neighbours, permutation, questions, significance
 
 LEVEL = 0.05
 """Of the corrected p-value below which something is retrieved."""
@@ -134,18 +134,12 @@ def position(profiles):
     Raises
     ------
     ValueError
-        A well that is no letters and a number.
+        As `wells.positions`.
     """
-    wells = profiles[tables.find_column(profiles, "well")]
-    parts = wells.str.extract(r"^([A-Z]+)(\d+)$")
-    wrong = wells[parts.isna().any(axis=1)]
-    if len(wrong):
-        raise ValueError(f"well {wrong.iloc[0]!r} names no row and column; they look like A01.")
-    values = pd.get_dummies(parts, dtype=float).reset_index(drop=True)
+    places = wells.positions(profiles[tables.find_column(profiles, "well")])
+    values = pd.get_dummies(places[["row", "column"]].astype(str), dtype=float)
     values.columns = [f"emb{i}" for i in range(values.shape[1])]
-    return pd.concat(
-        [profiles[tables.metadata_columns(profiles)].reset_index(drop=True), values], axis=1
-    )
+    return baselines.described(profiles, values)
 
 
 def nothing(profiles):

@@ -12,10 +12,6 @@ from ..profiles.normalisation import normalise
 from ..profiles.reference import listed
 from . import baselines
 
-KINDS = ("model", "no model", "label alone")
-"""What a set rests on: a network or another program that was given; statistics of the images; or
-nothing but a label such as the position, which is compared as it is, without normalisation."""
-
 _TABLES = (".parquet", ".csv", ".csv.gz")
 _JOINED = ("source", "batch", "plate", "well")
 
@@ -36,7 +32,9 @@ class FeatureSet:
     said : str
         Why it is absent, or what was left out; else empty.
     kind : str
-        Of `KINDS`.
+        What it rests on: "model", a network or another program that was given; "no model",
+        statistics of the images; "label alone", nothing but a label such as the position, which
+        is compared as it is, without normalisation.
     """
 
     name: str

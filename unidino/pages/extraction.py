@@ -285,17 +285,22 @@ def _components(made):
     return coordinates, dense, shares, profiles
 
 
+def _framed(coordinates, dense):
+    """Coordinates, those beyond the frame of the dense fields on its edge."""
+    low, high = coordinates[dense].min(0), coordinates[dense].max(0)
+    margin = 0.04 * (high - low)
+    return coordinates.clip(low - margin, high + margin)
+
+
 def principal_components(made):
     """Arguments of `plots.scatter`: the first two principal components of the profiles.
 
     Profiles of sparse fields are ringed, those beyond the frame of the others drawn on its edge.
     """
     coordinates, dense, shares, profiles = _components(made)
-    low, high = coordinates[dense].min(0), coordinates[dense].max(0)
-    margin = 0.04 * (high - low)
     values, name = _label_values(profiles)
     return {
-        "coordinates": coordinates.clip(low - margin, high + margin),
+        "coordinates": _framed(coordinates, dense),
         "labels": values,
         "axes_names": [f"PC{i + 1} ({share:.0%} of variance)" for i, share in enumerate(shares)],
         "heading": f"{made.provenance['valset']}, {kind(made)}: {len(profiles)} profiles",
@@ -476,13 +481,11 @@ def component_panels(extractions):
         if isinstance(one, str):
             continue
         coordinates, dense, shares, profiles = _components(one)
-        low, high = coordinates[dense].min(0), coordinates[dense].max(0)
-        margin = 0.04 * (high - low)
         control = profiles.get("Metadata_control_type", pd.Series(None, profiles.index))
         made.append(
             {
                 "title": f"{name} ({len(profiles)}): {shares[0]:.0%}, {shares[1]:.0%}",
-                "coordinates": coordinates.clip(low - margin, high + margin),
+                "coordinates": _framed(coordinates, dense),
                 "control": (control == "negcon").to_numpy(),
                 "ringed": ~dense,
             }
