@@ -109,6 +109,14 @@ def test_documented_commands_are_targets(makefile):
                 assert used in targets, f"{path.name} says make {used}"
 
 
+@pytest.mark.parametrize("path", by_name([*CHAPTERS, *NOTEBOOKS]))
+def test_commands_that_are_shown_name_their_dataset(path):
+    shown = re.findall(r"unidino extract\b[ \w{$]*", path.read_text())
+    for command in shown:
+        # The words alone, as in a sentence, or with an option.
+        assert command.strip() == "unidino extract", command
+
+
 def test_every_page_has_a_rule_and_a_place_in_the_book(makefile):
     rules = re.findall(r"^\$\(RESULTS\)/(\w+)\.ipynb:(?:.*) always$", makefile, re.MULTILINE)
     listed = re.findall(r"^PAGES \+?:?= \$\(RESULTS\)/(\w+)\.ipynb", makefile, flags=re.MULTILINE)

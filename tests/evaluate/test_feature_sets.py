@@ -44,7 +44,7 @@ def test_absent_sets_say_how_they_are_made(tmp_path):
     store(tmp_path, "mine", "BBBC021", wells())
     made = feature_sets.read(["mine", "transfer", "lost.csv"], "BBBC021", tmp_path)
     assert made[1].profiles is None and made[2].profiles is None
-    assert f"unidino extract BBBC021 --model transfer --outdir {tmp_path}" in made[1].said
+    assert f"unidino extract --valset BBBC021 --model transfer --outdir {tmp_path}" in made[1].said
     assert made[2].said == "No file lost.csv."
     table = feature_sets.described(feature_sets.on_same_wells(made))
     assert table["wells"].tolist() == [3, 0, 0]

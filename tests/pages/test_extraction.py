@@ -90,7 +90,9 @@ def stored(tmp_path, made, model="m", valset="toy"):
 def test_extractions_are_read_from_disk(made, tmp_path):
     stored(tmp_path, made)
     read = {"toy": extraction.stored("toy", "m", outdir=tmp_path)}
-    with pytest.raises(FileNotFoundError, match="unidino extract other --model m --norm_method"):
+    with pytest.raises(
+        FileNotFoundError, match="unidino extract --valset other --model m --norm_method"
+    ):
         extraction.stored("other", "m", outdir=tmp_path)
     read["other"] = "why"
     table = extraction.overview(read)

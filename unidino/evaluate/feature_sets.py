@@ -101,7 +101,7 @@ def _read(entry, valset, outdir):
         folder = paths.valset_folder(outdir, place, Path(valset).stem if is_file else valset)
     found = sorted(folder.glob("*_no_post_proc_*_features.parquet"))
     if not found:
-        told = f"Not extracted: unidino extract {valset} --model {place} --outdir {outdir}"
+        told = f"Not extracted: unidino extract --valset {valset} --model {place} --outdir {outdir}"
         return FeatureSet(named or place, None, said=told)
     return _checked(named or place, found[0])
 

@@ -397,8 +397,8 @@ def stored(valset, model, norm_method="standardize", outdir=None):
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise FileNotFoundError(
-            f"{files[0]} is absent: unidino extract {valset} --model {model} --norm_method "
-            f"{norm_method} --outdir {outdir}"
+            f"{files[0]} is absent: unidino extract --valset {valset} --model {model} "
+            f"--norm_method {norm_method} --outdir {outdir}"
         )
     profiles = tables.read_table(file)
     return Stored(profiles, profiles.attrs["provenance"])
