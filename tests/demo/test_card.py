@@ -11,7 +11,7 @@ from unidino import paths
 from unidino.demo import card, real_sets, recipe
 from unidino.demo.card import plot_blocks, plot_scores, plot_training
 from unidino.demo.data import REAL_SHARE, TRAINING_PLATES
-from unidino.demo.evaluation import SCORE_COLUMNS
+from unidino.demo.score_tables import SCORE_COLUMNS
 
 matplotlib.use("agg")
 

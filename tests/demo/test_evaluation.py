@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 import unidino
 from unidino import evaluate, paths, simulate, tables
-from unidino.demo import data, evaluation, real_sets, recipe, trials
+from unidino.demo import data, evaluation, real_sets, recipe, score_tables, scoring, trials
 from unidino.evaluate import dose_response
 from unidino.models import checkpoints, vit
 
@@ -224,9 +224,9 @@ def test_each_model_is_one_look(weights, tmp_path):
         SimpleNamespace(sha256="0123456789", config=vit.ModelConfig("vit_tiny", pooling=pooling))
         for pooling in ("cls", "max")
     )
-    assert evaluation.record_look(looks, "m", one) == 1
-    assert evaluation.record_look(looks, "m", one) == 1
-    assert evaluation.record_look(looks, "m", other) == 2
+    assert score_tables.record_look(looks, "m", one) == 1
+    assert score_tables.record_look(looks, "m", one) == 1
+    assert score_tables.record_look(looks, "m", other) == 2
     assert pd.read_csv(looks, dtype=str)["sha256"].tolist() == ["01234567"] * 2
 
 
@@ -264,7 +264,7 @@ def test_sets_of_one_kind_are_pooled():
         ]
         first, second = (one.reset_index(drop=True) for one in made)
         parts.append({"m": [first], "r": [second]})
-    scores = evaluation.neighbour_scores(parts, "real crops", draws=200)
+    scores = scoring.neighbour_scores(parts, "real crops", draws=200)
     for name in ("m", "r"):
         hits = [
             evaluate.nearest_neighbour_accuracy(part[name][0], "moa", ["compound"]).correct
@@ -273,9 +273,9 @@ def test_sets_of_one_kind_are_pooled():
         row = scores[(scores["features"] == name) & (scores["minus"] == "")].iloc[0]
         assert row["value"] == pytest.approx(sum(hits) / 24) and row["n"] == 24
     # Four compounds in three sets are twelve things to resample.
-    (rule,) = evaluation.DEVELOPMENT_RULES["real crops"]
+    (rule,) = scoring.DEVELOPMENT_RULES["real crops"]
     frames = [part["m"][0] for part in parts]
-    accuracy, table = evaluation.pooled([rule.accuracy(one) for one in frames], frames, rule)
+    accuracy, table = scoring.pooled([rule.accuracy(one) for one in frames], frames, rule)
     assert table["compound"].nunique() == 12
     assert evaluate.bootstrap_interval(accuracy, table, "compound", draws=50)[0] >= 0
 
@@ -301,13 +301,13 @@ def test_weights_files_stand_beside_the_model(prepared, weights, exported, tmp_p
     sbs = [*("--no-baselines", "--sets", "sbs", "--draws", "50", "--table", str(table))]
     command = ["--model", weights, "--outdir", str(prepared), *sbs]
     evaluation.main([*command, "--beside", f"other={exported}"])
-    rows = evaluation.read_scores(table)
+    rows = score_tables.read_scores(table)
     other = unidino.load_model(str(exported))
     named = rows[rows["model"] == "other"]
     assert set(named["sha256"]) == {other.sha256[:8]} and set(named["pooling"]) == {"max"}
     # Alone it scores the same, and the differences are those of the two.
     evaluation.main(["--model", str(exported), *command[2:]])
-    alone = evaluation.read_scores(table).query(f"model == '{other.name}'").set_index("metric")
+    alone = score_tables.read_scores(table).query(f"model == '{other.name}'").set_index("metric")
     for row in named.itertuples():
         assert row.value == pytest.approx(alone.loc[row.metric, "value"], abs=1e-6)
         own = value(rows, model=scorer.name, metric=row.metric)
@@ -326,8 +326,8 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
     evaluation.main([*command, "--seeds", "1", "--draws", "100"])
     printed = capsys.readouterr().out
     assert "NSC of target, wells" in printed and "Z', rows E-H" in printed
-    scores = evaluation.read_scores(table)
-    assert list(scores) == evaluation.SCORE_COLUMNS
+    scores = score_tables.read_scores(table)
+    assert list(scores) == score_tables.SCORE_COLUMNS
     assert set(scores["set"]) == {"BBBC021", "jumpcp-valset", "stains", "SBS plate"}
     assert set(scores["model"]) == {
         unidino.load_model(weights).name, "random_vit", "transfer", "hand-made", "Gaussian"
@@ -356,9 +356,9 @@ def test_development_and_plate_by_the_command(prepared, weights, tmp_path, capsy
     # The same again replaces its rows; another pooling adds some.
     command += ["--no-baselines", "--draws", "100", "--sets", "sbs"]
     evaluation.main(command)
-    assert len(evaluation.read_scores(table)) == len(scores)
+    assert len(score_tables.read_scores(table)) == len(scores)
     evaluation.main([*command, "--pooling", "mean"])
-    poolings = evaluation.read_scores(table).groupby("pooling").size()
+    poolings = score_tables.read_scores(table).groupby("pooling").size()
     assert poolings["mean"] == (own["set"] == "SBS plate").sum()
 
 
@@ -433,7 +433,7 @@ def wells(seed, slope):
 
 def test_dose_scores_equal_their_twin():
     sets = {"m": [wells(0, 0.5)], "r": [wells(1, 0.1), wells(2, 0.1)]}
-    scores = evaluation.dose_scores(sets, draws=300).rename(columns={"features": "model"})
+    scores = scoring.dose_scores(sets, draws=300).rename(columns={"features": "model"})
     for half in ("A-D", "E-H"):
         made = []
         for frame in sets["r"]:
@@ -451,7 +451,7 @@ def test_dose_scores_equal_their_twin():
 def test_resampled_correlations_equal_scipy():
     rng = np.random.default_rng(0)
     rows, other = rng.normal(size=(5, 12)), rng.normal(size=12)
-    made = evaluation._correlation(rows, other)
+    made = scoring._correlation(rows, other)
     np.testing.assert_allclose(made, [np.corrcoef(row, other)[0, 1] for row in rows])
 
 
@@ -482,7 +482,7 @@ def test_another_table_is_not_touched(tmp_path):
     with pytest.raises(SystemExit, match="t.csv has the columns a, b; expected"):
         evaluation.main(["--model", "random_vit", "--table", str(tmp_path / "t.csv")])
     with pytest.raises(FileNotFoundError, match="no scores at .*gone.csv: run python -m"):
-        evaluation.read_scores(tmp_path / "gone.csv")
+        score_tables.read_scores(tmp_path / "gone.csv")
 
 
 def test_absent_real_data_are_named(tmp_path, monkeypatch):
@@ -501,7 +501,7 @@ def test_different_profiles_are_not_compared():
     frame = pd.DataFrame({"compound": ["a", "b"], "moa": ["x", "x"], "concentration": [1.0, 1.0]})
     first = frame.assign(emb0=[1.0, 2.0], emb1=[0.0, 1.0])
     with pytest.raises(ValueError, match="r and m describe different profiles of real crops"):
-        evaluation.neighbour_scores([{"m": [first], "r": [first[::-1]]}], "real crops")
+        scoring.neighbour_scores([{"m": [first], "r": [first[::-1]]}], "real crops")
 
 
 def test_several_channels_together_are_refused():

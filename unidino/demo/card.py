@@ -18,7 +18,7 @@ from .. import paths, tables
 from ..pages import plots
 from ..train import train
 from ..train.options import published as published_options
-from . import evaluation, real_sets, recipe
+from . import evaluation, real_sets, recipe, score_tables
 from .data import REAL_SHARE, TRAINING, TRAINING_PLATES
 
 SOURCES = Path("data", "train_mix_sources.csv")
@@ -269,7 +269,7 @@ def own_scores(scores, name, sha256, pooling):
     Parameters
     ----------
     scores : pd.DataFrame
-        From `evaluation.read_scores`.
+        From `score_tables.read_scores`.
     name : str
         Name that the model gets in the table.
     sha256, pooling : str
@@ -307,7 +307,7 @@ def look_scores(looks, path):
     Parameters
     ----------
     looks : pd.DataFrame or None
-        Table of `evaluation.record_look`.
+        Table of `score_tables.record_look`.
     path : str or Path
         Table of scores.
 
@@ -316,7 +316,7 @@ def look_scores(looks, path):
     pd.DataFrame
         sha256, pooling and score of each model; empty without looks.
     """
-    scores = evaluation.read_scores(path)
+    scores = score_tables.read_scores(path)
     scores = scores[(scores["set"] == "real crops") & (scores["minus"] == "")]
     keys = ["model", "sha256", "pooling"]
     looks = pd.DataFrame(columns=keys) if looks is None else looks.astype(str)
@@ -355,7 +355,7 @@ def side_by_side(scores, differences=False):
     Parameters
     ----------
     scores : pd.DataFrame
-        `evaluation.SCORE_COLUMNS`.
+        `score_tables.SCORE_COLUMNS`.
     differences : bool
         The model minus each of the others, in the place of the scores themselves.
 
@@ -380,7 +380,7 @@ def compared(scores):
     Parameters
     ----------
     scores : pd.DataFrame
-        `evaluation.SCORE_COLUMNS`.
+        `score_tables.SCORE_COLUMNS`.
 
     Returns
     -------
@@ -472,7 +472,7 @@ def plot_scores(scores, heading):
     Parameters
     ----------
     scores : pd.DataFrame
-        `evaluation.SCORE_COLUMNS`; rows that are differences are left out.
+        `score_tables.SCORE_COLUMNS`; rows that are differences are left out.
     heading : str
     """
     scores = scores[scores["minus"] == ""]

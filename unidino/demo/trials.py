@@ -13,7 +13,8 @@ import pandas as pd
 from .. import paths, tables
 from ..models import checkpoints
 from . import card
-from .evaluation import DEVELOPMENT_RULES, Evaluation
+from .evaluation import Evaluation
+from .scoring import DEVELOPMENT_RULES
 
 TRIAL_COLUMNS = [
     "tried", "stage", "options", "crops", "minutes", "pooling", "block", "projected_dim",
