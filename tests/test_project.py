@@ -69,6 +69,7 @@ def requirements(pyproject):
         *extras["book"],
         *extras["test"],
         *extras["transfer"],
+        *extras["measure"],
         *extras["correct"],
     ]
 

@@ -167,6 +167,37 @@ def site_features(image, channels):
     return made
 
 
+def scaled_sites(metadata):
+    """The images of all sites, one after another, scaled by the percentiles of their plate.
+
+    Parameters
+    ----------
+    metadata : Metadata
+
+    Yields
+    ------
+    int
+        Row of the site.
+    numpy.ndarray
+        (C, H, W) float32, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        A site that is unreadable, or unlike the others of its plate.
+    """
+    refused = dataset.inspect(metadata).refused
+    if refused:
+        raise ValueError(next(iter(refused.values())))
+    statistics = dataset.plate_statistics(metadata, refused={})
+    by_plate = dataset.statistics_by_plate(metadata, statistics)
+    for key, members in metadata.plates().items():
+        low, high = by_plate[key][["low", "high"]].to_numpy().T[:, :, None, None]
+        for i in members:
+            image = dataset.load_site(metadata, i).astype(np.float32)
+            yield i, np.clip((image - low) / (high - low), 0, 1)
+
+
 def handmade(metadata):
     """Hand-made features of every site, scaled by the percentiles of its plate.
 
@@ -184,17 +215,8 @@ def handmade(metadata):
     ValueError
         A site that is unreadable, or unlike the others of its plate.
     """
-    refused = dataset.inspect(metadata).refused
-    if refused:
-        raise ValueError(next(iter(refused.values())))
-    statistics = dataset.plate_statistics(metadata, refused={})
-    by_plate = dataset.statistics_by_plate(metadata, statistics)
     rows = [None] * len(metadata.metadata)
-    for key, members in metadata.plates().items():
-        low, high = by_plate[key][["low", "high"]].to_numpy().T[:, :, None, None]
-        for i in members:
-            image = dataset.load_site(metadata, i).astype(np.float32)
-            scaled = np.clip((image - low) / (high - low), 0, 1)
-            rows[i] = site_features(scaled, metadata.channels)
+    for i, image in scaled_sites(metadata):
+        rows[i] = site_features(image, metadata.channels)
     described = tables.prefixed(metadata.metadata.drop(columns="path"))
     return pd.concat([described, pd.DataFrame(rows)], axis=1)
