@@ -186,6 +186,10 @@ PAGES += $(RESULTS)/evaluate_insect.ipynb
 $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/parity.ipynb
+$(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
+	$(READS) papermill notebooks/parity.ipynb $@ -k python3
+
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
