@@ -170,16 +170,6 @@ def test_side_by_side_keeps_the_order():
     assert made.iloc[0, 0].startswith(f"{scored['value'].iloc[0]:.2f} (")
 
 
-def test_figure_of_accuracies():
-    scored = bbbc021.PROTOCOL.scores({"a": wells(), "b": wells(noise=1)}, draws=50)
-    figure = plots.accuracies(scored, "heading")
-    axis = figure.axes[0]
-    assert [tick.get_text() for tick in axis.get_yticklabels()][1] == "NSCB\n(treatment, n = 30)"
-    drawn = [container.lines[0].get_xdata() for container in axis.containers]
-    np.testing.assert_allclose(np.concatenate(drawn).astype(float), scored["value"])
-    plots.plt.close(figure)
-
-
 def test_figure_of_correlations():
     labels = ["b", "a", "b", "a"]
     correlation = np.array(
