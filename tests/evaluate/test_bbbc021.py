@@ -190,11 +190,14 @@ def test_figure_of_correlations():
     plots.plt.close(figure)
 
 
-def test_twelve_mechanisms_look_different():
-    styles = plots.category_styles([f"m{i:02d}" for i in range(12)], most=12)
-    assert len(set(styles.values())) == 12
-    few = plots.category_styles([f"m{i:02d}" for i in range(12)])
-    assert sum(colour == plots.OTHER for colour, _ in few.values()) == 4
+def test_eight_labels_look_different_and_are_sorted():
+    labels = ["m11"] * 3 + [f"m{i:02d}" for i in range(12)] + ["positive control"]
+    styles = plots.category_styles([*labels, *["negative control"] * 2])
+    shown = [name for name, (colour, _) in styles.items() if colour != plots.OTHER]
+    controls = ["negative control", "positive control"]
+    assert shown == [*controls, "m00", "m01", "m02", "m03", "m04", "m11"]
+    assert len({styles[name] for name in shown}) == 8
+    assert list(styles)[8:] == [f"m{i:02d}" for i in range(5, 11)]
 
 
 def test_both_questions_on_the_same_treatments():

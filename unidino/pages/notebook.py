@@ -193,8 +193,10 @@ def breakable(frame):
     return frame.map(lambda text: text.replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"))
 
 
-def save_figure(figure, name, picture=False):
+def save_figure(figure, name, picture=False, photographs=False):
     """Store a figure as PDF in the `results_folder`, the same bytes on every run, and show it.
+
+    What is shown is small: a PNG of at most 256 colours, or for photographs a JPEG.
 
     Parameters
     ----------
@@ -203,7 +205,9 @@ def save_figure(figure, name, picture=False):
     name : str
         File name without suffix.
     picture : bool
-        Store it as PNG, too, for a chapter that shows it.
+        Store what is shown, too, for a chapter that shows it.
+    photographs : bool
+        It consists of images in grey, whose noise no PNG makes small.
 
     Returns
     -------
@@ -212,15 +216,24 @@ def save_figure(figure, name, picture=False):
     """
     import matplotlib.pyplot as plt
     from IPython.display import Image
+    from PIL import Image as pillow
 
     path = results_folder() / "figures" / f"{name}.pdf"
     nothing = {"CreationDate": None, "Producer": None, "Creator": None}
     with tables.atomic_path(path) as temporary:
         figure.savefig(temporary, format="pdf", metadata=nothing)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    drawn, stored = io.BytesIO(), io.BytesIO()
+    # Pages show photographs at this resolution as they are; text and lines gain from a finer one.
+    figure.savefig(drawn, format="png", dpi=100 if photographs else 120)
     plt.close(figure)
+    pixels = pillow.open(drawn).convert("RGB")
+    if photographs:
+        kind = "jpeg"
+        pixels.convert("L").save(stored, kind, quality=60, optimize=True)
+    else:
+        kind = "png"
+        pixels.quantize(256, dither=pillow.Dither.NONE).save(stored, kind, optimize=True)
     if picture:
-        with tables.atomic_path(path.with_suffix(".png")) as temporary:
-            temporary.write_bytes(png.getvalue())
-    return Image(png.getvalue())
+        with tables.atomic_path(path.with_suffix(f".{kind}")) as temporary:
+            temporary.write_bytes(stored.getvalue())
+    return Image(stored.getvalue(), format=kind)

@@ -19,6 +19,9 @@ PALETTE = (
 MARKERS = "os^DvP*X"
 OTHER = "#BBBBBB"
 
+CONTROLS = {"negcon": "negative control", "poscon": "positive control", "empty": "empty"}
+"""What figures call the kinds of control."""
+
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
@@ -41,15 +44,18 @@ def subplots(height, rows=1, columns=1, width=WIDTH, **options):
         )
 
 
-def category_styles(labels, most=8):
-    """(colour, marker) of each label, the most frequent first; those beyond `most` share grey."""
+def category_styles(labels):
+    """(colour, marker) of each label, controls first, then by name.
+
+    The labels beyond the eight most frequent, after the controls, share grey and come last.
+    """
     counts = pd.Series(list(labels)).value_counts(sort=False)
-    ordered = sorted(counts.index, key=lambda name: (-counts[name], str(name)))
-    # A colour's second round takes the next marker, so that no pair occurs twice.
-    styles = {
-        name: (PALETTE[i % 8], MARKERS[(i + i // 8) % 8]) for i, name in enumerate(ordered[:most])
-    }
-    return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
+    kinds = list(CONTROLS.values())
+    ordered = sorted(counts.index, key=lambda name: (name not in kinds, -counts[name], str(name)))
+    shown, others = ordered[: len(PALETTE)], ordered[len(PALETTE) :]
+    shown.sort(key=lambda name: (kinds.index(name) if name in kinds else len(kinds), str(name)))
+    styles = dict(zip(shown, zip(PALETTE, MARKERS, strict=True), strict=False))
+    return styles | dict.fromkeys(others, (OTHER, "o"))
 
 
 def tile_montage(sites, channels, limits, titles, heading, across=4):
@@ -70,7 +76,8 @@ def tile_montage(sites, channels, limits, titles, heading, across=4):
     """
     side = WIDTH / max(len(sites), across)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
-    figure, axes = subplots(height * len(channels) + 0.6, len(channels), len(sites))
+    width = min(WIDTH, side * len(sites) + 0.4)
+    figure, axes = subplots(height * len(channels) + 0.6, len(channels), len(sites), width)
     for row, channel in enumerate(channels):
         for column, (image, pairs) in enumerate(zip(sites, limits, strict=True)):
             axis, (low, high) = axes[row, column], pairs[row]
@@ -240,8 +247,8 @@ def measure_heat_maps(profiles, measures, heading, most=2):
     return figure
 
 
-def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, ringed=None):
-    """Profiles in the plane, coloured by a label; the labels beyond `most` share grey.
+def scatter(coordinates, labels, axes_names, heading, legend_title, ringed=None):
+    """Profiles in the plane, coloured by a label; those beyond the eight most frequent share grey.
 
     Parameters
     ----------
@@ -256,7 +263,7 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, rin
     figure, axes = subplots(4.2)
     axis = axes[0, 0]
     labels = pd.Series(list(labels), dtype=object)
-    styles = category_styles(labels.dropna(), most)
+    styles = category_styles(labels.dropna())
     rest = labels.isna() | labels.map(lambda name: styles.get(name, (OTHER,))[0] == OTHER)
     if rest.any():
         names = labels[rest].dropna().nunique()
@@ -310,7 +317,7 @@ def component_panels(panels, heading, columns=3):
         axis.scatter(x[ringed], y[ringed], s=34, facecolor="none", edgecolor="#555555", lw=0.7)
         axis.set_title(panel["title"], fontsize=8.5)
         axis.set(xticks=[], yticks=[])
-    names = {"treated, or no controls known": ("o", 0), "negative control": ("^", 1)}
+    names = {"treated, or no controls known": ("o", 0), CONTROLS["negcon"]: ("^", 1)}
     handles = [
         plt.Line2D([], [], color=PALETTE[i], marker=marker, ls="", label=name)
         for name, (marker, i) in names.items()
@@ -437,7 +444,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
         if np.isfinite(own).any():
             spread = 0.3 * (np.arange(len(own)) % 5 / 4 - 0.5)
             axis.scatter(at + spread, own, s=20, facecolor=filled, edgecolor="black", lw=0.8)
-            ticks[at] = kind
+            ticks[at] = CONTROLS[kind].replace(" ", "\n")
     axis.set_xticks(sorted(ticks), [ticks[i] for i in sorted(ticks)])
     axis.set(xlabel="dose (in order, not to scale)", ylabel=label)
     axis.yaxis.set_major_locator(MaxNLocator(5))
@@ -527,8 +534,8 @@ def clustered_correlation(
     return figure
 
 
-def plate_layout(wells, category, heading, legend_title, most=14):
-    """Plates as grids of wells, coloured by a category; the label names its most frequent values.
+def plate_layout(wells, category, heading, legend_title):
+    """Two plates as grids of wells, coloured by a category; what is rarer than eight: grey.
 
     Parameters
     ----------
@@ -536,12 +543,11 @@ def plate_layout(wells, category, heading, legend_title, most=14):
         With plate and well, bare or with ``Metadata_``; one row a well.
     category : sequence
         One a row; missing ones are drawn grey.
-    most : int
-        Values that are told apart, the most frequent ones.
     """
     category = pd.Series(list(category), dtype=object)
-    styles = category_styles(category.dropna(), most)
     plates = list(_plates(wells).items())[:2]
+    drawn = category.iloc[np.concatenate([here for _, here in plates])]
+    styles = category_styles(drawn.dropna())
     names = wells[tables.find_column(wells, "well")]
     positions = np.array([well_position(well) for well in names])
     rows, columns = positions.max(0) + 1
@@ -568,7 +574,7 @@ def plate_layout(wells, category, heading, legend_title, most=14):
         plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n))
         for n in shown
     ]
-    if category.isna().any() or len(styles) > len(shown):
+    if drawn.isna().any() or len(styles) > len(shown):
         handles.append(plt.Line2D([], [], color=OTHER, marker="o", ls="", label="others"))
     axes[0, -1].legend(
         handles=handles, title=legend_title, fontsize=8, loc="center left",
