@@ -122,6 +122,17 @@ def test_photographs_are_shown_as_jpeg(tmp_path, monkeypatch):
     assert (tmp_path / "figures" / "noise.pdf").is_file()
 
 
+def test_tables_are_shown_whole_with_headings_that_break():
+    frame = pd.DataFrame(
+        {"made_by": ["x" * 80, "y"], "said": ["", None], 3: [1, 2]},
+        pd.Index(["a", "b"], name="feature_set"),
+    )
+    made = notebook.shown(frame)
+    assert made.columns.tolist() == ["made by", 3] and made.index.name == "feature set"
+    assert "x" * 80 in made._repr_html_() and "x" * 80 in repr(made)
+    assert frame.columns.tolist() == ["made_by", "said", 3]
+
+
 def kernel_of(*command, folder="/data/run"):
     return SimpleNamespace(cmdline=lambda: list(command), cwd=lambda: folder)
 

@@ -345,11 +345,7 @@ def what_components_follow(made):
             f"{over}: neither component goes along with how full or how bright the fields are "
             f"(no correlation of {FOLLOWS} or more)."
         )
-    return (
-        f"{over}: {', '.join(parts)}.\n"
-        "A component that goes along with how full or how bright a field is says nothing yet about "
-        "the shape of its cells."
-    )
+    return f"{over}: {', '.join(parts)}."
 
 
 @dataclass(frozen=True)
