@@ -155,7 +155,7 @@ class Protocol:
                 "groups": count, "correct": part.correct, "n": part.n, "value": float(part),
                 "low": low, "high": high,
             }  # fmt: skip
-        return pd.DataFrame(rows).T.rename_axis(self.classes).astype({"groups": int, "n": int})
+        return pd.DataFrame(rows).T.rename_axis(self.classes).convert_dtypes()
 
     def _exchanged(self, made, profiles, rule, draws, seed):
         """The null of exchanged labels, where there is one."""

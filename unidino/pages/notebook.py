@@ -251,7 +251,9 @@ def save_figure(figure, name, picture=False, photographs=False):
         pixels.convert("L").save(stored, kind, quality=60, optimize=True)
     else:
         kind = "png"
-        pixels.quantize(256, dither=pillow.Dither.NONE).save(stored, kind, optimize=True)
+        # By coverage, not by frequency: the rare colours of a colour bar stay what they are.
+        coverage, plain = pillow.Quantize.MAXCOVERAGE, pillow.Dither.NONE
+        pixels.quantize(256, coverage, dither=plain).save(stored, kind, optimize=True)
     if picture:
         with tables.atomic_path(path.with_suffix(f".{kind}")) as temporary:
             temporary.write_bytes(stored.getvalue())
