@@ -140,6 +140,9 @@ def plain_png(encoded):
         bands = pixels.split()
         if not any(ImageChops.difference(bands[0], band).getbbox() for band in bands[1:]):
             pixels = bands[0]
+        elif pixels.getcolors(256):
+            # Exact: every colour that occurs has its place in the palette.
+            pixels = pixels.quantize(256, dither=Image.Dither.NONE)
     stored = io.BytesIO()
     pixels.save(stored, "png", optimize=True)
     return base64.b64encode(stored.getvalue()).decode()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import check
 import nbformat
+import numpy as np
 import page
 import pandas as pd
 import pytest
@@ -314,7 +315,7 @@ def test_clean_joins_printed_text_and_fills_in_captions():
     ("mode", "colour", "kept"),
     [
         ("RGBA", (9, 9, 9, 255), "L"),
-        ("RGBA", (9, 8, 7, 255), "RGB"),
+        ("RGBA", (9, 8, 7, 255), "P"),
         ("RGBA", (9, 9, 9, 80), "RGBA"),
         ("L", 9, "L"),
     ],
@@ -329,6 +330,18 @@ def test_plain_png_keeps_the_pixels_alone(mode, colour, kept):
     after = Image.open(io.BytesIO(plain))
     assert after.mode == kept
     assert after.convert("RGBA").tobytes() == image.convert("RGBA").tobytes()
+
+
+@pytest.mark.parametrize(("colours", "kept"), [(256, "P"), (257, "RGB")])
+def test_plain_png_has_a_palette_where_the_colours_fit(colours, kept):
+    codes = np.arange(257).clip(max=colours - 1)
+    pixels = np.stack([codes % 256, 255 - codes % 256, codes // 256], 1).astype(np.uint8)
+    stored = io.BytesIO()
+    Image.fromarray(pixels[None]).save(stored, "png")
+    plain = base64.b64decode(page.plain_png(base64.b64encode(stored.getvalue()).decode()))
+    after = Image.open(io.BytesIO(plain))
+    assert after.mode == kept
+    np.testing.assert_array_equal(np.asarray(after.convert("RGB"))[0], pixels)
 
 
 def test_committed_pages_run_on_one_thread_and_apart(tmp_path, monkeypatch):

@@ -239,8 +239,7 @@ def test_mechanisms_of_the_jump_moa_plates(plate, features, dropped, accuracy):
     own = made[made["features"] == "CellProfiler"].iloc[0]
     assert own["n"] == 86
     assert own["value"] == pytest.approx(accuracy, abs=0.0005)
-    floor = made[made["features"] == "labels exchanged"].iloc[0]
-    assert floor["value"] == pytest.approx(0.01, abs=0.005)
+    assert own["null"] == pytest.approx(0.01, abs=0.005)
 
 
 def test_the_layout_of_jump_moa_is_one():
@@ -272,7 +271,7 @@ def test_targets_of_cpjump1(hours, accuracy, cpjump1):
     made = cell_painting.label_scores(wells, "target", "CPJUMP1", draws=200).set_index("features")
     assert made.loc["CellProfiler", "n"] == 260
     assert made.loc["CellProfiler", "value"] == pytest.approx(accuracy, abs=0.0005)
-    assert 0.003 < made.loc["labels exchanged", "value"] < 0.006
+    assert 0.003 < made.loc["CellProfiler", "null"] < 0.006
 
 
 def test_the_trap_of_one_position_on_cpjump1(cpjump1):

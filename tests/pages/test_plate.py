@@ -435,7 +435,7 @@ def test_doses_are_scored_along_the_axis_of_both_controls():
     )
     axis = figure.axes[0]
     ticks = [tick.get_text() for tick in axis.get_xticklabels()]
-    assert ticks == ["negcon", "1", "3", "10", "30", "poscon"]
+    assert ticks == ["negative\ncontrol", "1", "3", "10", "30", "positive\ncontrol"]
     names = [text.get_text() for text in axis.get_legend().get_texts()]
     assert names == made.trends["group"].tolist()
     plots.plt.close(figure)
@@ -546,7 +546,7 @@ def test_a_montage_is_spaced_through_the_labels(monkeypatch):
     )
     monkeypatch.setattr(extraction.dataset, "load_site", lambda _, row: row)
     shown = extraction.montage(made, 3, "Metadata_compound")
-    assert [title.split("\n")[1] for title in shown["titles"]] == ["a", "c", "negcon"]
+    assert [title.split("\n")[1] for title in shown["titles"]] == ["a", "c", "negative control"]
     assert [WELLS[row] for row in shown["sites"]] == [t.split("\n")[0] for t in shown["titles"]]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from unidino.pages import plots
+from unidino.pages import plots, score_figures
 
 
 def scores(**more):
@@ -27,7 +27,7 @@ def marks(axis):
 def test_one_panel_a_question():
     table = scores(null_low=[0.01, np.nan] * 3, null_high=[0.05, np.nan] * 3)
     groups = {"model": "models", "by hand": "no model", "position": "no model"}
-    figure = plots.score_panels(table, "heading", groups=groups)
+    figure = score_figures.score_panels(table, "heading", groups=groups)
     first, second = figure.axes[:2]
     assert first.get_title() == "NSC (well, n = 10)"
     assert [t.get_text() for t in first.get_yticklabels()] == ["model", "by hand", "position"]
@@ -39,24 +39,55 @@ def test_one_panel_a_question():
     plots.plt.close(figure)
 
 
+def test_long_titles_break_before_the_numbers():
+    rule = "nearest of another plate, of another source and of another batch"
+    table = scores().replace({"accuracy": {"NSCB": rule}})
+    figure = score_figures.score_panels(table, "heading", columns=3)
+    first, second = (axis.get_title().split("\n") for axis in figure.axes[:2])
+    assert first == ["NSC (well, n = 10)"]
+    assert " ".join(second) == f"{rule} (well, n = 11)" and second[-1] == "(well, n = 11)"
+    assert max(map(len, second)) <= 48
+    plots.plt.close(figure)
+
+
+def test_counts_of_a_panel_that_differ_are_both_named():
+    table = scores().query("accuracy == 'NSC'").assign(n=[10, 12, 30])
+    table.loc[table["n"] == 30, "value"] = np.nan
+    figure = score_figures.score_panels(table, "heading")
+    assert figure.axes[0].get_title() == "NSC (well, n = 10 to 12)"
+    plots.plt.close(figure)
+
+
 def test_several_marks_a_row():
     both = pd.concat([scores(hue="raw"), scores(hue="normalised").assign(value=0.5)])
-    figure = plots.score_panels(both, "heading", "difference")
-    assert len(marks(figure.axes[0])) == 6
+    figure = score_figures.score_panels(both, "heading", "difference")
+    drawn = marks(figure.axes[0])
+    assert list(drawn) == [-0.2, 0.8, 1.8, 0.2, 1.2, 2.2]
+    np.testing.assert_allclose(list(drawn.values()), [0, 0.1, 0.2, 0.5, 0.5, 0.5])
     told = [text.get_text() for text in figure.legends[0].get_texts()]
     assert told == ["raw", "normalised"]
+    plots.plt.close(figure)
+
+
+def test_what_has_no_value_says_why():
+    both = pd.concat([scores(hue="raw", said=""), scores(hue="normalised", said="")])
+    both.loc[both["features"] == "position", ["value", "said"]] = [np.nan, "not askable"]
+    figure = score_figures.score_panels(both, "heading")
+    (written,) = figure.axes[0].texts
+    assert (written.get_text(), written.get_position()[1]) == ("not askable", 2)
+    assert len(marks(figure.axes[0])) == 4
     plots.plt.close(figure)
 
 
 def test_an_interval_that_misses_its_value_by_rounding_is_drawn():
     table = scores()
     table["low"] = table["value"] + 1e-12
-    plots.plt.close(plots.score_panels(table, "heading"))
+    plots.plt.close(score_figures.score_panels(table, "heading"))
 
 
 def test_counts_are_written_into_their_cells():
     counts = pd.DataFrame({"DNA": [3, 0], "ER": [1, 4]}, index=["a", "b"])
-    figure = plots.counts_heat_map(counts, "heading", "features", expected=2)
+    figure = score_figures.counts_heat_map(counts, "heading", "features", expected=2)
     axis = figure.axes[0]
     assert [text.get_text() for text in axis.texts] == ["3", "1", "0", "4"]
     assert [t.get_text() for t in axis.get_xticklabels()] == ["DNA", "ER"]

@@ -152,7 +152,7 @@ def nothing(profiles):
 
 
 def label_scores(wells, label, name, exclude=("compound",), *, draws=2000, seed=0):
-    """NSC of compounds: of the profiles, of their positions, and with labels exchanged.
+    """NSC of compounds: of the profiles and of their positions, beside exchanged labels.
 
     Wells of a compound are merged by their mean; a compound counts where another has its label.
 
@@ -172,8 +172,8 @@ def label_scores(wells, label, name, exclude=("compound",), *, draws=2000, seed=
     Returns
     -------
     pd.DataFrame
-        features ("CellProfiler", "row and column", "labels exchanged"), level, accuracy (`name`),
-        value, low, high (95 %: of the bootstrap; of the exchanges), correct, n, p_value (of the
+        features ("CellProfiler", "row and column"), level, accuracy (`name`), value, low, high
+        (95 %, of the bootstrap), correct, n; null, null_low, null_high and p_value (of the
         exchanges).
     """
     wells = treated(wells)
@@ -188,11 +188,8 @@ def label_scores(wells, label, name, exclude=("compound",), *, draws=2000, seed=
         )
         null = permutation.permutation_null(made, compounds, "compound", draws=draws, seed=seed)
         scored = {"value": float(made), "low": low, "high": high, "correct": made.correct}
-        rows.append({"features": features, **scored, "n": made.n, "p_value": null["p_value"]})
-        if features == "CellProfiler":
-            floor = {"value": null["null"], "low": null["null_low"], "high": null["null_high"]}
-            exchanged = {"features": "labels exchanged", **floor, "n": made.n}
-    rows.append({**exchanged, "correct": exchanged["value"] * exchanged["n"]})
+        exchanged = null[["null", "null_low", "null_high", "p_value"]].to_dict()
+        rows.append({"features": features, **scored, "n": made.n, **exchanged})
     table = pd.DataFrame(rows)
     table.insert(1, "level", "compound")
     table.insert(2, "accuracy", name)

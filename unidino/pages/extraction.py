@@ -101,7 +101,7 @@ def _label_values(profiles, column=None):
     values = profiles[column].astype(object) if column else pd.Series(None, profiles.index)
     controls = profiles.get("Metadata_control_type")
     if controls is not None:
-        values = values.where(controls.isna(), controls)
+        values = values.where(controls.isna(), controls.map(plots.CONTROLS))
     name = column.removeprefix("Metadata_") if column else "label"
     return values, name
 
@@ -159,7 +159,7 @@ def labels(metadata):
     return _label_values(tables.prefixed(metadata.metadata.drop(columns="path")))
 
 
-def dataset_montage(metadata, most=5):
+def dataset_montage(metadata, most=3):
     """Arguments of `plots.tile_montage`: a site of each of the first labels of a dataset.
 
     They stand on its first plate; of a label's sites the first is taken whose first channel shows
@@ -345,11 +345,7 @@ def what_components_follow(made):
             f"{over}: neither component goes along with how full or how bright the fields are "
             f"(no correlation of {FOLLOWS} or more)."
         )
-    return (
-        f"{over}: {', '.join(parts)}.\n"
-        "A component that goes along with how full or how bright a field is says nothing yet about "
-        "the shape of its cells."
-    )
+    return f"{over}: {', '.join(parts)}."
 
 
 @dataclass(frozen=True)

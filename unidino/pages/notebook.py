@@ -9,6 +9,7 @@ import os
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import psutil
 
 from .. import arguments, paths, tables
@@ -17,6 +18,9 @@ from ..progress import say
 # Libraries import tqdm's notebook bars, which warn into the page where ipywidgets is absent; pages
 # hold no bars.
 warnings.filterwarnings("ignore", message="IProgress not found")
+
+# Cells of tables wrap on the page; pandas would cut what is longer than fifty characters.
+pd.set_option("display.max_colwidth", None)
 
 _PLAIN = (ast.Assign, ast.AnnAssign)
 
@@ -182,6 +186,21 @@ def results_table(frame, name, decimals=6):
     return f"tables/{path.name}"
 
 
+def shown(frame):
+    """A table as pages show it: headings that may break, no column that is empty throughout.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Its headings are names of columns, such as ``mean_over_annotated``.
+    """
+    full = frame.loc[:, ~(frame.isna() | (frame == "")).all()]
+    spaced = [n.replace("_", " ") if isinstance(n, str) else n for n in full.columns]
+    return full.set_axis(spaced, axis=1).rename_axis(
+        index=[n.replace("_", " ") if isinstance(n, str) else n for n in full.index.names]
+    )
+
+
 def breakable(frame):
     """A table of scores whose cells may break before the brackets of an interval, not within.
 
@@ -193,8 +212,10 @@ def breakable(frame):
     return frame.map(lambda text: text.replace(" to ", "\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}"))
 
 
-def save_figure(figure, name, picture=False):
+def save_figure(figure, name, picture=False, photographs=False):
     """Store a figure as PDF in the `results_folder`, the same bytes on every run, and show it.
+
+    What is shown is small: a PNG of at most 256 colours, or for photographs a JPEG.
 
     Parameters
     ----------
@@ -203,7 +224,9 @@ def save_figure(figure, name, picture=False):
     name : str
         File name without suffix.
     picture : bool
-        Store it as PNG, too, for a chapter that shows it.
+        Store what is shown, too, for a chapter that shows it.
+    photographs : bool
+        It consists of images in grey, whose noise no PNG makes small.
 
     Returns
     -------
@@ -212,15 +235,26 @@ def save_figure(figure, name, picture=False):
     """
     import matplotlib.pyplot as plt
     from IPython.display import Image
+    from PIL import Image as pillow
 
     path = results_folder() / "figures" / f"{name}.pdf"
     nothing = {"CreationDate": None, "Producer": None, "Creator": None}
     with tables.atomic_path(path) as temporary:
         figure.savefig(temporary, format="pdf", metadata=nothing)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120, metadata={"Software": None})
+    drawn, stored = io.BytesIO(), io.BytesIO()
+    # Pages show photographs at this resolution as they are; text and lines gain from a finer one.
+    figure.savefig(drawn, format="png", dpi=100 if photographs else 120)
     plt.close(figure)
+    pixels = pillow.open(drawn).convert("RGB")
+    if photographs:
+        kind = "jpeg"
+        pixels.convert("L").save(stored, kind, quality=60, optimize=True)
+    else:
+        kind = "png"
+        # By coverage, not by frequency: the rare colours of a colour bar stay what they are.
+        coverage, plain = pillow.Quantize.MAXCOVERAGE, pillow.Dither.NONE
+        pixels.quantize(256, coverage, dither=plain).save(stored, kind, optimize=True)
     if picture:
-        with tables.atomic_path(path.with_suffix(".png")) as temporary:
-            temporary.write_bytes(png.getvalue())
-    return Image(png.getvalue())
+        with tables.atomic_path(path.with_suffix(f".{kind}")) as temporary:
+            temporary.write_bytes(stored.getvalue())
+    return Image(stored.getvalue(), format=kind)

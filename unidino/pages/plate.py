@@ -185,7 +185,7 @@ class Wells:
     @property
     def labels(self):
         """(label of each well, controls by their type; what it is called)."""
-        kinds = self.profiles["Metadata_control_type"].astype(object)
+        kinds = self.profiles["Metadata_control_type"].map(plots.CONTROLS).astype(object)
         if self.columns.label is None:
             return kinds, "control type"
         return kinds.fillna(self.profiles[self.columns.label]), bare(self.columns.label)

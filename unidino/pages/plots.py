@@ -19,6 +19,9 @@ PALETTE = (
 MARKERS = "os^DvP*X"
 OTHER = "#BBBBBB"
 
+CONTROLS = {"negcon": "negative control", "poscon": "positive control", "empty": "empty"}
+"""What figures call the kinds of control."""
+
 STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
@@ -33,22 +36,26 @@ STYLE = {
 }
 
 
-def _figure(height, rows=1, columns=1, width=WIDTH, **options):
+def subplots(height, rows=1, columns=1, width=WIDTH, **options):
+    """(figure, axes as a grid) in the book's style; inches, options of `plt.subplots`."""
     with plt.rc_context(STYLE):
         return plt.subplots(
             rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options
         )
 
 
-def category_styles(labels, most=8):
-    """(colour, marker) of each label, the most frequent first; those beyond `most` share grey."""
+def category_styles(labels):
+    """(colour, marker) of each label, controls first, then by name.
+
+    The labels beyond the eight most frequent, after the controls, share grey and come last.
+    """
     counts = pd.Series(list(labels)).value_counts(sort=False)
-    ordered = sorted(counts.index, key=lambda name: (-counts[name], str(name)))
-    # A colour's second round takes the next marker, so that no pair occurs twice.
-    styles = {
-        name: (PALETTE[i % 8], MARKERS[(i + i // 8) % 8]) for i, name in enumerate(ordered[:most])
-    }
-    return styles | dict.fromkeys(ordered[most:], (OTHER, "o"))
+    kinds = list(CONTROLS.values())
+    ordered = sorted(counts.index, key=lambda name: (name not in kinds, -counts[name], str(name)))
+    shown, others = ordered[: len(PALETTE)], ordered[len(PALETTE) :]
+    shown.sort(key=lambda name: (kinds.index(name) if name in kinds else len(kinds), str(name)))
+    styles = dict(zip(shown, zip(PALETTE, MARKERS, strict=True), strict=False))
+    return styles | dict.fromkeys(others, (OTHER, "o"))
 
 
 def tile_montage(sites, channels, limits, titles, heading, across=4):
@@ -69,7 +76,8 @@ def tile_montage(sites, channels, limits, titles, heading, across=4):
     """
     side = WIDTH / max(len(sites), across)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
-    figure, axes = _figure(height * len(channels) + 0.6, len(channels), len(sites))
+    width = min(WIDTH, side * len(sites) + 0.4)
+    figure, axes = subplots(height * len(channels) + 0.6, len(channels), len(sites), width)
     for row, channel in enumerate(channels):
         for column, (image, pairs) in enumerate(zip(sites, limits, strict=True)):
             axis, (low, high) = axes[row, column], pairs[row]
@@ -183,7 +191,7 @@ def plate_heat_map(profiles, values, label, heading, most=4):
     across = min(2, len(by_plate))
     down = -(-len(by_plate) // across)
     height = WIDTH / across * 0.85 * rows / columns + 0.55
-    figure, axes = _figure(max(height, 1.6) * down + 0.5, down, across)
+    figure, axes = subplots(max(height, 1.6) * down + 0.5, down, across)
     low, high = pd.Series(values[shown]).agg(["min", "max"])
     for axis, (plate, here) in zip(axes.flat, by_plate.items(), strict=False):
         mesh = _fill_plate(axis, positions, values, controls, here, (low, high))
@@ -218,7 +226,7 @@ def measure_heat_maps(profiles, measures, heading, most=2):
     across = min(3, len(measures))
     down = -(-len(measures) // across) * len(by_plate)
     height = max(WIDTH / across * 0.8 * rows / columns + 0.5, 1.3)
-    figure, axes = _figure(height * down + 0.4, down, across)
+    figure, axes = subplots(height * down + 0.4, down, across)
     panels = [
         (i // across * len(by_plate) + j, i % across, title, plate, here, np.asarray(values, float))
         for i, (title, values) in enumerate(measures.items())
@@ -239,8 +247,8 @@ def measure_heat_maps(profiles, measures, heading, most=2):
     return figure
 
 
-def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, ringed=None):
-    """Profiles in the plane, coloured by a label; the labels beyond `most` share grey.
+def scatter(coordinates, labels, axes_names, heading, legend_title, ringed=None):
+    """Profiles in the plane, coloured by a label; those beyond the eight most frequent share grey.
 
     Parameters
     ----------
@@ -252,10 +260,10 @@ def scatter(coordinates, labels, axes_names, heading, legend_title, most=14, rin
     ringed : array-like of bool, optional
         Profiles of sparse fields.
     """
-    figure, axes = _figure(4.2)
+    figure, axes = subplots(4.2)
     axis = axes[0, 0]
     labels = pd.Series(list(labels), dtype=object)
-    styles = category_styles(labels.dropna(), most)
+    styles = category_styles(labels.dropna())
     rest = labels.isna() | labels.map(lambda name: styles.get(name, (OTHER,))[0] == OTHER)
     if rest.any():
         names = labels[rest].dropna().nunique()
@@ -295,7 +303,7 @@ def component_panels(panels, heading, columns=3):
         Panels beside each other.
     """
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(2.25 * rows + 0.7, rows, columns)
+    figure, axes = subplots(2.25 * rows + 0.7, rows, columns)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes.flat, panels, strict=False):
@@ -309,7 +317,7 @@ def component_panels(panels, heading, columns=3):
         axis.scatter(x[ringed], y[ringed], s=34, facecolor="none", edgecolor="#555555", lw=0.7)
         axis.set_title(panel["title"], fontsize=8.5)
         axis.set(xticks=[], yticks=[])
-    names = {"treated, or no controls known": ("o", 0), "negative control": ("^", 1)}
+    names = {"treated, or no controls known": ("o", 0), CONTROLS["negcon"]: ("^", 1)}
     handles = [
         plt.Line2D([], [], color=PALETTE[i], marker=marker, ls="", label=name)
         for name, (marker, i) in names.items()
@@ -343,7 +351,7 @@ def small_multiples(coordinates, labels, heading, columns=4):
     labels = pd.Series(list(labels), dtype=object)
     names = sorted(labels.dropna().unique(), key=str)
     rows = -(-len(names) // columns)
-    figure, axes = _figure(1.75 * rows + 0.5, rows, columns, sharex=True, sharey=True)
+    figure, axes = subplots(1.75 * rows + 0.5, rows, columns, sharex=True, sharey=True)
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, names, strict=False):
@@ -358,7 +366,7 @@ def small_multiples(coordinates, labels, heading, columns=4):
 
 def sequence(values, unit, label, heading):
     """Values in their order, where there is no plate to lay them out on."""
-    figure, axes = _figure(2.4)
+    figure, axes = subplots(2.4)
     axis = axes[0, 0]
     axis.plot(np.arange(1, len(values) + 1), values, ".", color=PALETTE[0], markersize=4)
     axis.set(xlabel=f"{unit} (n = {len(values)})", ylabel=label.replace(" of ", "\nof "))
@@ -375,7 +383,7 @@ def dose_response(scores, heading):
         Feature set -> wells with half, dose, control and score (`dose_response.cross_fitted`).
     heading : str
     """
-    figure, axes = _figure(2.9, 1, len(scores), sharex=True)
+    figure, axes = subplots(2.9, 1, len(scores), sharex=True)
     for axis, (name, wells) in zip(axes[0], scores.items(), strict=True):
         for i, (half, part) in enumerate(wells.groupby("half")):
             colour, marker = PALETTE[i], MARKERS[i]
@@ -416,7 +424,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
     """
     doses = sorted(series["dose"].unique())
     place = {dose: i for i, dose in enumerate(doses)}
-    figure, axes = _figure(3.6)
+    figure, axes = subplots(3.6)
     axis = axes[0, 0]
     shown = list(names)[:most]
     for i, name in enumerate(shown):
@@ -436,7 +444,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
         if np.isfinite(own).any():
             spread = 0.3 * (np.arange(len(own)) % 5 / 4 - 0.5)
             axis.scatter(at + spread, own, s=20, facecolor=filled, edgecolor="black", lw=0.8)
-            ticks[at] = kind
+            ticks[at] = CONTROLS[kind].replace(" ", "\n")
     axis.set_xticks(sorted(ticks), [ticks[i] for i in sorted(ticks)])
     axis.set(xlabel="dose (in order, not to scale)", ylabel=label)
     axis.yaxis.set_major_locator(MaxNLocator(5))
@@ -469,154 +477,13 @@ def similarity_heat_map(similarity, labels, heading):
     labels : list of str
     """
     order = _linkage_order(similarity)
-    figure, axes = _figure(6.2)
+    figure, axes = subplots(6.2)
     axis = axes[0, 0]
     mesh = axis.imshow(similarity[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r")
     axis.set_xticks(range(len(labels)), [labels[i] for i in order], rotation=90, fontsize=7.5)
     axis.set_yticks(range(len(labels)), [labels[i] for i in order], fontsize=7.5)
     axis.tick_params(length=0)
     figure.colorbar(mesh, ax=axis, label="cosine similarity", shrink=0.7)
-    axis.set_title(heading)
-    return figure
-
-
-def accuracies(scores, heading, label="accuracy"):
-    """Accuracies with their intervals, one group a rule, one colour a feature set.
-
-    Parameters
-    ----------
-    scores : pd.DataFrame
-        features, level, accuracy, value, low, high, n (`bbbc021.scores`).
-    heading : str
-    label : str
-        Of the axis.
-    """
-    groups = scores[["accuracy", "level"]].drop_duplicates()
-    names = list(dict.fromkeys(scores["features"]))
-    figure, axes = _figure(0.62 * len(groups) + 1.3)
-    axis = axes[0, 0]
-    ticks = []
-    for y, group in enumerate(groups.itertuples()):
-        part = scores[(scores["accuracy"] == group.accuracy) & (scores["level"] == group.level)]
-        ticks.append(f"{group.accuracy}\n({group.level}, n = {part['n'].iloc[0]})")
-        if y % 2:
-            axis.axhspan(y - 0.5, y + 0.5, color="#F2F2F2", lw=0)
-    for i, name in enumerate(names):
-        part = scores[scores["features"] == name]
-        y = np.arange(len(groups)) + 0.7 * ((i + 0.5) / len(names) - 0.5)
-        # An interval without width may miss its value by rounding.
-        arms = [(part["value"] - part["low"]).clip(0), (part["high"] - part["value"]).clip(0)]
-        axis.errorbar(
-            part["value"], y, xerr=arms,
-            fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=5, lw=1.2, label=name,
-        )  # fmt: skip
-    axis.set_yticks(range(len(groups)), ticks)
-    axis.set_ylim(len(groups) - 0.5, -0.5)
-    axis.set_xlim(0, min(1, scores["high"].max() * 1.08))
-    axis.set_xlabel(label)
-    axis.tick_params(axis="y", length=0)
-    axis.set_title(heading)
-    handles = axis.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(4, len(names)), frameon=False)
-    return figure
-
-
-def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
-    """One panel a question: a row a feature set, marks with their intervals.
-
-    Parameters
-    ----------
-    scores : pd.DataFrame
-        features, level, accuracy, n, value, low, high; and null_low and null_high, where the
-        range of exchanged labels is drawn behind a row; and hue, where rows have several marks.
-    heading : str
-    label : str
-        Of the axes of values; where some are negative, a line marks 0.
-    groups : dict of str to str, optional
-        Feature set -> its group, by which rows are coloured; one colour otherwise.
-    columns : int
-        Panels beside each other.
-    """
-    asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
-    names = list(dict.fromkeys(scores["features"]))
-    groups = groups or {}
-    hues = list(dict.fromkeys(scores["hue"])) if "hue" in scores else [None]
-    kinds = list(dict.fromkeys(groups.get(name) for name in names)) if len(hues) == 1 else hues
-    columns = min(columns, len(asked))
-    rows = -(-len(asked) // columns)
-    height = rows * (0.21 * len(names) * max(1, 0.7 * len(hues)) + 0.75) + 0.75
-    figure, axes = _figure(height, rows, columns, sharey=True, sharex=True)
-    for axis in axes.flat[len(asked) :]:
-        axis.set_visible(False)
-    for axis, (accuracy, level) in zip(axes.flat, asked, strict=False):
-        part = scores[(scores["accuracy"] == accuracy) & (scores["level"] == level)]
-        for row in part.itertuples():
-            y = names.index(row.features)
-            kind = groups.get(row.features) if len(hues) == 1 else row.hue
-            if len(hues) > 1:
-                y += 0.6 * ((hues.index(row.hue) + 0.5) / len(hues) - 0.5)
-            if pd.notna(getattr(row, "null_low", np.nan)):
-                axis.fill_betweenx([y - 0.4, y + 0.4], row.null_low, row.null_high, color="#E3E3E3",
-                                   lw=0, zorder=0)  # fmt: skip
-            i = kinds.index(kind)
-            axis.errorbar(
-                row.value, y, xerr=[[max(0, row.value - row.low)], [max(0, row.high - row.value)]],
-                fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=4.5, lw=1.2,
-            )  # fmt: skip
-        axis.set_title(f"{accuracy} ({level}, n = {part['n'].max()})", fontsize=9)
-        axis.set_yticks(range(len(names)), names, fontsize=8.5)
-        axis.set_ylim(len(names) - 0.4, -0.6)
-        axis.tick_params(axis="y", length=0)
-        axis.grid(axis="y", color="#EEEEEE", lw=0.6)
-        axis.set_axisbelow(True)
-        if scores["low"].min() < 0:
-            axis.axvline(0, color="#888888", lw=0.8, zorder=0)
-    if scores["low"].min() >= 0:
-        axes[0, 0].set_xlim(0, min(1.02, scores["high"].max() * 1.06))
-    for axis in axes.flat[max(0, len(asked) - columns) : len(asked)]:
-        axis.set_xlabel(label, fontsize=9)
-        axis.tick_params(labelbottom=True)
-    figure.suptitle(heading, fontsize=10.5)
-    handles = [
-        plt.Line2D([], [], color=PALETTE[i % 8], marker=MARKERS[i % 8], ls="", label=kind)
-        for i, kind in enumerate(kinds)
-        if kind is not None
-    ]
-    if "null_low" in scores and scores["null_low"].notna().any():
-        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="labels exchanged"))
-    if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
-        )
-    return figure
-
-
-def counts_heat_map(counts, heading, label, expected=None):
-    """Counts of a table as a heat map, each written into its cell.
-
-    Parameters
-    ----------
-    counts : pd.DataFrame
-        Rows and columns named as they are drawn.
-    heading, label : str
-        Label of the colour bar.
-    expected : float, optional
-        Drawn on the colour bar as a line: what there would be without any preference.
-    """
-    figure, axes = _figure(0.26 * len(counts) + 1.3, width=min(WIDTH, 3.4 + 0.8 * counts.shape[1]))
-    axis = axes[0, 0]
-    mesh = axis.imshow(counts, aspect="auto", vmin=0, cmap="cividis")
-    middle = counts.to_numpy().max() / 2
-    for (row, column), value in np.ndenumerate(counts.to_numpy()):
-        colour = "white" if value < middle else "black"
-        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
-    axis.set_xticks(range(counts.shape[1]), counts.columns)
-    axis.set_yticks(range(len(counts)), counts.index, fontsize=8.5)
-    axis.tick_params(length=0)
-    axis.spines[:].set_visible(False)
-    bar = figure.colorbar(mesh, ax=axis, label=label)
-    if expected is not None:
-        bar.ax.axhline(expected, color="white", lw=2)
     axis.set_title(heading)
     return figure
 
@@ -643,7 +510,7 @@ def clustered_correlation(
     order = _linkage_order(correlation, method)
     names = sorted(set(labels), key=str)
     ordered = [labels[i] for i in order]
-    figure, axes = _figure(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
+    figure, axes = subplots(5.6, 1, 2, sharey=True, width_ratios=[0.72, 0.28])
     left, right = axes[0]
     mesh = left.imshow(
         correlation[np.ix_(order, order)], vmin=-1, vmax=1, cmap="PuOr_r", aspect="auto",
@@ -667,8 +534,8 @@ def clustered_correlation(
     return figure
 
 
-def plate_layout(wells, category, heading, legend_title, most=14):
-    """Plates as grids of wells, coloured by a category; the label names its most frequent values.
+def plate_layout(wells, category, heading, legend_title):
+    """Two plates as grids of wells, coloured by a category; what is rarer than eight: grey.
 
     Parameters
     ----------
@@ -676,16 +543,17 @@ def plate_layout(wells, category, heading, legend_title, most=14):
         With plate and well, bare or with ``Metadata_``; one row a well.
     category : sequence
         One a row; missing ones are drawn grey.
-    most : int
-        Values that are told apart, the most frequent ones.
     """
     category = pd.Series(list(category), dtype=object)
-    styles = category_styles(category.dropna(), most)
     plates = list(_plates(wells).items())[:2]
+    drawn = category.iloc[np.concatenate([here for _, here in plates])]
+    styles = category_styles(drawn.dropna())
     names = wells[tables.find_column(wells, "well")]
     positions = np.array([well_position(well) for well in names])
     rows, columns = positions.max(0) + 1
-    figure, axes = _figure(max(1.6, 3.1 * rows / columns, 0.15 * len(styles)) + 0.7, 1, len(plates))
+    figure, axes = subplots(
+        max(1.6, 3.1 * rows / columns, 0.15 * len(styles)) + 0.7, 1, len(plates)
+    )
     for axis, (plate, here) in zip(axes[0], plates, strict=True):
         for i in here:
             name = category.iloc[i]
@@ -706,7 +574,7 @@ def plate_layout(wells, category, heading, legend_title, most=14):
         plt.Line2D([], [], color=styles[n][0], marker=styles[n][1], ls="", label=str(n))
         for n in shown
     ]
-    if category.isna().any() or len(styles) > len(shown):
+    if drawn.isna().any() or len(styles) > len(shown):
         handles.append(plt.Line2D([], [], color=OTHER, marker="o", ls="", label="others"))
     axes[0, -1].legend(
         handles=handles, title=legend_title, fontsize=8, loc="center left",
@@ -731,7 +599,7 @@ def scatter_panels(panels, order, axes_names, heading):
     """
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    figure, axes = _figure(3.1 * down + 0.8, down, across, sharex=True, sharey=True)
+    figure, axes = subplots(3.1 * down + 0.8, down, across, sharex=True, sharey=True)
     styles = {name: (PALETTE[i], MARKERS[i]) for i, name in enumerate(order[:-1])}
     styles[order[-1]] = (OTHER, "o")
     for axis, (title, points) in zip(axes.flat, panels.items(), strict=False):

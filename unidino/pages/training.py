@@ -516,7 +516,7 @@ def plot_loss(steps, epochs, out_dim, heading):
         K.
     heading : str
     """
-    figure, axes = plots._figure(3.0)
+    figure, axes = plots.subplots(3.0)
     axis = axes[0, 0]
     high = steps["loss"].max()
     if "distil_loss" in steps:
@@ -535,7 +535,7 @@ def plot_loss(steps, epochs, out_dim, heading):
 
 def plot_entropy(steps, epochs, out_dim, heading):
     """The teacher's entropy between its two ends. Parameters as `loss`."""
-    figure, axes = plots._figure(3.0)
+    figure, axes = plots.subplots(3.0)
     axis = axes[0, 0]
     if "teacher_entropy" not in steps:
         axis.text(0.5, 0.5, "no self-distillation: there is no teacher to decide", ha="center")
@@ -559,7 +559,7 @@ def plot_schedules(steps, heading):
         With ``epochs_done``.
     heading : str
     """
-    figure, axes = plots._figure(3.6, 2, 2, sharex=True)
+    figure, axes = plots.subplots(3.6, 2, 2, sharex=True)
     for axis, (name, label) in zip(axes.flat, _SCHEDULES.items(), strict=True):
         axis.plot(steps["epochs_done"], steps[name], color=_MEAN, lw=1.4)
         axis.set_title(label, fontsize=9.5)
@@ -587,7 +587,7 @@ def plot_embeddings(epochs, monitor, start, heading):
         Accuracy before the first step.
     heading : str
     """
-    figure, axes = plots._figure(3.0, 1, 2 if monitor else 1)
+    figure, axes = plots.subplots(3.0, 1, 2 if monitor else 1)
     rank = axes[0, 0]
     rank.plot(epochs["epoch"], epochs["effective_rank"], "o-", color=_MEAN, markersize=4)
     rank.set(ylabel="effective rank", ylim=(0, 1.15 * epochs["effective_rank"].max()))
@@ -624,7 +624,7 @@ def plot_views(rows, local, heading):
     titles = ["image", "global view 1", "global view 2"]
     titles += [f"local view {i + 1}" for i in range(local)]
     side = plots.WIDTH / len(titles)
-    figure, axes = plots._figure(side * len(rows) + 0.7, len(rows), len(titles))
+    figure, axes = plots.subplots(side * len(rows) + 0.7, len(rows), len(titles))
     for line, row in zip(axes, rows, strict=True):
         for i, axis in enumerate(line):
             image = row["image"] if i == 0 else row["views"][i - 1]

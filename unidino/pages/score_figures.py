@@ -1,0 +1,143 @@
+"""Figures of scores: what each feature set reaches, question by question, with its interval."""
+
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from .plots import MARKERS, PALETTE, WIDTH, subplots
+
+_EXCHANGED = "#E3E3E3"
+
+
+def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
+    """One panel a question: a row a feature set, marks with their intervals.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, level, accuracy, n, value, low, high; and null_low and null_high, where the
+        range of exchanged labels is drawn behind a row; hue, where rows have several marks; and
+        said, which is written where there is no value.
+    heading : str
+    label : str
+        Of the axes of values; where some are negative, a line marks 0.
+    groups : dict of str to str, optional
+        Feature set -> its group, by which rows are coloured; one colour otherwise.
+    columns : int
+        Panels beside each other.
+    """
+    asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
+    names = list(dict.fromkeys(scores["features"]))
+    groups = groups or {}
+    hues = list(dict.fromkeys(scores["hue"])) if "hue" in scores else [None]
+    kinds = list(dict.fromkeys(groups.get(name) for name in names)) if len(hues) == 1 else hues
+    columns = min(columns, len(asked))
+    rows = -(-len(asked) // columns)
+    parts = {
+        (accuracy, level): scores[(scores["accuracy"] == accuracy) & (scores["level"] == level)]
+        for accuracy, level in asked
+    }
+    titles = [_title(*key, part, 96 // columns) for key, part in parts.items()]
+    lines = 1 + max(title.count("\n") for title in titles)
+    side = 0.21 * len(names) * max(1, 0.7 * len(hues))
+    figure, axes = subplots(
+        rows * (side + 0.6 + 0.15 * lines) + 0.75, rows, columns, sharey=True, sharex=True
+    )
+    for axis in axes.flat[len(asked) :]:
+        axis.set_visible(False)
+    signed = scores["low"].min() < 0
+    for axis, title, part in zip(axes.flat, titles, parts.values(), strict=False):
+        for row in part.itertuples():
+            kind = groups.get(row.features) if len(hues) == 1 else row.hue
+            _draw_score(axis, row, names, hues, kinds.index(kind))
+        axis.set_title(title, fontsize=9)
+        axis.set_yticks(range(len(names)), names, fontsize=8.5)
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="y", color="#EEEEEE", lw=0.6)
+        axis.set_axisbelow(True)
+        if signed:
+            axis.axvline(0, color="#888888", lw=0.8, zorder=0)
+    if not signed:
+        # Marks at 0 are drawn whole.
+        right = min(1, scores["high"].max() * 1.04)
+        axes[0, 0].set_xlim(-0.02 * right, 1.02 * right)
+    for axis in axes.flat[max(0, len(asked) - columns) : len(asked)]:
+        axis.set_xlabel(label, fontsize=9)
+        axis.tick_params(labelbottom=True)
+    figure.suptitle(heading, fontsize=10.5)
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i % 8], marker=MARKERS[i % 8], ls="", label=kind)
+        for i, kind in enumerate(kinds)
+        if kind is not None
+    ]
+    if "null_low" in scores and scores["null_low"].notna().any():
+        handles.append(plt.Rectangle((0, 0), 1, 1, color=_EXCHANGED, label="labels exchanged"))
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+        )
+    return figure
+
+
+def _title(accuracy, level, part, width):
+    """A panel's title with the number of profiles; more than `width` characters on lines."""
+    count = part["n"][part["value"].notna()]
+    n = f"{count.min()}" if count.nunique() < 2 else f"{count.min()} to {count.max()}"
+    asked, counted = str(accuracy), f"({level}, n = {n})"
+    if len(asked) + len(counted) < width:
+        return f"{asked} {counted}"
+    return "\n".join([*textwrap.wrap(asked, width), *textwrap.wrap(counted, width)])
+
+
+def _draw_score(axis, row, names, hues, i):
+    """One mark with its interval, before the range of exchanged labels."""
+    y, half, place = names.index(row.features), 0.4 / len(hues), 0
+    if len(hues) > 1:
+        place = hues.index(row.hue)
+    if pd.isna(row.value):
+        if place == 0:
+            axis.text(0, y, getattr(row, "said", ""), va="center", fontsize=8.5)
+        return
+    y += 2 * half * (place + 0.5) - 0.4
+    if pd.notna(getattr(row, "null_low", np.nan)):
+        axis.fill_betweenx(
+            [y - half, y + half], row.null_low, row.null_high, color=_EXCHANGED, lw=0, zorder=0
+        )
+    # An interval without width may miss its value by rounding.
+    arms = [[max(0, row.value - row.low)], [max(0, row.high - row.value)]]
+    axis.errorbar(
+        row.value, y, xerr=arms, fmt=MARKERS[i % 8], color=PALETTE[i % 8], markersize=4.5, lw=1.2
+    )
+
+
+def counts_heat_map(counts, heading, label, expected=None):
+    """Counts of a table as a heat map, each written into its cell.
+
+    Parameters
+    ----------
+    counts : pd.DataFrame
+        Rows and columns named as they are drawn.
+    heading, label : str
+        Label of the colour bar.
+    expected : float, optional
+        Drawn on the colour bar as a line: what there would be without any preference.
+    """
+    figure, axes = subplots(0.26 * len(counts) + 1.3, width=min(WIDTH, 3.4 + 0.8 * counts.shape[1]))
+    axis = axes[0, 0]
+    mesh = axis.imshow(counts, aspect="auto", vmin=0, cmap="cividis")
+    middle = counts.to_numpy().max() / 2
+    for (row, column), value in np.ndenumerate(counts.to_numpy()):
+        colour = "white" if value < middle else "black"
+        axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8.5)
+    axis.set_xticks(range(counts.shape[1]), counts.columns)
+    axis.set_yticks(range(len(counts)), counts.index, fontsize=8.5)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(mesh, ax=axis, label=label)
+    if expected is not None:
+        bar.ax.axhline(expected, color="white", lw=2)
+    axis.set_title(heading)
+    return figure
