@@ -203,29 +203,6 @@ def distances(block, values, metric):
     return np.subtract(1, made, out=made)
 
 
-def paired_distances(values, pairs, metric):
-    """`distance_blocks`, of pairs of rows.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Of `comparable`.
-    pairs : numpy.ndarray of int
-        (n, 2).
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,).
-    """
-    made = np.empty(len(pairs))
-    first, second = pairs.T
-    for rows, block in distance_blocks(values, metric):
-        here = np.flatnonzero((first >= rows.start) & (first < rows.stop))
-        made[here] = block[first[here] - rows.start, second[here]]
-    return made
-
-
 def tie_widths(values, metric):
     """How much larger than a distance another may be and still be the same.
 
