@@ -122,7 +122,7 @@ def test_positions_are_barred_and_said():
         "c9": "not askable: nothing to compare with on its plates",
     }  # fmt: skip
     assert made["mean_average_precision"].notna().sum() == 1
-    told = significance.summary(made)
+    told = significance.retrieval_summary(made)
     assert told["asked"] == 1 and told["not_askable"] == 5
 
 
@@ -201,7 +201,7 @@ def test_two_replicates_and_six_controls_cannot_be_found():
     np.testing.assert_allclose(made["p_value"], 1 / 7, atol=0.02)
     # copairs counts what scores higher: nothing does.
     np.testing.assert_allclose(made["copairs_p_value"], 1 / 5001)
-    told = significance.summary(made)
+    told = significance.retrieval_summary(made)
     assert told["retrieved"] == 0 and told["retrieved_by_copairs"] == 1
     assert told["least_corrected_p_value"] == pytest.approx(1 / 7)
 

@@ -212,7 +212,7 @@ def all_precisions(positive, total):
     return (np.arange(1, positive + 1) / places).mean(1)
 
 
-def summary(result, level=0.05):
+def retrieval_summary(result, level=0.05):
     """A result of one of the questions in a line.
 
     Parameters
