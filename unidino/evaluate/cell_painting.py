@@ -5,16 +5,16 @@ import pandas as pd
 from .. import tables, wells
 from ..profiles.aggregation import consensus
 from . import baselines, bootstrap, neighbours, permutation, questions, significance
+from .protocol import treated_wells
 
 LEVEL = 0.05
 """Of the corrected p-value below which something is retrieved."""
 
 
 def treated(wells):
-    """The wells that are no negative control, numbered from 0."""
-    return wells[wells[tables.find_column(wells, "control_type")] != "negcon"].reset_index(
-        drop=True
-    )
+    """The readable wells that are no negative control, which the table must name."""
+    tables.find_column(wells, "control_type")
+    return treated_wells(wells)
 
 
 def beside_published(made, published):
