@@ -6,9 +6,9 @@ Plates of 384 wells hold 16 negative controls, eight wells of a positive control
 stand on four plates of a batch, each time at another position; a batch has eight plates, a target
 eight compounds on average. Profiles are float32, stored as a Parquet file gives them: Gaussian
 noise, and of each target a direction that its compounds show more or less. NSC and NSCB ask treated
-wells for the target; activity and distinctiveness ask all wells, with the default 10,000 random
-rankings; consistency asks as many consensus profiles, of one to three targets each. Every size and
-metric runs in a process of its own.
+wells for the target; activity and distinctiveness ask all wells, consistency as many
+consensus profiles, of one to three targets each. Every size and metric runs in a process of its
+own.
 
 A pair is a profile and another that it is compared with. CPU is user and system time, which other
 programs on the machine change less than the minutes on the clock; memory is the peak of the
@@ -21,6 +21,7 @@ without any.
 import argparse
 import multiprocessing
 import resource
+import tempfile
 import time
 
 import numpy as np
@@ -87,19 +88,19 @@ def _profiles(kinds, strengths, features, rng):
     return pd.DataFrame(values.T, columns=[f"emb{i:04d}" for i in range(features)], copy=False)
 
 
-def ours(metric, frame):
+def ours(metric, frame, null_size):
     """(value, ties) of a metric: of the one accuracy, or of each group's mean average precision."""
     if metric in ("NSC", "NSCB"):
         exclude = ["compound", "batch"][: 1 + (metric == "NSCB")]
         made = evaluate.nearest_neighbour_accuracy(frame, "target", exclude)
         return pd.DataFrame({"value": [float(made)], "tied": made.tied_share})
-    made = getattr(evaluate, metric)(frame)
+    made = getattr(evaluate, metric)(frame, null_size=null_size)
     made = made.set_index("target" if metric == "consistency" else "compound")
     made = made[["mean_average_precision", "tied_share"]].set_axis(["value", "tied"], axis=1)
     return made.dropna()
 
 
-def plain(metric, frame):
+def plain(metric, frame, null_size):
     """The values, by whole matrices of distances or by copairs."""
     from copairs.map import average_precision, mean_average_precision, multilabel
 
@@ -135,7 +136,8 @@ def plain(metric, frame):
         groups = ["compound"]
     made = made.dropna(subset="average_precision")
     made = made[(made["n_pos_pairs"] > 0) & (made["n_pos_pairs"] < made["n_total_pairs"])]
-    made = mean_average_precision(made, groups, null_size=10000, threshold=0.05, seed=0, **options)
+    with tempfile.TemporaryDirectory() as cache:
+        made = mean_average_precision(made, groups, null_size, 0.05, 0, cache_dir=cache, **options)
     return made.set_index(groups[0])["mean_average_precision"]
 
 
@@ -151,14 +153,14 @@ def pairs(metric, frame):
     return int((asked["plate"].map(against["plate"].value_counts()) + replicates).sum())
 
 
-def measured(way, metric, wells, features, queue):
+def measured(way, metric, wells, features, null_size, queue):
     """Run one metric: its answer, pairs, seconds of CPU and clock, peak memory in GB."""
     frame = consensus(wells, features) if metric == "consistency" else screen(wells, features)
     if metric in ("NSC", "NSCB"):
         frame = frame[frame["control_type"].isna()].reset_index(drop=True)
     count = pairs(metric, frame)
     began, clock = _cpu(), time.perf_counter()
-    answer = (plain if way == "plain" else ours)(metric, frame)
+    answer = (plain if way == "plain" else ours)(metric, frame, null_size)
     spent = _cpu() - began, time.perf_counter() - clock
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     queue.put((answer, count, *spent, peak))
@@ -186,16 +188,18 @@ def main(argv=None):
     parser.add_argument("--wells", default="4000,10000,30000,100000", help="separated by commas")
     parser.add_argument("--plain", type=int, default=4000, help="wells that both ways are asked")
     parser.add_argument("--features", type=int, default=2000)
+    parser.add_argument("--null", type=int, default=10_000, help="random rankings of a p-value")
     parser.add_argument("--metrics", default=",".join(METRICS))
     given = parser.parse_args(argv)
-    print(f"{given.features} features; CPU and clock in minutes, memory in GB; x: plain / here\n")
+    print(f"{given.features} features, {given.null} random rankings; CPU and clock in minutes, "
+          "memory in GB; x: plain / here\n")  # fmt: skip
     print(f"{'metric':<16}{'wells':>7}{'CPU':>8}{'clock':>8}{'ns a pair':>11}{'memory':>8}"
           f"{'value':>8}{'time, x':>9}{'memory, x':>11}{'differs':>9}")  # fmt: skip
     for wells in map(int, given.wells.split(",")):
         for metric in given.metrics.split(","):
             if metric == "consistency" and wells > _CONSISTENCY_MOST:
                 continue
-            case = metric, wells, given.features
+            case = metric, wells, given.features, given.null
             answer, count, cpu, clock, peak = in_a_process("here", *case)
             value = answer["value"].mean()
             line = (f"{metric:<16}{wells:>7}{cpu / 60:>8.2f}{clock / 60:>8.2f}"

@@ -221,7 +221,9 @@ def test_random_tables_are_as_copairs_has_them(seed, rules):
     certain = ~made["tied"]
     assert certain.any() and made["tied"].any()
     for column in ("average_precision", "normalized_average_precision"):
-        np.testing.assert_allclose(made[certain][column], expected[certain][column], atol=1e-6)
+        # copairs cuts what is far worse than chance off at -1.
+        cut = made[certain][column].clip(-1)
+        np.testing.assert_allclose(cut, expected[certain][column], atol=1e-6)
     assert (expected["average_precision"] > made["lowest_average_precision"] - 1e-6).all()
 
 
