@@ -61,6 +61,9 @@ def test_null_is_missing_where_the_label_is_what_is_exchanged():
 def test_nothing_left():
     with pytest.raises(ValueError, match="no well is left"):
         jumpcp.treated(wells().assign(target=None))
+    own = wells()
+    with pytest.raises(ValueError, match="no target is shared by two compounds"):
+        jumpcp.treated(own.assign(target=own["perturbation_id"]))
 
 
 def test_active_compounds_by_their_own_profiles():

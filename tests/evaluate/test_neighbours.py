@@ -78,6 +78,38 @@ def test_blocks_do_not_change_the_result(monkeypatch, table):
     pd.testing.assert_frame_equal(whole.neighbours, parts.neighbours)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("profiles", [1, 7, 8, 9, 15, 16, 17, 41])
+@pytest.mark.parametrize("ties", [True, False])
+def test_seams_of_bands(ties, profiles, metric, monkeypatch, table):
+    """One below, at and above one and two bands of eight; neighbours and ties across the seams."""
+    monkeypatch.setattr(similarity, "_BLOCK_VALUES", 8 * 8)
+    frame = table(profiles, rows=profiles).assign(Metadata_moa=lambda f: f["Metadata_moa"].mask(
+        f["Metadata_moa"].isna(), "d"))  # fmt: skip
+    names = [name for name in frame if name.startswith("emb")]
+    if ties:
+        frame[names] = np.eye(len(names))[np.arange(profiles) % 3]
+    for exclude in ([], ["Metadata_compound"], ["Metadata_compound", "Metadata_Batch"]):
+        with warnings.catch_warnings(action="ignore"):
+            made = evaluate.nearest_neighbour_accuracy(frame, "moa", exclude, metric)
+        expected = loop(frame, "Metadata_moa", exclude, metric)
+        tied = made.neighbours["tied"].sum()
+        found = (made.correct, made.n, made.without_neighbour, tied)
+        assert found == pytest.approx(expected)
+        apart = pairwise(frame[names].to_numpy(), metric)
+        np.fill_diagonal(apart, np.inf)
+        for name in exclude:
+            own = frame[name].to_numpy(object)
+            apart[own[:, None] == own] = np.inf
+        label = frame["Metadata_moa"].to_numpy()
+        for row in made.neighbours.itertuples():
+            allowed = np.isfinite(apart[row.profile])
+            nearest = apart[row.profile] <= apart[row.profile].min() + 1e-9
+            assert row.neighbour == nearest.argmax()
+            assert row.distance == pytest.approx(apart[row.profile].min(), abs=1e-12)
+            assert row.answerable == (label[allowed] == row.label).any()
+
+
 @pytest.mark.parametrize(
     "columns", ["compound", ["compound"], pd.Series(["compound"]), np.array(["compound"])]
 )

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import copairs.map
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,6 +75,71 @@ def test_questions_of_wells_equal_their_twin(question, against, seed, barred):
     assert set(made["said"]) == {"" if barred else "position not excluded"}
 
 
+@pytest.mark.parametrize("step", [1, 9, 10, 11])
+@pytest.mark.parametrize(
+    ("question", "against", "others"), [("activity", "controls", 6), ("distinctiveness", "all", 16)]
+)
+def test_seams_of_blocks(question, against, others, step, monkeypatch):
+    """One below, at and above a block that holds all ten wells of a plate that are asked about."""
+    frame = screen(3)
+    # Six replicates are less than eight: see how a plate is divided.
+    monkeypatch.setattr(questions, "_BLOCK_PAIRS", step * (others + 8))
+    made = getattr(questions, question)(frame, null_size=50)
+    expected = twin(frame, against, True)
+    got = dict(zip(made["compound"], made["mean_average_precision"], strict=True))
+    assert got == pytest.approx(expected, abs=1e-9)
+
+
+def test_treatments_of_many_and_of_few_wells():
+    """A control that stands on every plate often, compounds of two wells, one of a single well."""
+    frame = screen(5, plates=4, repeats=3)
+    second = frame["compound"].isin(["c1", "c2"]) & frame.duplicated(["compound", "plate"])
+    frame = frame[~second & ~((frame["compound"] == "c3") & (frame["plate"] != "p0"))]
+    frame = frame.drop(frame.index[frame["compound"] == "c3"][1:]).reset_index(drop=True)
+    expected = twin(frame, "all", True)
+    made = questions.distinctiveness(frame, null_size=50).set_index("compound")
+    assert made.loc["c3", "said"] == "not askable: one profile"
+    got = made["mean_average_precision"].dropna().to_dict()
+    assert got == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("question", "against"), [("activity", "control"), ("distinctiveness", 0)])
+def test_questions_of_wells_are_as_copairs_has_them(question, against, seed, precision):
+    frame = screen(seed, plates=4, repeats=3, features=40, effect=0.1)
+    names = [name for name in frame if name.startswith("emb")]
+    frame = frame.astype(dict.fromkeys(names, precision))
+    frame = frame[~((frame["compound"] == "c1") & (frame["plate"] != "p1"))]
+    frame = frame.drop(frame.index[frame["compound"] == "c1"][1:]).reset_index(drop=True)
+    frame = frame[(frame["control_type"] != "negcon") | (frame["plate"] != "p3")]
+    made = getattr(questions, question)(frame.reset_index(drop=True), null_size=400)
+    made = made.set_index("compound")
+    metadata = frame.filter(regex="^(?!emb)").reset_index(drop=True)
+    metadata["control"] = metadata["control_type"] == "negcon"
+    # Each control is a treatment of its own, and the replicate of none.
+    metadata["compound"] = metadata["compound"].mask(
+        metadata["control"], metadata.index.astype(str)
+    )
+    expected = copairs.map.average_precision(
+        metadata, frame[names].to_numpy(), ["compound"], ["well"], ["plate"],
+        [against or "compound"], progress_bar=False,
+    )  # fmt: skip
+    pairs, total = expected["n_pos_pairs"], expected["n_total_pairs"]
+    expected = expected[~expected["control"] & (pairs > 0) & (pairs < total)]
+    means = expected.groupby("compound")["average_precision"].agg(["mean", "size"])
+    asked = made.dropna(subset="mean_average_precision")
+    assert "c1" not in means.index and set(asked.index) == set(means.index)
+    means = means.loc[asked.index]
+    assert asked["n_profiles"].tolist() == means["size"].tolist()
+    # What ties in single precision, copairs ranks.
+    certain = asked["tied_share"] == 0
+    assert certain.sum() >= 2
+    np.testing.assert_allclose(
+        asked["mean_average_precision"][certain], means["mean"][certain], atol=1e-6
+    )
+
+
 def test_activity_is_the_general_rule_on_one_plate():
     frame = screen(4, plates=1, repeats=4)
     frame["control_type"] = frame["control_type"].fillna("treatment")
@@ -122,7 +188,7 @@ def test_positions_are_barred_and_said():
         "c9": "not askable: nothing to compare with on its plates",
     }  # fmt: skip
     assert made["mean_average_precision"].notna().sum() == 1
-    told = significance.summary(made)
+    told = significance.retrieval_summary(made)
     assert told["asked"] == 1 and told["not_askable"] == 5
 
 
@@ -181,6 +247,50 @@ def test_consistency_equals_its_twin(seed):
     assert row["n_perturbations"] == frame[annotated]["compound"].nunique()
 
 
+def targets(seed, count=30):
+    """Compounds of one or two targets, some of none, one of its own; two profiles of one."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"compound": [f"c{i}" for i in range(count)]})
+    frame["target"] = [
+        "|".join(rng.choice(list("xyzuv"), 1 + i % 2, replace=False)) for i in range(count)
+    ]
+    frame.loc[[4, 7], "target"] = None
+    frame.loc[9, "target"] = "lone"
+    frame[[f"emb{i}" for i in range(20)]] = rng.normal(size=(count, 20))
+    return frame
+
+
+@pytest.mark.parametrize("step", [1, 27, 28, 29, 41])
+def test_seams_of_blocks_of_targets(step, monkeypatch):
+    """One below, at and above a block of all 28 that have a target; more pairs than profiles."""
+    frame = targets(0)
+    monkeypatch.setattr(questions, "_BLOCK_PAIRS", step * 28)
+    made = questions.consistency(frame, null_size=50).set_index("target")
+    got = made["mean_average_precision"].dropna().to_dict()
+    assert got == pytest.approx(twin_consistency(frame, set(frame["compound"])), abs=1e-9)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_consistency_is_as_copairs_has_it(seed, precision):
+    frame = targets(seed)
+    names = [name for name in frame if name.startswith("emb")]
+    frame = frame.astype(dict.fromkeys(names, precision))
+    made = questions.consistency(frame, null_size=50).set_index("target")
+    labelled = frame.dropna(subset="target").reset_index(drop=True)
+    metadata = labelled[["compound"]].assign(target=labelled["target"].str.split("|"))
+    expected = copairs.map.multilabel.average_precision(
+        metadata, labelled[names].to_numpy(), ["target"], [], [], ["target"],
+        multilabel_col="target", progress_bar=False,
+    )  # fmt: skip
+    means = expected.groupby("target")["average_precision"].mean()
+    certain = made.index[made["tied_share"] == 0]
+    assert len(certain) >= 3
+    np.testing.assert_allclose(
+        made.loc[certain, "mean_average_precision"], means[certain], atol=1e-6
+    )
+
+
 @pytest.mark.parametrize(("positive", "total"), [(1, 7), (2, 6), (3, 5)])
 def test_every_ranking_is_counted(positive, total):
     made = np.sort(significance.all_precisions(positive, total))
@@ -201,7 +311,7 @@ def test_two_replicates_and_six_controls_cannot_be_found():
     np.testing.assert_allclose(made["p_value"], 1 / 7, atol=0.02)
     # copairs counts what scores higher: nothing does.
     np.testing.assert_allclose(made["copairs_p_value"], 1 / 5001)
-    told = significance.summary(made)
+    told = significance.retrieval_summary(made)
     assert told["retrieved"] == 0 and told["retrieved_by_copairs"] == 1
     assert told["least_corrected_p_value"] == pytest.approx(1 / 7)
 

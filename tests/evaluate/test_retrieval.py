@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from unidino import evaluate
+from unidino.evaluate import retrieval, similarity
 
 
 def precision(hits):
@@ -125,6 +126,105 @@ def test_small_steps_are_no_tie():
     frame["Metadata_moa"] = np.where(np.arange(101) < 11, "a", "b")
     made = evaluate.average_precision(frame, ["moa"])
     assert made["average_precision"][0] == pytest.approx(1, abs=0.01)
+
+
+def twin_of_groups(positive, negative, width):
+    """Scores of one ranking: ties are grouped one neighbour after the other."""
+    ranked = sorted([(d, True) for d in positive] + [(d, False) for d in negative])
+    groups = []
+    for distance, like in ranked:
+        first = groups[-1][0] if groups else None
+        if first is None or distance > first + width:
+            groups.append([distance, 0, 0])
+        groups[-1][1] += 1
+        groups[-1][2] += like
+    expected = lowest = before = hits = 0
+    for _, size, found in groups:
+        for j in range(1, size + 1):
+            among = (found - 1) / (size - 1) * (j - 1) if size > 1 else 0
+            expected += found / size * (hits + 1 + among) / (before + j)
+        for n in range(found):
+            lowest += (hits + n + 1) / (before + size - found + n + 1)
+        before, hits = before + size, hits + found
+    count = len(positive)
+    tied = any(0 < found < size for _, size, found in groups)
+    return expected / count, lowest / count, tied
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rankings_equal_their_twin(seed):
+    """Steps of half a width and more; some queries lack positives, or negatives, or both."""
+    rng = np.random.default_rng(seed)
+    width = 0.1
+    shape = (12, int(rng.integers(1, 6))), (12, int(rng.integers(1, 30)))
+    positive, negative = (rng.integers(0, 40, size) * 0.5 * width for size in shape)
+    for distances in (positive, negative):
+        distances[rng.random(distances.shape) < 0.3] = np.inf
+    positive[0], negative[1] = np.inf, np.inf
+    made = retrieval.ranking_scores(positive, negative, lambda d: np.full_like(d, width + 1e-9))
+    for row, like, unlike in zip(made.itertuples(), positive, negative, strict=True):
+        like, unlike = like[np.isfinite(like)], unlike[np.isfinite(unlike)]
+        assert (row.n_pos_pairs, row.n_total_pairs) == (len(like), len(like) + len(unlike))
+        if not len(like) or not len(unlike):
+            assert np.isnan(row.average_precision) and not row.tied
+            continue
+        expected, lowest, tied = twin_of_groups(like, unlike, width + 1e-9)
+        assert row.average_precision == pytest.approx(expected)
+        assert row.lowest_average_precision == pytest.approx(lowest)
+        assert row.tied == tied
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("step", [1, 33, 34, 35])
+def test_seams_of_blocks(step, ties, monkeypatch):
+    """One below, at and above a block as large as the table."""
+    frame = with_ties(0, 34)
+    frame["plate"] = np.arange(34) % 4
+    if not ties:
+        names = [name for name in frame if name.startswith("emb")]
+        frame[names] = np.random.default_rng(0).normal(size=(34, 4))
+    rules = {"pos_sameby": "moa", "pos_diffby": "plate", "neg_sameby": "plate", "neg_diffby": "moa"}
+    whole = evaluate.average_precision(frame, **rules)
+    monkeypatch.setattr(similarity, "_BLOCK_VALUES", step * 34)
+    pd.testing.assert_frame_equal(evaluate.average_precision(frame, **rules), whole)
+
+
+RULES = [
+    [["moa"], [], [], ["moa"]],
+    [["moa", "plate"], ["well"], ["plate"], ["moa"]],
+    [["moa"], ["plate", "well"], ["plate"], []],
+    [["moa"], [], ["plate", "well"], ["moa", "compound"]],
+]
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_random_tables_are_as_copairs_has_them(seed, rules):
+    """Labels of one profile, pairs that are both like and unlike, copies of profiles.
+
+    copairs ranks ties in the order in which they stand: between the worst order and the best.
+    """
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {name: rng.integers(0, kinds, 50).astype(str)
+         for name, kinds in (("moa", 12), ("plate", 3), ("well", 4), ("compound", 20))}
+    )  # fmt: skip
+    values = rng.normal(size=(50, 5))
+    values[rng.integers(0, 50, 12)] = values[rng.integers(0, 50, 12)]
+    made = evaluate.average_precision(frame.join(pd.DataFrame(values).add_prefix("emb")), *rules)
+    expected = copairs.map.average_precision(frame, values, *rules, progress_bar=False)
+    counts = ["n_pos_pairs", "n_total_pairs"]
+    assert made[counts].equals(expected[counts])
+    scored = made["average_precision"].notna()
+    assert (scored == ((made[counts[0]] > 0) & (made[counts[0]] < made[counts[1]]))).all()
+    made, expected = made[scored], expected[scored]
+    certain = ~made["tied"]
+    assert certain.any() and made["tied"].any()
+    for column in ("average_precision", "normalized_average_precision"):
+        # copairs cuts what is far worse than chance off at -1.
+        cut = made[certain][column].clip(-1)
+        np.testing.assert_allclose(cut, expected[certain][column], atol=1e-6)
+    assert (expected["average_precision"] > made["lowest_average_precision"] - 1e-6).all()
 
 
 def test_nothing_is_retrieved_from_among_the_like_alone():

@@ -6,7 +6,7 @@ from .neighbours import Accuracy, in_several, nearest_neighbour_accuracy
 from .permutation import permutation_null
 from .questions import activity, consistency, distinctiveness
 from .retrieval import average_precision, mean_average_precision, replicate_correlation
-from .significance import summary
+from .significance import retrieval_summary
 from .similarity import METRICS
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "pc_regression",
     "permutation_null",
     "replicate_correlation",
+    "retrieval_summary",
     "scaled_lisi",
-    "summary",
     "variance_explained",
 ]

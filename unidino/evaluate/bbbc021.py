@@ -5,7 +5,7 @@ import pandas as pd
 from .. import tables
 from . import neighbours
 from .neighbours import Rule
-from .protocol import Protocol
+from .protocol import Protocol, treated_wells
 
 TREATMENT = ("compound", "concentration")
 """Columns that name a treatment of BBBC021."""
@@ -46,16 +46,10 @@ def treated(profiles):
         profiles[tables.find_column(profiles, name)]
         for name in ("compound", "moa", "plate", "well")
     )
-    control = tables.key_columns(profiles, ["control_type"])
-    negative = (compound == "DMSO") | (moa == "DMSO")
-    if control:
-        negative |= profiles[control[0]] == "negcon"
+    # Published tables name no controls.
+    solvent = (compound == "DMSO") | (moa == "DMSO")
     week_1 = plate.astype(str).str.startswith("Week1_") & well.isin(["D03", "D04", "D05"])
-    kept = moa.notna() & ~negative & ((compound != "taxol") | week_1)
-    kept &= profiles[tables.feature_columns(profiles)].notna().all(axis=1)
-    if not kept.any():
-        raise ValueError("no well is left: none is labelled, treated and readable.")
-    return profiles[kept].reset_index(drop=True)
+    return treated_wells(profiles, "moa", ~solvent & ((compound != "taxol") | week_1))
 
 
 def census(profiles):

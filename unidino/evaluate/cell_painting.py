@@ -5,16 +5,16 @@ import pandas as pd
 from .. import tables, wells
 from ..profiles.aggregation import consensus
 from . import baselines, bootstrap, neighbours, permutation, questions, significance
+from .protocol import treated_wells
 
 LEVEL = 0.05
 """Of the corrected p-value below which something is retrieved."""
 
 
 def treated(wells):
-    """The wells that are no negative control, numbered from 0."""
-    return wells[wells[tables.find_column(wells, "control_type")] != "negcon"].reset_index(
-        drop=True
-    )
+    """The readable wells that are no negative control, which the table must name."""
+    tables.find_column(wells, "control_type")
+    return treated_wells(wells)
 
 
 def beside_published(made, published):
@@ -49,7 +49,7 @@ def beside_published(made, published):
             "the published results by the names that stand in the profiles."
         )
     beside = published.loc[names].set_axis(made.index)
-    told = significance.summary(made, LEVEL)
+    told = significance.retrieval_summary(made, LEVEL)
     exact = made["corrected_exact_p_value"]
     differences = made["mean_average_precision"] - beside["mean_average_precision"]
     return pd.Series(
@@ -101,7 +101,7 @@ def of_mechanisms(wells, active, label="moa", *, null_size=10000, seed=0):
     chosen = questions.consistency(compounds, label, active=active, **options)
     every = questions.consistency(compounds, label, **options)
     shared = chosen["n_perturbations"] > 1
-    told = significance.summary(chosen, LEVEL)
+    told = significance.retrieval_summary(chosen, LEVEL)
     labelled = compounds[compounds[tables.find_column(compounds, label)].notna()]
     names = labelled[tables.find_column(labelled, "compound")]
     return pd.Series(

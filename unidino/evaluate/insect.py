@@ -6,7 +6,7 @@ import pandas as pd
 
 from .. import tables
 from .neighbours import Rule
-from .protocol import Protocol
+from .protocol import Protocol, treated_wells
 
 COMPOUND = "perturbation_id"
 
@@ -121,14 +121,8 @@ def protocol(selected):
             [pair in pairs for pair in zip(compound, dose, strict=True)], index=wells.index
         )
         kept &= wells[tables.find_column(wells, "control_type")].isna()
-        kept &= wells[ANNOTATION].notna()
-        kept &= wells[tables.feature_columns(wells)].notna().all(axis=1)
-        if not kept.any():
-            first = selected[[COMPOUND, "concentration"]].to_dict("records")[:3]
-            raise ValueError(
-                "no well is left: none of the selected compounds and concentrations is in the "
-                f"profiles. The first selected: {first}."
-            )
-        return wells[kept].reset_index(drop=True)
+        first = selected[[COMPOUND, "concentration"]].to_dict("records")[:3]
+        among = f"of the selected compounds and concentrations, the first of which are {first},"
+        return treated_wells(wells, ANNOTATION, kept, among)
 
     return Protocol(RULES, {"treatment": (COMPOUND, "concentration")}, select, classes=ANNOTATION)

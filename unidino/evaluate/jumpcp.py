@@ -6,7 +6,7 @@ import pandas as pd
 from .. import arguments, tables
 from . import neighbours, questions
 from .neighbours import Rule
-from .protocol import Protocol
+from .protocol import Protocol, treated_wells
 
 COMPOUND, TARGET = "perturbation_id", "target"
 
@@ -42,18 +42,14 @@ def treated(profiles):
     ValueError
         A column that does not exist, or no well left.
     """
-    wells = profiles[profiles[tables.find_column(profiles, TARGET)].notna()]
-    control = tables.key_columns(wells, ["control_type"])
-    if control:
-        wells = wells[wells[control[0]].isna()]
-    wells = wells[wells[tables.feature_columns(wells)].notna().all(axis=1)]
-    if len(wells):
-        wells = wells[neighbours.in_several(wells, TARGET, COMPOUND)]
+    # Positive controls are no treatments here, and empty wells neither.
+    control = tables.key_columns(profiles, ["control_type"])
+    wells = treated_wells(
+        profiles, TARGET, profiles[control].isna().all(axis=1), "of the treatments"
+    )
+    wells = wells[neighbours.in_several(wells, TARGET, COMPOUND)]
     if not len(wells):
-        raise ValueError(
-            f"no well is left: none is treated, readable and has a {TARGET} that two compounds "
-            "share."
-        )
+        raise ValueError(f"no well is left: no {TARGET} is shared by two compounds.")
     return wells.reset_index(drop=True)
 
 

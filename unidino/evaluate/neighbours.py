@@ -271,31 +271,50 @@ def _nearest(values, metric, barred, labels):
         ``distance``, ``correct`` (share of these that have the label), ``answerable`` (whether any
         allowed neighbour has the label).
     """
-    # Who shares a value is looked up rather than compared: groups are small beside the table.
-    sharing = [pd.Series(codes).groupby(codes).indices for codes in barred]
-    parts = []
-    width = similarity.tie_widths(values, metric)
-    for here, block in similarity.distance_blocks(values, metric):
-        own = np.arange(here.start, here.stop)
-        block[np.arange(len(block)), own] = np.inf
-        for codes, members in zip(barred, sharing, strict=True):
-            for code in np.unique(codes[here]):
-                block[np.ix_(np.flatnonzero(codes[here] == code), members[code])] = np.inf
-        smallest = block.min(1)
-        reach = smallest + width(smallest)
-        near = block <= reach[:, None]
-        alike = labels[here, None] == labels
-        found = pd.DataFrame(
-            {
-                "neighbour": near.argmax(1),
-                "distance": np.maximum(smallest, 0),
-                "correct": (near & alike).sum(1) / near.sum(1),
-                "answerable": (np.isfinite(block) & alike).any(1),
-            },
-            index=own,
-        )
-        parts.append(found[np.isfinite(smallest)])
-    return pd.concat(parts)
+    cut = similarity.bands(len(values))
+    keys = [pd.factorize(codes)[0].astype(np.int32) for codes in (np.arange(len(values)), *barred)]
+    labels = labels.astype(np.int32)
+    # The distance of each row from the nearest of each band; two bands are compared once.
+    least = np.full((len(values), len(cut)), np.inf, values.dtype)
+    answerable = np.zeros(len(values), bool)
+    for i, here in enumerate(cut):
+        for j, there in enumerate(cut[i:], i):
+            block = _allowed(values, metric, keys, here, there)
+            least[here, j], least[there, i] = block.min(1), block.min(0)
+            right = np.isfinite(block) & (labels[here, None] == labels[there])
+            answerable[here] |= right.any(1)
+            answerable[there] |= right.any(0)
+    smallest = least.min(1)
+    reach = smallest + similarity.tie_widths(values, metric)(smallest)
+    # Bands that hold the nearest of a row are compared with it again: what ties with it is counted.
+    near, alike, first = np.zeros((3, len(values)), int)
+    for band, there in reversed(list(enumerate(cut))):
+        holds = np.flatnonzero(np.isfinite(smallest) & (least[:, band] <= reach))
+        for part in similarity.bands(len(holds)):
+            rows = holds[part]
+            tied = _allowed(values, metric, keys, rows, there) <= reach[rows, None]
+            near[rows] += tied.sum(1)
+            alike[rows] += (tied & (labels[rows, None] == labels[there])).sum(1)
+            some = tied.any(1)
+            first[rows[some]] = there.start + tied[some].argmax(1)
+    found = np.flatnonzero(np.isfinite(smallest))
+    return pd.DataFrame(
+        {
+            "neighbour": first[found],
+            "distance": np.maximum(smallest[found], 0),
+            "correct": alike[found] / near[found],
+            "answerable": answerable[found],
+        },
+        index=found,
+    )
+
+
+def _allowed(values, metric, keys, rows, columns):
+    """Distances of rows from other rows, infinite where both share one of the keys."""
+    block = similarity.distances(values[rows], values[columns], metric)
+    for codes in keys:
+        block[codes[rows, None] == codes[columns]] = np.inf
+    return block
 
 
 def in_several(profiles, label, group):

@@ -48,8 +48,11 @@ def permutation_null(accuracy, profiles, by, *, within=None, draws=1000, seed=0)
 
     Notes
     -----
-    Of neighbours that are equally near the first counts, in the accuracy given too: where many are
-    tied (`Accuracy.tied_share`), the p-value is approximate.
+    Of neighbours that are equally near the first in the table counts, in the null and in the
+    observed share that the p-value compares with it; ``accuracy`` counts them by their share, as
+    it was given. On a table of ties (`Accuracy.tied_share`) the two differ, and the p-value depends
+    on the order of the rows: where they are sorted by label the first of several tends to be of an
+    early label, whatever the features say. Shuffle the rows of such a table before it is scored.
     """
     arguments.check_positive("draws", draws)
     if not accuracy.n:

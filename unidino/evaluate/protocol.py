@@ -14,6 +14,47 @@ WELL = "well"
 """The level at which nothing is merged."""
 
 
+def treated_wells(profiles, label=None, also=None, among=""):
+    """The wells that are asked about: no negative control, labelled, readable.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Well profiles. Without a column control_type no well is known to be a control.
+    label : str, optional
+        Column that a well must have a value of.
+    also : pd.Series of bool, optional
+        What else a dataset asks of its wells, one value a row.
+    among : str
+        In words, for the error: which wells `also` leaves, such as "of the selected compounds".
+
+    Returns
+    -------
+    pd.DataFrame
+        Numbered from 0.
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, or no well left.
+    """
+    # What could not be read has no features.
+    kept = profiles[tables.feature_columns(profiles)].notna().all(axis=1)
+    for control in tables.key_columns(profiles, ["control_type"]):
+        kept &= ~profiles[control].isin(["negcon"])
+    if label is not None:
+        kept &= profiles[tables.find_column(profiles, label)].notna()
+    if also is not None:
+        kept &= also
+    if not kept.any():
+        labelled = "" if label is None else f"has a {label}, "
+        raise ValueError(
+            f"no well is left: none {among}{' ' * bool(among)}{labelled}is readable and no "
+            "negative control."
+        )
+    return profiles[kept].reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How a dataset is scored: which wells count, what is asked, what a level merges.

@@ -8,11 +8,12 @@ Source: Kalinin et al. 2025 (doi 10.1038/s41467-025-60306-2).
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from .. import arguments, tables
 from ..profiles.reference import reference_rows
 from . import significance, similarity
-from .retrieval import group_scores, tie_groups
+from .retrieval import packed, ranking_scores
 
 POSITIONS = ("barred", "allowed")
 NOT_ASKABLE = "not askable: one position a treatment"
@@ -142,50 +143,39 @@ class _Wells:
         self.values = similarity.comparable(profiles, features, metric)
         self.width = similarity.tie_widths(self.values, metric)
         self.counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+        self.members = pd.Series(rows).groupby(self.codes).indices
 
     def answers(self, negatives, null_size, seed):
         """One row a perturbation; `negatives` says which rows of a plate are compared with."""
-        query, distance = self._positives()
-        starts = np.searchsorted(query, np.arange(len(self.values) + 1))
         parts = []
         for members in pd.Series(self.plates).groupby(self.plates).indices.values():
             against = members[negatives(members)]
-            queries = members[(self.codes[members] >= 0) & (np.diff(starts)[members] > 0)]
-            step = max(1, _BLOCK_PAIRS // max(1, len(against)))
-            for first in range(0, len(queries), step):
-                own = queries[first : first + step]
-                like = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in own])
-                parts.append(self._ranked(own, against, query[like], distance[like]))
+            replicates = np.append(self.counts, 0)[self.codes[members]]
+            # Queries of about as many replicates together: rankings of one block are equally long.
+            magnitude = np.frexp(replicates)[1]
+            for size in np.unique(magnitude[replicates > 1]):
+                queries = members[magnitude == size]
+                step = max(1, _BLOCK_PAIRS // (len(against) + 2**size))
+                for first in range(0, len(queries), step):
+                    parts.append(self._ranked(queries[first : first + step], against))
         scores = pd.concat(parts, ignore_index=True) if parts else None
         return self._told(scores, null_size, seed)
 
-    def _positives(self):
-        """(query, distance) of every replicate of every well, sorted by query."""
-        queries, distances = [], []
-        for code, members in pd.Series(self.codes).groupby(self.codes).indices.items():
-            if code < 0 or len(members) < 2:
-                continue
-            for here, block in similarity.distance_blocks(self.values[members], self.metric):
-                own = members[here]
-                allowed = own[:, None] != members
-                if self.barred:
-                    allowed &= self.positions[own][:, None] != self.positions[members]
-                at, other = np.nonzero(allowed)
-                queries.append(own[at])
-                distances.append(block[at, other])
-        query = np.concatenate([np.empty(0, int), *queries])
-        order = np.argsort(query, kind="stable")
-        return query[order], np.concatenate([np.empty(0), *distances])[order]
-
-    def _ranked(self, own, against, query, distance):
-        """Scores of some wells of one plate; `query` and `distance` are their positive pairs."""
-        block = similarity.distances(self.values[own], self.values[against], self.metric)
-        at, other = np.nonzero(self.codes[own][:, None] != self.codes[against])
-        number = np.searchsorted(own, np.concatenate([query, own[at]]))
-        far = np.concatenate([distance, block[at, other]])
-        like = np.arange(len(far)) < len(query)
-        groups = tie_groups(number, far, like, self.width(far))
-        return group_scores(groups, len(own)).assign(code=self.codes[own])
+    def _ranked(self, own, against):
+        """Scores of some wells of one plate."""
+        codes = self.codes[own]
+        negative = similarity.distances(self.values[own], self.values[against], self.metric)
+        negative[codes[:, None] == self.codes[against]] = np.inf
+        positive = np.full((len(own), self.counts[codes].max()), np.inf)
+        for code in np.unique(codes):
+            rows, others = np.flatnonzero(codes == code), self.members[code]
+            queries = own[rows]
+            block = similarity.distances(self.values[queries], self.values[others], self.metric)
+            block[queries[:, None] == others] = np.inf
+            if self.barred:
+                block[self.positions[queries, None] == self.positions[others]] = np.inf
+            positive[rows, : len(others)] = block
+        return ranking_scores(positive, negative, self.width).assign(code=codes)
 
     def _told(self, scores, null_size, seed):
         """The rows of all perturbations, with what is to be said of each."""
@@ -291,7 +281,6 @@ def consistency(
     if active is not None:
         kept = annotated[profiles[key].isin(list(active)).to_numpy()[annotated]]
     names, everyone = _membership(labels.iloc[annotated])
-    perturbations = pd.DataFrame(everyone, index=profiles[key].to_numpy()[annotated])
     member = everyone[np.searchsorted(annotated, kept)]
     codes = pd.factorize(profiles[key].to_numpy()[kept])[0]
     values = similarity.comparable(profiles, features, metric, kept) if len(kept) else None
@@ -305,9 +294,11 @@ def consistency(
     made = significance.grouped(scores, ["label"], null_size, seed).set_index("label")
     made = made.reindex(range(len(names)))
     made.insert(0, column, names)
-    made.insert(1, "n_perturbations", perturbations.groupby(level=0).any().sum().to_numpy())
+    row, label = everyone.nonzero()
+    pairs = pd.DataFrame({"key": profiles[key].to_numpy()[annotated[row]], "label": label})
+    made.insert(1, "n_perturbations", np.bincount(pairs.drop_duplicates()["label"]))
     sums = made["mean_normalized_average_precision"] * made["n_profiles"]
-    made["mean_over_annotated"] = sums.fillna(0) / everyone.sum(0)
+    made["mean_over_annotated"] = sums.fillna(0) / np.bincount(label)
     few = made["mean_average_precision"].isna()
     made["said"] = np.where(few, "not askable: fewer than two perturbations to compare", "")
     return made.reset_index(drop=True)
@@ -321,40 +312,34 @@ def _labels(cell, separator):
 
 
 def _membership(labels):
-    """(names, (n, names) bool) of lists of labels."""
+    """(names, (n, names) sparse matrix of ones) of lists of labels."""
     names = sorted({name for own in labels for name in own})
     place = {name: i for i, name in enumerate(names)}
-    member = np.zeros((len(labels), len(names)), bool)
-    for row, own in enumerate(labels):
-        member[row, [place[name] for name in own]] = True
-    return names, member
+    columns = [place[name] for own in labels for name in own]
+    ends = np.cumsum([0, *map(len, labels)])
+    ones = np.ones(len(columns), np.int32)
+    return names, csr_array((ones, columns, ends), shape=(len(labels), len(names)))
 
 
 def _label_scores(values, codes, member, metric):
     """Scores of each profile for each of its labels, some profiles at a time."""
     width = similarity.tie_widths(values, metric)
+    of_label = member.T.tocsr()
     step = max(1, _BLOCK_PAIRS // len(values))
     for first in range(0, len(values), step):
         here = slice(first, first + step)
         block = similarity.distances(values[here], values, metric)
-        other = codes[here, None] != codes
-        shares = (member[here].astype(np.float32) @ member.T.astype(np.float32)) > 0
-        wrong = other & ~shares
-        asked, label = np.nonzero(member[here])
-        queries, far, like, kept = [], [], [], []
-        for number, (row, own) in enumerate(zip(asked, label, strict=True)):
-            right = np.flatnonzero(other[row] & member[:, own])
-            against = np.flatnonzero(wrong[row])
-            if not len(right) or not len(against):
-                continue
-            far.append(block[row, np.concatenate([right, against])])
-            like.append(np.arange(len(far[-1])) < len(right))
-            queries.append(np.full(len(far[-1]), len(kept)))
-            kept.append(number)
-        if kept:
-            far = np.concatenate(far)
-            groups = tie_groups(np.concatenate(queries), far, np.concatenate(like), width(far))
-            yield group_scores(groups, len(kept)).assign(label=label[kept])
+        block[codes[here, None] == codes] = np.inf
+        wrong = (member[here] @ of_label).toarray() == 0
+        asked, label = member[here].nonzero()
+        # Profiles of many labels are ranked once for each.
+        for start in range(0, len(asked), step):
+            row, own = asked[start : start + step], label[start : start + step]
+            right = of_label[own].toarray().astype(bool)
+            scores = ranking_scores(
+                packed(block[row], right), np.where(wrong[row], block[row], np.inf), width
+            )
+            yield scores.assign(label=own)
 
 
 def _controls(profiles, controls):

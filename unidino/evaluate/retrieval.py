@@ -1,4 +1,4 @@
-"""How well profiles retrieve their like: average precision with copairs, replicate correlation."""
+"""How well profiles retrieve their like: average precision as in copairs, replicate correlation."""
 
 import numpy as np
 import pandas as pd
@@ -63,24 +63,21 @@ def average_precision(
     )
     features = similarity.find_features(profiles, features, sum(rules, []))
     values = similarity.comparable(profiles, features, metric)
-    positive, negative = _pairs(profiles, *rules[:2]), _pairs(profiles, *rules[2:])
-    if not len(positive) or not len(negative):
+    width = similarity.tie_widths(values, metric)
+    columns = dict.fromkeys(sum(rules, []))
+    codes = {name: pd.factorize(profiles[name])[0].astype(np.int32) for name in columns}
+    parts = []
+    for here, block in similarity.distance_blocks(values, metric):
+        like, unlike = (_paired(codes, here, *rules[i : i + 2]) for i in (0, 2))
+        parts.append(ranking_scores(packed(block, like), packed(block, unlike), width))
+    scores = pd.concat(parts, ignore_index=True)
+    positive, total = scores["n_pos_pairs"], scores["n_total_pairs"]
+    if not positive.any() or not (total > positive).any():
         raise ValueError(
             f"no pair of profiles meets the rules: positive pairs share {rules[0]} and not "
             f"{rules[1]}, negative ones share {rules[2]} and not {rules[3]}."
         )
-    pairs = np.concatenate([positive, negative])
-    like = np.arange(len(pairs)) < len(positive)
-    distance = similarity.paired_distances(values, pairs, metric)
-    # Each of a pair retrieves the other.
-    groups = tie_groups(
-        pairs.T.ravel(),
-        np.tile(distance, 2),
-        np.tile(like, 2),
-        np.tile(similarity.tie_widths(values, metric)(distance), 2),
-    )
-    metadata = profiles.drop(columns=features).reset_index(drop=True)
-    return metadata.join(group_scores(groups, len(metadata)))
+    return profiles.drop(columns=features).reset_index(drop=True).join(scores)
 
 
 def mean_average_precision(
@@ -149,91 +146,114 @@ def _rules(profiles, **given):
     return list(rules.values())
 
 
-def _pairs(profiles, sameby, diffby):
-    """Pairs of rows by a rule, each once, (n, 2)."""
-    from copairs.matching import find_pairs
+def _paired(codes, rows, sameby, diffby):
+    """Which other profiles make a pair with those of some rows, (rows, all) bool."""
+    count = len(next(iter(codes.values())))
+    made = np.arange(count)[rows, None] != np.arange(count)
+    for name in sameby:
+        made &= codes[name][rows, None] == codes[name]
+    for name in diffby:
+        made &= codes[name][rows, None] != codes[name]
+    return made
 
-    # Numbered columns of codes: copairs writes names into SQL as they are, spaces and all.
-    names = {column: f"c{i}" for i, column in enumerate([*sameby, *diffby])}
-    codes = pd.DataFrame({names[column]: pd.factorize(profiles[column])[0] for column in names})
-    return find_pairs(codes, [names[c] for c in sameby], [names[c] for c in diffby])
 
-
-def tie_groups(query, distance, like, width):
-    """Rankings as groups of neighbours that are equally far.
+def packed(distances, which):
+    """Some distances of each row side by side, infinite behind them.
 
     Parameters
     ----------
-    query : numpy.ndarray of int
-        Whose neighbour each is, (n,).
-    distance : numpy.ndarray
-        (n,).
-    like : numpy.ndarray of bool
-        Whether each is a positive pair, (n,).
-    width : numpy.ndarray
-        No distance of a group exceeds its first by more than that one's, (n,).
+    distances : numpy.ndarray
+        (rows, n).
+    which : numpy.ndarray of bool
+        (rows, n).
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, the most that a row has).
+    """
+    counts = which.sum(1)
+    made = np.full((len(which), counts.max(initial=0)), np.inf)
+    made[np.arange(made.shape[1]) < counts[:, None]] = distances[which]
+    return made
+
+
+def ranking_scores(positive, negative, width):
+    """Scores of rankings, in which neighbours that are equally far stand in no order.
+
+    Parameters
+    ----------
+    positive, negative : numpy.ndarray
+        Distances of each query from its like and from the others, (queries, n) and (queries, m);
+        infinite where there is none.
+    width : callable
+        As of `similarity.tie_widths`: no distance of a group of ties exceeds its first by more.
 
     Returns
     -------
     pd.DataFrame
-        One row a group, the nearest of a query first: ``query``, ``size``, ``positive``, and
-        ``size_before``, ``positive_before`` of the query's nearer groups.
+        One row a query; see `average_precision` for the columns.
     """
-    order = np.lexsort([distance, query])
-    query, like, distance = query[order], like[order], distance[order]
-    reach = distance + width[order]
-    starts = (np.diff(query, prepend=-1) != 0) | np.append(False, distance[1:] > reach[:-1])
+    distance = np.concatenate([positive, negative], axis=1, dtype=float)
+    places = distance.shape[1]
+    order = np.argsort(distance, axis=1)
+    distance = np.take_along_axis(distance, order, axis=1)
+    reach = distance + width(distance)
+    starts = np.ones(distance.shape, bool)
+    starts[:, 1:] = distance[:, 1:] > reach[:, :-1]
+    hits = np.flatnonzero((order < positive.shape[1]) & np.isfinite(distance))
+    begin, end = _tie_groups(distance.ravel(), reach.ravel(), starts.ravel(), hits)
+    # Only groups with a positive count.
+    group, first, found = np.unique(
+        np.searchsorted(begin, hits, side="right"), return_index=True, return_counts=True
+    )
+    begin, end = begin[group - 1], end[group - 1]
+    query, size = begin // places, end - begin
+    n_pos, total = np.isfinite(positive).sum(1), np.isfinite(distance).sum(1)
+    before, found_before = begin % places, first - (np.cumsum(n_pos) - n_pos)[query]
+
+    harmonic = np.append(0, np.cumsum(1 / np.arange(1, places + 1)))
+    expected = _expected_precision(size, found, before, found_before, harmonic)
+    # The worst order of a group has its positives last.
+    ahead = before + size - found
+    lowest = found - (ahead - found_before) * (harmonic[before + size] - harmonic[ahead])
+    scored = (n_pos > 0) & (n_pos < total)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # A random ranking is one tie.
+        chance = _expected_precision(total, n_pos, 0, 0, harmonic) / n_pos
+        means = [
+            np.where(scored, np.bincount(query, sums, len(total)) / n_pos, np.nan)
+            for sums in (expected, lowest)
+        ]
+        normalized = (means[0] - chance) / (1 - chance)
+    return pd.DataFrame(
+        {
+            "average_precision": means[0],
+            "normalized_average_precision": normalized,
+            "lowest_average_precision": means[1],
+            "tied": scored & (np.bincount(query, found < size, len(total)) > 0),
+            "n_pos_pairs": n_pos,
+            "n_total_pairs": total,
+        }
+    )
+
+
+def _tie_groups(distance, reach, starts, hits):
+    """First places of the groups of ties, and those behind their last; exact where a hit is."""
     begin = np.flatnonzero(starts)
-    end = np.append(begin[1:], len(query))
+    end = np.append(begin[1:], len(starts))
     # A chain of small steps is no tie: it is cut where it leaves the reach of its first.
-    for chain in np.flatnonzero(distance[end - 1] > reach[begin]):
+    chains = np.unique(np.searchsorted(begin, hits, side="right") - 1)
+    chains = chains[distance[end[chains] - 1] > reach[begin[chains]]]
+    for chain in chains:
         at, last = begin[chain], end[chain]
         while at < last:
             starts[at] = True
             at += np.searchsorted(distance[at:last], reach[at], side="right")
-    begin = np.flatnonzero(starts)
-    groups = pd.DataFrame(
-        {
-            "query": query[begin],
-            "size": np.diff(begin, append=len(query)),
-            "positive": np.add.reduceat(like.astype(int), begin),
-        }
-    )
-    counts = ["size", "positive"]
-    before = groups.groupby("query")[counts].cumsum() - groups[counts]
-    return groups.join(before.add_suffix("_before"))
-
-
-def group_scores(groups, count):
-    """Scores of each of `count` queries; see `average_precision` for the columns."""
-    size, positive, before, hits = (
-        groups[name].to_numpy() for name in ("size", "positive", "size_before", "positive_before")
-    )
-    harmonic = np.append(0, np.cumsum(1 / np.arange(1, (before + size).max() + 1)))
-    expected = _expected_precision(size, positive, before, hits, harmonic)
-    # The worst order of a group has its positives last.
-    ahead = before + size - positive
-    lowest = positive - (ahead - hits) * (harmonic[before + size] - harmonic[ahead])
-    mixed = (positive > 0) & (positive < size)
-    sums = groups.assign(expected=expected, lowest=lowest, mixed=mixed).groupby("query").sum()
-    sums = sums.reindex(range(count), fill_value=0)
-
-    positive, total = sums["positive"].to_numpy(), sums["size"].to_numpy()
-    scored = (positive > 0) & (positive < total)
-    means = sums[["expected", "lowest"]].div(sums["positive"].where(scored), axis=0)
-    # A random ranking is one tie.
-    chance = _expected_precision(total[scored], positive[scored], 0, 0, harmonic)
-    chance = pd.Series(chance / positive[scored], np.flatnonzero(scored))
-    return pd.DataFrame(
-        {
-            "average_precision": means["expected"],
-            "normalized_average_precision": (means["expected"] - chance) / (1 - chance),
-            "lowest_average_precision": means["lowest"],
-            "tied": scored & (sums["mixed"] > 0),
-            "n_pos_pairs": positive,
-            "n_total_pairs": total,
-        }
-    )
+    if len(chains):
+        begin = np.flatnonzero(starts)
+        end = np.append(begin[1:], len(starts))
+    return begin, end
 
 
 def _expected_precision(size, positive, before, hits, harmonic):

@@ -17,6 +17,9 @@ _MEAN = "mean_normalized_average_precision"
 ENUMERABLE = 200_000
 """Rankings that an exact p-value is counted over, at most."""
 
+DRAWN_IN_FULL = 2**31
+"""Places of neighbours that are shuffled for the random rankings of a table, at most."""
+
 
 def grouped(scores, keys, null_size, seed):
     """Mean average precision of each group, and its p-values.
@@ -48,20 +51,20 @@ def grouped(scores, keys, null_size, seed):
     As in copairs, the rankings of a group's profiles are taken to rise and fall together: its mean
     is compared with single rankings, which makes no finding of profiles that are one in disguise.
 
+    copairs shuffles all places of each ranking, once for each pair of numbers of positives and of
+    neighbours. Its random numbers are drawn up to `DRAWN_IN_FULL` of them; where thousands of
+    profiles have as many different numbers, only the places of the positives are drawn: rankings
+    of the same distribution, from other random numbers.
+
     Source: Kalinin et al. 2025 (doi 10.1038/s41467-025-60306-2); exact: by the definition.
     """
-    from copairs.compute import get_null_dists
-
     arguments.check_positive("null_size", null_size)
     scored = scores.dropna(subset="average_precision").reset_index(drop=True)
     if scored.empty:
         raise ValueError("no profile has both a positive and a negative pair under these rules.")
     counts = scored[["n_pos_pairs", "n_total_pairs"]].to_numpy()
     kinds, kind = np.unique(counts, axis=0, return_inverse=True)
-    # A folder of its own: copairs' cache in the home folder outlives the call, and what it holds
-    # depends on which call filled it, so that p-values would, too.
-    with tempfile.TemporaryDirectory() as cache:
-        chance = get_null_dists(kinds, null_size, seed, cache, progress_bar=False)
+    chance = _chance(kinds, null_size, seed)
     groups = scored.groupby(keys, observed=True)
     made = groups.agg(
         n_profiles=("average_precision", "size"),
@@ -69,17 +72,13 @@ def grouped(scores, keys, null_size, seed):
         mean_normalized_average_precision=("normalized_average_precision", "mean"),
         tied_share=("tied", "mean"),
     )
-    p_values = [
-        _p_values(
-            chance[kind[group.index]].mean(0),
-            kinds[np.unique(kind[group.index])],
-            group["lowest_average_precision"].mean(),
-            group["average_precision"].mean(),
-        )
-        for _, group in groups
-    ]
+    means = groups[["lowest_average_precision", "average_precision"]].mean().to_numpy()
+    p_values = np.empty((len(made), 4))
+    for own, weights, members in _alike(groups.ngroup().to_numpy(), kind):
+        drawn = np.average(chance[own], axis=0, weights=weights)
+        p_values[members] = _p_values(np.sort(drawn), kinds[own], *means[members].T)
     names = ("p_value", "copairs_p_value", "exact_p_value", "least_p_value")
-    made[list(names)] = np.array(p_values, float).reshape(len(made), len(names))
+    made[list(names)] = p_values
     for name in names[:3]:
         made[f"corrected_{name}"] = corrected(made[name])
     return made.reset_index()
@@ -94,23 +93,108 @@ def corrected(p_values):
     return values
 
 
+def _chance(kinds, null_size, seed):
+    """Average precisions of random rankings.
+
+    Parameters
+    ----------
+    kinds : numpy.ndarray of int
+        (n, 2): positives, and neighbours in all.
+
+    Returns
+    -------
+    numpy.ndarray of float32
+        (n, null_size).
+    """
+    from copairs.compute import average_precision, get_null_dists
+
+    if kinds[:, 1].sum() * null_size <= DRAWN_IN_FULL:
+        # A folder of its own: copairs' cache in the home folder outlives the call, and what it
+        # holds depends on which call filled it, so that p-values would, too.
+        with tempfile.TemporaryDirectory() as cache:
+            return get_null_dists(kinds, null_size, seed, cache, progress_bar=False)
+    rng = np.random.default_rng(seed)
+    made = np.empty((len(kinds), null_size), np.float32)
+    for row, (positive, total) in zip(made, kinds, strict=True):
+        row[:] = average_precision(random_places(null_size, positive, total, rng))
+    return made
+
+
+def random_places(count, positive, total, rng):
+    """Places of the positives in random rankings, each set of places as probable as any other.
+
+    Parameters
+    ----------
+    count : int
+        Rankings.
+    positive, total : int
+        Positives, and neighbours in all.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray of int
+        (count, positive); each row rises, from 0 at the least to total - 1.
+    """
+    if 2 * positive > total:
+        # The places of the others are fewer.
+        free = np.ones((count, total), bool)
+        others = random_places(count, total - positive, total, rng)
+        np.put_along_axis(free, others, False, axis=1)
+        return np.nonzero(free)[1].reshape(count, positive)
+    places = np.sort(rng.integers(total, size=(count, positive), dtype=np.int32), axis=1)
+    twice = np.arange(count)
+    # A place that is taken is drawn again, which favours none of those that are free.
+    while len(twice):
+        again = np.zeros((len(twice), positive), bool)
+        again[:, 1:] = places[twice, 1:] == places[twice, :-1]
+        kept = again.any(1)
+        twice, again = twice[kept], again[kept]
+        own = places[twice]
+        own[again] = rng.integers(total, size=again.sum(), dtype=np.int32)
+        places[twice] = np.sort(own, axis=1)
+    return places
+
+
+def _alike(group, kind):
+    """Groups whose profiles are of the same kinds, together.
+
+    Yields
+    ------
+    (kinds, how many profiles of each, groups) : numpy.ndarray of int
+    """
+    cells, counts = np.unique(np.stack([group, kind], 1), axis=0, return_counts=True)
+    starts = np.flatnonzero(np.diff(cells[:, 0], prepend=-1))
+    found = {}
+    parts = (np.split(values, starts[1:]) for values in (cells[:, 1], counts))
+    for number, (own, weights) in enumerate(zip(*parts, strict=True)):
+        found.setdefault((*own, *weights), []).append(number)
+    for key, members in found.items():
+        own, weights = np.reshape(key, (2, -1))
+        yield own, weights, np.array(members)
+
+
 def _p_values(chance, kinds, lowest, mean):
-    """(drawn, copairs', exact, least) p-values of one group."""
+    """(drawn, copairs', exact, least) p-values of groups, (n, 4); `chance` rises."""
     # copairs draws in single precision; what is equal must count as equal.
-    drawn = (1 + (chance >= lowest - similarity.TOLERANCE).sum()) / (1 + len(chance))
-    strict = (1 + (chance > mean + similarity.TOLERANCE).sum()) / (1 + len(chance))
-    exact = least = np.nan
+    lowest, mean = lowest - similarity.TOLERANCE, mean + similarity.TOLERANCE
+    drawn = (1 + _beyond(chance, lowest, "left")) / (1 + len(chance))
+    strict = (1 + _beyond(chance, mean, "right")) / (1 + len(chance))
+    exact, least = np.nan, 1 / (1 + len(chance))
     if len(kinds) == 1:
         positive, total = (int(count) for count in kinds[0])
         rankings = math.comb(total, positive)
-        least = max(1 / rankings, 1 / (1 + len(chance)))
         if rankings <= ENUMERABLE:
-            every = all_precisions(positive, total)
-            exact = (every >= lowest - similarity.TOLERANCE).mean()
-            least = 1 / rankings
-    else:
-        least = 1 / (1 + len(chance))
-    return drawn, strict, exact, least
+            every = np.sort(all_precisions(positive, total))
+            exact, least = _beyond(every, lowest, "left") / rankings, 1 / rankings
+        else:
+            least = max(1 / rankings, least)
+    return np.stack(np.broadcast_arrays(drawn, strict, exact, least), axis=1)
+
+
+def _beyond(rising, values, side):
+    """How many are at least (side left) or more than (right) each of the values."""
+    return len(rising) - np.searchsorted(rising, values, side)
 
 
 @functools.lru_cache(maxsize=64)
@@ -128,7 +212,7 @@ def all_precisions(positive, total):
     return (np.arange(1, positive + 1) / places).mean(1)
 
 
-def summary(result, level=0.05):
+def retrieval_summary(result, level=0.05):
     """A result of one of the questions in a line.
 
     Parameters

@@ -17,7 +17,7 @@ _CITYBLOCK = ("cityblock", "manhattan")
 METRICS = (*_DIRECTIONS, "euclidean", *_CITYBLOCK, "chebyshev")
 """Ways to compare two profiles; cityblock and manhattan are two names of one."""
 
-# Distances held at a time; 128 MB, however many profiles there are.
+# Distances held at a time; 64 MB in single precision, however many profiles there are.
 _BLOCK_VALUES = 2**24
 
 
@@ -129,11 +129,12 @@ def comparable(profiles, features, metric, rows=None):
 
 
 def _rows(profiles, features, rows, dtype):
-    """Features of some rows, a copy that holds them once."""
-    if len(rows) < len(profiles):
-        profiles = profiles.iloc[rows]
-    values = profiles[features].to_numpy(dtype, na_value=np.nan)
-    return values if values.flags.owndata and values.flags.writeable else values.copy()
+    """Features of some rows, (rows, features): the one copy that is made of them."""
+    values = np.empty((len(rows), len(features)), dtype)
+    places = profiles.columns.get_indexer_for(features)
+    for part in _parts(values):
+        values[part] = profiles.iloc[rows[part], places].to_numpy(dtype, na_value=np.nan)
+    return values
 
 
 def _parts(values):
@@ -186,6 +187,12 @@ def distance_blocks(values, metric):
         yield rows, distances(values[rows], values, metric)
 
 
+def bands(count):
+    """Slices of so many rows; the distances between two of them are a block of their own."""
+    side = max(1, int(_BLOCK_VALUES**0.5))
+    return [slice(start, min(start + side, count)) for start in range(0, count, side)]
+
+
 def distances(block, values, metric):
     """Distances of rows of `comparable` values from others, (rows, others)."""
     if metric not in _DIRECTIONS:
@@ -194,29 +201,6 @@ def distances(block, values, metric):
     if metric == "abs_cosine":
         np.abs(made, out=made)
     return np.subtract(1, made, out=made)
-
-
-def paired_distances(values, pairs, metric):
-    """`distance_blocks`, of pairs of rows.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        Of `comparable`.
-    pairs : numpy.ndarray of int
-        (n, 2).
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,).
-    """
-    made = np.empty(len(pairs))
-    first, second = pairs.T
-    for rows, block in distance_blocks(values, metric):
-        here = np.flatnonzero((first >= rows.start) & (first < rows.stop))
-        made[here] = block[first[here] - rows.start, second[here]]
-    return made
 
 
 def tie_widths(values, metric):

@@ -17,7 +17,7 @@ from ..evaluate import (
     maps,
     nearest_neighbour_accuracy,
     permutation_null,
-    summary,
+    retrieval_summary,
 )
 from ..metadata import DOSES
 from .plate import TREATMENT, bare, bullets, counted, name_them
@@ -83,7 +83,9 @@ def ask(name, wells, *, seed=0):
 
 def retrieval_table(answers, level):
     """The answers to `QUESTIONS` in a row each; those that could be asked."""
-    rows = {name: summary(a.table, level) for name, a in answers.items() if not a.table.empty}
+    rows = {
+        name: retrieval_summary(a.table, level) for name, a in answers.items() if not a.table.empty
+    }
     made = pd.DataFrame(rows).T.rename_axis("question")
     return made.astype({"asked": int, "not_askable": int}) if rows else made
 
@@ -95,7 +97,7 @@ def retrieval_findings(answers, wells, level):
         if answer.table.empty:
             sentences.append(answer.said)
             continue
-        told = summary(answer.table, level)
+        told = retrieval_summary(answer.table, level)
         least = told["least_corrected_p_value"]
         asked = int(told["asked"])
         against = "the negative controls" if name == "activity" else "all other wells"

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from .. import tables
-from ..evaluate import dose_response, plate_quality, summary
+from ..evaluate import dose_response, plate_quality, retrieval_summary
 from ..profiles.reference import listed
 from .plate import TREATMENT, bare, counted
 
@@ -104,7 +104,7 @@ def _distrust_replicates(wells, answers, level):
         )
     for name, answer in answers.items():
         if not answer.table.empty:
-            least = summary(answer.table, level)["least_corrected_p_value"]
+            least = retrieval_summary(answer.table, level)["least_corrected_p_value"]
             if least >= level:
                 yield (
                     f"That no treatment is found by {name} says nothing: no p-value below "
