@@ -31,6 +31,9 @@ class Style:
         How much filaments meander.
     diffuse : float
         Brightness of unbound dye all over the cell; 0 by default.
+    mesh : float
+        Share of the microtubules that run across the cell instead of out from its centre, 0 to 1;
+        0 by default.
     """
 
     grain: float = 1.0
@@ -40,6 +43,7 @@ class Style:
     reach: float = 1.0
     wave: float = 1.0
     diffuse: float = 0.0
+    mesh: float = 0.0
 
 
 USUAL = Style()
@@ -395,7 +399,13 @@ class Field(Outlines):
         p, s = self.phenotype, self.style
         radius, texture = self._radiating(turns=50 * p["tubulin_density"] ** 0.5)
         width = 0.5 * s.width * p["tubulin_bundling"] ** 0.5
-        lines = s.contrast * ridges(texture, width) * p["tubulin_density"] ** 0.7
+        lines = ridges(texture, width)
+        if s.mesh:
+            # Two networks on top of each other: filaments that cross.
+            fine = 2.4 * s.grain * s.density**-0.5
+            across = sum(ridges(noise(self.rng, self.shape, fine), 0.5 * width) for _ in range(2))
+            lines = (1 - s.mesh) * lines + s.mesh * across
+        lines = s.contrast * lines * p["tubulin_density"] ** 0.7
         body = soft(self.edge, 2.0) * (1 - 0.6 * self.nucleus)
         fall = 0.35 + 0.9 * np.exp(-radius / (0.75 * s.reach * self.cell_type.radius))
         signal = body * fall * (0.28 + 0.95 * p["tubulin_bundling"] ** 0.5 * lines)

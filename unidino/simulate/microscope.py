@@ -112,7 +112,7 @@ _SPREAD = {
     "wave": 0.5,
 }
 # Of these for the lines of cells that one laboratory stains alike.
-_LINE_SHARE = 0.8
+_LINE_SHARE = 0.6
 # No factor goes beyond: structures stay recognisable.
 _LARGEST = 2.2
 
@@ -147,14 +147,13 @@ def style(rendering, name, line=""):
         made = Style(**factors, diffuse=diffuse)
     if not line:
         return made
-    rng = generator(0, "line style", line, name)
+    rng = generator(0, "line", line, name)
     both = {
         factor: getattr(made, factor) * _factor(rng, _LINE_SHARE * spread)
         for factor, spread in _SPREAD.items()
     }
-    return replace(
-        made, **{name: float(np.clip(f, 1 / _LARGEST, _LARGEST)) for name, f in both.items()}
-    )
+    both = {factor: float(np.clip(f, 1 / _LARGEST, _LARGEST)) for factor, f in both.items()}
+    return replace(made, **both, mesh=float(rng.random()))
 
 
 def cell_type(rendering, kind):

@@ -23,13 +23,13 @@ MOA = ("Microtubule destabilizers", "Actin disruptors", "DNA damage")
 COMPOUNDS = 5
 """A mechanism."""
 
-STRENGTHS = (0.15, 0.4, 1.0)
+STRENGTHS = (0.15, 0.3, 1.0)
 """Of the sweep; its strength 0 is the world without mechanisms."""
 
-FIELD, SITES = 176, 2
+FIELD, SITES = 160, 2
 """Pixels a side of a field, and fields a well."""
 
-_KIND = cells.CellType(radius=22, nucleus_radius=8.5, density=620)
+_KIND = cells.CellType(radius=20, nucleus_radius=8, density=720)
 
 # Two compounds of a mechanism are not one: each does something else beside it, so much weaker.
 _OWN_EFFECT = 0.2
@@ -74,31 +74,59 @@ class World:
     treated_batch: float = 0.0
     position: float = 0.0
 
+    @property
+    def strengths(self):
+        """Strengths of the treatments, the least first; of treatments that do nothing, [0]."""
+        wells = (treatment for batch in self.batches for treatment in batch)
+        return sorted({well["strength"] for well in wells if "mechanism" in well})
 
-def _treatments(mechanisms, strengths, controls):
+    @property
+    def planted(self):
+        """What is planted, in words."""
+        least, greatest = self.strengths[0], self.strengths[-1]
+        several = f"{least:g} to {greatest:g}" if least < greatest else f"{greatest:g}"
+        said = [f"mechanisms at strength {several}" if greatest else "no mechanism"]
+        said.append("batch effects" if self.batch else "no batch effect")
+        if self.treated_batch:
+            said.append("a batch effect on treated wells alone")
+        if self.position:
+            said.append("effects of row and column")
+            said.append(f"replicates at {self.positions} positions")
+        return ", ".join(said)
+
+    @property
+    def to_find(self):
+        """What a good metric finds, in words."""
+        said = ["the mechanisms" if self.strengths[-1] else "no mechanism"]
+        if not self.batch:
+            said.append("no batch")
+        if self.position:
+            said.append("no replicate")
+        return ", ".join(said)
+
+
+def _treatments(mechanisms, strengths, controls, compounds=COMPOUNDS):
     """Every compound of every mechanism at every strength, and negative controls."""
     made = [{"compound": "DMSO", "strength": 0.0, "control_type": "negcon"}] * controls
     for i, mechanism in enumerate(mechanisms):
-        for k in range(COMPOUNDS):
-            compound = f"compound {i * COMPOUNDS + k + 1:02d}"
-            named = {"compound": compound, "moa": mechanism, "mechanism": mechanism}
+        for k in range(compounds):
+            named = {"compound": f"compound {i * compounds + k + 1:02d}", "moa": mechanism}
+            named["mechanism"] = mechanism
             made += [named | {"strength": strength} for strength in strengths]
     return made
 
 
-def _in_batches(batch_of, controls):
-    """Compounds without any effect, each in one batch of three; controls in all."""
-    placed = _treatments(MOA, (0.0,), controls)
-    return [
-        [*placed[:controls], *(t for i, t in enumerate(placed[controls:]) if batch_of(i) == batch)]
-        for batch in range(len(MOA))
-    ]
+def _in_batches(controls, compounds, elsewhere):
+    """Compounds without any effect, a batch a mechanism; controls in all.
 
-
-def _mostly_one(i):
-    """Batch of a compound: of its mechanism's for all but the last, which lies in the next."""
-    own, number = divmod(i, COMPOUNDS)
-    return (own + (number == COMPOUNDS - 1)) % len(MOA)
+    The last compounds of a mechanism, `elsewhere` of them, lie in the batch of the next.
+    """
+    batches = [[] for _ in MOA]
+    placed = _treatments(MOA, (0.0,), controls, compounds)
+    for i, treatment in enumerate(placed[controls:]):
+        own, number = divmod(i, compounds)
+        batches[(own + (number >= compounds - elsewhere)) % len(MOA)].append(treatment)
+    return [placed[:controls] + batch for batch in batches]
 
 
 def all_worlds():
@@ -109,14 +137,16 @@ def all_worlds():
     list of World
     """
     null = _treatments(MOA, (0.0,), 6)
-    # Ten compounds are enough to see whether a replicate is found.
+    # Ten compounds and the controls are enough to see whether a replicate is found.
     ten = null[:16]
+    # Labels of five compounds in six stand together, so that neighbours of a batch are right.
+    mostly, wholly = _in_batches(5, 6, 1), _in_batches(5, COMPOUNDS, 0)
     return [
         World("sweep", [_treatments(MOA, STRENGTHS, 8)] * 2),
         World("no mechanism", [null] * 2),
         World("no batch", [_treatments(MOA, (0.7,), 6)] * 2, batch=0.0),
-        World("batch", _in_batches(_mostly_one, 5), treated_batch=1.0),
-        World("confounded", _in_batches(lambda i: i // COMPOUNDS, 5), treated_batch=1.0),
+        World("batch", mostly, treated_batch=1.6),
+        World("confounded", wholly, treated_batch=1.6),
         World("fixed positions", [ten], plates=2, positions="fixed", position=1.0),
         World("random positions", [ten], plates=2, positions="random", position=1.0),
         World("one stain", [_treatments(designs.ONE_STAIN, (1.0,), 6)]),
