@@ -452,7 +452,7 @@ def test_debris_is_seen_in_every_stain():
 def test_sizes_are_the_datasets_own_unless_given(root, tmp_path):
     recorded = json.loads((root / "worlds" / simulate.MARKER).read_text())["parameters"]
     assert (recorded["field"], recorded["sites"]) == (32, 1)
-    assert datasets._sized("worlds", {"sites": None}) == {"field": 160, "sites": 2}
+    assert datasets._sized("worlds", {"sites": None}) == {"field": 112, "sites": 2}
     assert datasets._sized("HPA", {"field": 50}) == {"field": 50, "sites": 1}
     made = (root / "worlds" / simulate.MARKER).stat().st_mtime_ns
     assert simulate.ensure("worlds", root, workers=1) == root / "worlds"
@@ -569,9 +569,9 @@ def test_one_stain_worlds_change_the_named_stain_and_no_other(planted):
 
 def test_worlds_in_words():
     words = {world.name: (world.planted, world.to_find) for world in worlds.all_worlds()}
-    assert words["sweep"] == ("mechanisms at strength 0.15 to 1, batch effects", "the mechanisms")
+    assert words["sweep"] == ("mechanisms at strength 0.2 to 1, batch effects", "the mechanisms")
     assert words["no batch"] == (
-        "mechanisms at strength 0.7, no batch effect",
+        "mechanisms at strength 1, no batch effect",
         "the mechanisms, no batch",
     )
     assert words["batch"] == (

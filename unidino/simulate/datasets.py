@@ -145,7 +145,7 @@ def simulate(
     seed : int
         Of everything random; the same seed gives the same bytes.
     field : int
-        Shorter side of a field in pixels (224, of the worlds 160); the longer one keeps the real
+        Shorter side of a field in pixels (224, of the worlds 112); the longer one keeps the real
         aspect ratio.
     sites : int
         Fields a well (1, in the worlds 2).

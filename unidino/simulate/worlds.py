@@ -23,13 +23,13 @@ MOA = ("Microtubule destabilizers", "Actin disruptors", "DNA damage")
 COMPOUNDS = 5
 """A mechanism."""
 
-STRENGTHS = (0.15, 0.3, 1.0)
+STRENGTHS = (0.2, 0.45, 1.0)
 """Of the sweep; its strength 0 is the world without mechanisms."""
 
-FIELD, SITES = 160, 2
+FIELD, SITES = 112, 2
 """Pixels a side of a field, and fields a well."""
 
-_KIND = cells.CellType(radius=20, nucleus_radius=8, density=720)
+_KIND = cells.CellType(radius=16, nucleus_radius=6.5, density=1150)
 
 # Two compounds of a mechanism are not one: each does something else beside it, so much weaker.
 _OWN_EFFECT = 0.2
@@ -137,18 +137,18 @@ def all_worlds():
     list of World
     """
     null = _treatments(MOA, (0.0,), 6)
-    # Ten compounds and the controls are enough to see whether a replicate is found.
-    ten = null[:16]
+    # Eight compounds and the controls are enough to see whether a replicate is found.
+    few = null[:14]
     # Labels of five compounds in six stand together, so that neighbours of a batch are right.
     mostly, wholly = _in_batches(5, 6, 1), _in_batches(5, COMPOUNDS, 0)
     return [
-        World("sweep", [_treatments(MOA, STRENGTHS, 8)] * 2),
+        World("sweep", [_treatments(MOA, STRENGTHS, 6)] * 2),
         World("no mechanism", [null] * 2),
-        World("no batch", [_treatments(MOA, (0.7,), 6)] * 2, batch=0.0),
+        World("no batch", [_treatments(MOA, (1.0,), 6)] * 2, batch=0.0),
         World("batch", mostly, treated_batch=1.6),
         World("confounded", wholly, treated_batch=1.6),
-        World("fixed positions", [ten], plates=2, positions="fixed", position=1.0),
-        World("random positions", [ten], plates=2, positions="random", position=1.0),
+        World("fixed positions", [few], plates=2, positions="fixed", position=1.7),
+        World("random positions", [few], plates=2, positions="random", position=1.7),
         World("one stain", [_treatments(designs.ONE_STAIN, (1.0,), 6)]),
     ]
 
