@@ -150,10 +150,12 @@ OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
   BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
 OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
+OF_WORLDS := worlds@unidino-demo worlds@transfer worlds@random_vit
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_ALL)))
+extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_WORLDS) \
+  $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -173,6 +175,13 @@ $(RESULTS)/demo_model.ipynb: always
 	$(PAGE) --input data/checkpoints --input data/train_mix_sources.csv \
 	  --real bbbc021_singlecell_1000 --real sbs_translocation_plate \
 	  papermill notebooks/demo_model.ipynb $@ -k python3
+
+# Of simulated worlds alone, like the page of the datasets.
+ifndef UNIDINO_DATA
+PAGES += $(RESULTS)/planted_truth.ipynb
+endif
+$(RESULTS)/planted_truth.ipynb: $(OF_WORLDS:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/planted_truth.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
 $(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.ipynb) always

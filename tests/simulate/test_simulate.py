@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from unidino import dataset, paths, simulate, valsets
-from unidino.simulate import cells, datasets, designs, example_plate, layouts, microscope
+from unidino.simulate import cells, datasets, designs, example_plate, layouts, microscope, worlds
 
 SMALL = {"field": 96, "workers": 1}
 WELLS = {
@@ -24,8 +24,9 @@ WELLS = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """All seven datasets, small."""
+    """All datasets, small."""
     folder = tmp_path_factory.mktemp("simulated")
+    simulate.simulate("worlds", folder, field=32, sites=1, workers=1)
     for valset, wells in WELLS.items():
         options = {} if valset == "HPA" else {"plates": 1}
         if valset not in ("HPA", "insect", "cell-health"):
@@ -61,7 +62,7 @@ def test_real_layout_reads_with_its_class(valset, root):
     frame = metadata.metadata
     image = dataset.load_site(metadata, 0)
     assert image.shape[0] == len(metadata.channels)
-    assert min(image.shape[1:]) == 96
+    assert min(image.shape[1:]) == (32 if valset == "worlds" else 96)
     assert image.dtype == (np.uint8 if valset == "HPA" else np.uint16)
     assert set(metadata.inference_metadata_columns) <= set(frame.columns)
     if valset == "HPA":
@@ -69,7 +70,7 @@ def test_real_layout_reads_with_its_class(valset, root):
         return
     assert {"plate", "well"} <= set(metadata.well_columns)
     controls = frame[frame["control_type"] == "negcon"].groupby("plate").size()
-    assert (controls >= (6 if valset == "BBBC021" else 16)).all()
+    assert (controls >= {"BBBC021": 6, "worlds": 5}.get(valset, 16)).all()
     assert frame["control_type"].isna().any()
 
 
@@ -108,6 +109,9 @@ def test_training_tables(root):
     metadata = valsets.JUMPCPMetadata(root=root, training_set=True)
     assert (metadata.metadata["perturbation_id"] == "DMSO").any()
     plan = layouts.jump(0, 64, 1, 60, 1, 1, 1.0, 1.0)
+    compounds = plan.truth.groupby("target")["perturbation_id"].nunique()
+    assert (compounds >= 5).all()
+    assert len(compounds) == 8
     folder = "sources/dataload/JUMP_trainset_4sources"
     everything, active = (plan.tables[f"{folder}{end}.csv"] for end in ("", "_active_only"))
     strong = plan.truth.loc[plan.truth["strength"] >= 0.5, "perturbation_id"]
@@ -329,6 +333,7 @@ def test_foreign_folders_are_left_alone(tmp_path):
         ("insect", {"wells": 9999}, "wells is 9999; a plate has at most 1536"),
         ("insect", {"batches": 3}, "batches is 3; the published insect set has one"),
         ("cell-health", {"batches": 4}, "batches is 4; Cell Health has the 3 cell lines"),
+        ("worlds", {"wells": 20}, "the worlds have plates of their own: leave wells, plates and"),
         ("insect", {"field": 0}, "field is 0; it must be above 0"),
         ("insect", {"effect": -1.0}, "effect is -1.0; it must be 0 or more"),
         ("insect", {"mechanisms": "rand"}, "mechanisms 'rand' is not one of published, random"),
@@ -348,6 +353,256 @@ def test_large_plates_have_room(tmp_path):
     assert len(wells) == 30
     assert wells.max() <= 384
     assert len(plan.sites) == 2 * len(plan.truth)
+
+
+def treatments(plan):
+    """Who stands where: (plate, well) -> compound and dose."""
+    names = [n for n in ("compound", "perturbation_id", "concentration") if n in plan.truth]
+    return plan.truth.set_index(["plate", "well"])[names].astype(str).agg(" ".join, axis=1)
+
+
+def test_replicates_keep_their_positions_or_do_not():
+    fixed = treatments(layouts.bbbc021(0, 64, 1, None, None, None, 1.0, 1.0)).unstack("plate")
+    weeks = fixed.T.groupby(lambda plate: plate.split("_")[0])
+    assert [len(plates) for _, plates in weeks] == [3, 3, 3]
+    for _, plates in weeks:
+        assert (plates.nunique() == 1).all()
+    assert fixed.T.drop_duplicates().shape[0] == 3
+    random = treatments(layouts.jump(0, 64, 1, None, None, None, 1.0, 1.0)).unstack("plate")
+    assert (random.nunique(axis=1) > 1).mean() > 0.8
+
+
+def test_positions_of_a_plate():
+    wells = [{"compound": str(i)} for i in range(20)]
+    plates = [("layout", "a", "p"), ("layout", "a", "q"), ("layout", "b", "p")]
+    one, same, other = (layouts.lay_out(0, names, wells, "fixed") for names in plates)
+    assert one == same != other
+    one, other = (layouts.lay_out(0, names, wells) for names in plates[:2])
+    assert one != other
+    assert {well["well"] for well in one} == {well["well"] for well in other}
+    with pytest.raises(ValueError, match="positions 'fix' is not one of random, fixed"):
+        layouts.lay_out(0, plates[0], wells, "fix")
+
+
+@pytest.mark.parametrize("stain", cells.STAINS)
+def test_stains_that_a_parameter_changes_are_those_that_look_different(stain):
+    def brightness(**changes):
+        phenotype = cells.NORMAL | changes
+        field = cells.Field(np.random.default_rng(5), (96, 96), cells.CellType(), phenotype)
+        return field.stain(stain)
+
+    usual = brightness()
+    for name in cells.NORMAL:
+        changed = not np.array_equal(
+            usual, brightness(**{name: 0.5 if name in cells.SHARES else 1.7})
+        )
+        assert cells.changed_stains([name], [stain]) == ([stain] if changed else []), name
+
+
+def test_truth_names_the_stains_of_each_mechanism(root):
+    truth = simulate.planted_truth("cell-health", root)
+    treated = truth[truth["strength"] > 0]
+    assert (treated["stains"] == "|".join(layouts.PAINTING)).all()
+    assert truth.loc[truth["strength"] == 0, "stains"].isna().all()
+    assert layouts.stains_of("Golgi dispersal", layouts.PAINTING) == "er|agp"
+    assert layouts.stains_of("Mitochondrial uncoupler", ("dna", "mito")) == "dna|mito"
+    assert layouts.stains_of(None, ("dna",)) is None
+
+
+def test_cell_lines_have_a_texture_of_their_own():
+    lines = {line: microscope.style(0, "Microtubules", line) for line in designs.CELL_LINES}
+    assert len(set(lines.values())) == len(designs.CELL_LINES)
+    assert cells.USUAL not in lines.values()
+    assert microscope.style(3, "dna", "MCF7") != microscope.style(3, "dna")
+    kinds = {site.cell_type.line for site in layouts.hpa(0, 64, 1, 60, None, None, 1, 1).sites}
+    assert kinds <= set(designs.CELL_LINES)
+    assert len(kinds) > 10
+    plan = layouts.bbbc021(0, 64, 1, 24, 1, 1, 1.0, 1.0)
+    assert {site.cell_type.line for site in plan.sites} == {"MCF7"}
+
+
+def test_clumps_are_squeezed_and_thicker():
+    def field(clumps):
+        kind = cells.CellType(density=150, clumps=clumps)
+        return cells.Field(np.random.default_rng(2), (256, 256), kind, cells.blend({}, 0))
+
+    def nearest(drawn):
+        gaps = np.hypot(*(drawn.centres[:, None] - drawn.centres).T)
+        return (gaps + 1e9 * np.eye(len(gaps))).min(0)
+
+    least = 2.1 * cells.CellType().nucleus_radius
+    assert (nearest(field(0)) > least).all()
+    assert (field(0).thickness == 1).all()
+    piled = field(60)
+    assert (nearest(piled) < least).sum() > 4
+    assert (piled.thickness > 1).sum() >= (nearest(piled) < least).sum() / 2
+    assert piled.thickness.min() == 1
+
+
+def test_debris_is_seen_in_every_stain():
+    made = [microscope.debris(np.random.default_rng(i), (160, 160)) for i in range(60)]
+    drawn = [one for one in made if one is not None]
+    assert 0 < len(drawn) < 20
+    for one in drawn:
+        assert one.shape == (160, 160)
+        assert one.min() >= 0
+        assert one.max() > 0.5
+
+
+def test_sizes_are_the_datasets_own_unless_given(root, tmp_path):
+    recorded = json.loads((root / "worlds" / simulate.MARKER).read_text())["parameters"]
+    assert (recorded["field"], recorded["sites"]) == (32, 1)
+    assert datasets._sized("worlds", {"sites": None}) == {"field": 112, "sites": 2}
+    assert datasets._sized("HPA", {"field": 50}) == {"field": 50, "sites": 1}
+    made = (root / "worlds" / simulate.MARKER).stat().st_mtime_ns
+    assert simulate.ensure("worlds", root, workers=1) == root / "worlds"
+    assert (root / "worlds" / simulate.MARKER).stat().st_mtime_ns == made
+    plan = worlds.plan(0, 64, 2, None, None, None, 1.0, 1.0)
+    assert len(plan.sites) == 2 * len(plan.truth)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """(sites by world, truth) of the worlds."""
+    plan = worlds.plan(0, 160, 1, None, None, None, 1.0, 1.0)
+    truth = plan.truth.assign(site=plan.sites)
+    return {name: part for name, part in truth.groupby("world", sort=False)}
+
+
+def controls(part):
+    return part["mechanism"].isna()
+
+
+def test_worlds_are_all_there_with_five_compounds_a_mechanism(planted):
+    assert list(planted) == [world.name for world in worlds.all_worlds()]
+    for name in set(planted) - {"fixed positions", "random positions"}:
+        compounds = planted[name].groupby("moa")["compound"].nunique()
+        assert (compounds >= 5).all()
+    sweep = planted["sweep"]
+    assert sorted(sweep["strength"].unique()) == [0, *worlds.STRENGTHS]
+    treated = sweep[~controls(sweep)]
+    replicates = treated.groupby(["compound", "strength"])["well"].agg(["size", "nunique"])
+    assert (replicates["size"] == 2).all()
+    assert (replicates["nunique"] == 2).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["no mechanism", "batch", "confounded", "fixed positions"])
+def test_worlds_without_mechanism_change_nothing_by_label(planted, name):
+    part = planted[name]
+    assert (part["strength"] == 0).all()
+    assert part["stains"].isna().all()
+    assert {site.strength for site in part["site"]} == {0.0}
+    # Wells of a batch differ by their place alone: the label is in no parameter.
+    inner = [site for site in part["site"][~controls(part)] if site.changes["count"] > 0]
+    by_batch = {}
+    for site in inner:
+        key = (site.name.split("|")[0], tuple(np.round(site.gains, 9)))
+        by_batch.setdefault(key[0], set()).add(len(site.changes))
+    assert all(len(kinds) == 1 for kinds in by_batch.values())
+
+
+def test_world_without_batch_effect_has_none(planted):
+    part = planted["no batch"]
+    assert (part["mean_gain"] == 1).all()
+    assert {tuple(site.gains) for site in part["site"]} == {(1.0, 1.0, 1.0)}
+    own = [site.changes for site in part["site"][controls(part)]]
+    assert all(set(changes.values()) == {1.0} for changes in own)
+    assert part.loc[~controls(part), "strength"].min() > 0
+    assert (planted["no mechanism"]["mean_gain"] != 1).all()
+
+
+def test_batches_of_the_batch_world_share_labels_and_an_effect_on_treated_wells(planted):
+    part = planted["batch"]
+    treated = part[~controls(part)]
+    counts = treated.groupby(["batch", "moa"]).size().unstack(fill_value=0)
+    assert (counts.max(axis=1) == 5).all()
+    assert (treated.groupby("moa")["batch"].nunique() == 2).all()
+    for _, own in part.groupby("batch"):
+        areas = {site.changes.get("cell_area", 1.0) for site in own["site"][~controls(own)]}
+        untouched = {site.changes["cell_area"] for site in own["site"][controls(own)]}
+        assert len(areas) == 1
+        assert areas.isdisjoint(untouched)
+        assert untouched == {1.0}
+
+
+def test_confounded_world_is_confounded(planted):
+    part = planted["confounded"]
+    treated = part[~controls(part)]
+    assert (treated.groupby("moa")["batch"].nunique() == 1).all()
+    assert (treated.groupby("batch")["moa"].nunique() == 1).all()
+    assert treated["batch"].nunique() == 3
+
+
+def test_positions_are_fixed_in_one_world_and_random_in_the_other(planted):
+    places = {}
+    for name in ("fixed positions", "random positions"):
+        part = planted[name]
+        treated = part[~controls(part)]
+        places[name] = treated.groupby("compound")["well"].nunique()
+        assert (treated.groupby("compound")["plate"].nunique() == 2).all()
+        # The same place does the same on both plates, up to what all plates have.
+        areas = {}
+        for well, site in zip(part["well"], part["site"], strict=True):
+            areas.setdefault(well, set()).add(site.changes["cell_area"])
+        assert all(len(values) == 1 for values in areas.values())
+        assert len(set().union(*areas.values())) > 2
+    assert (places["fixed positions"] == 1).all()
+    assert (places["random positions"] == 2).mean() > 0.7
+
+
+def test_one_stain_worlds_change_the_named_stain_and_no_other(planted):
+    part = planted["one stain"]
+    assert part.loc[~controls(part), "stains"].value_counts().to_dict() == {
+        stain: 10 for stain in worlds.CHANNELS
+    }
+    for mechanism, own in part[~controls(part)].groupby("mechanism"):
+        site, named = own["site"].iloc[0], own["stains"].iloc[0]
+        fields = [
+            cells.Field(np.random.default_rng(1), (120, 120), site.cell_type, phenotype)
+            for phenotype in (cells.NORMAL, cells.blend(designs.MECHANISMS[mechanism], 1.0))
+        ]
+        for stain in worlds.CHANNELS:
+            usual, changed = (field.stain(stain) for field in fields)
+            assert np.array_equal(usual, changed) == (stain != named), (mechanism, stain)
+        assert {size for name, size in site.changes.items() if name != "count"} == {1.0}
+
+
+def test_worlds_in_words():
+    words = {world.name: (world.planted, world.to_find) for world in worlds.all_worlds()}
+    assert words["sweep"] == ("mechanisms at strength 0.2 to 1, batch effects", "the mechanisms")
+    assert words["no batch"] == (
+        "mechanisms at strength 1, no batch effect",
+        "the mechanisms, no batch",
+    )
+    assert words["batch"] == (
+        "no mechanism, batch effects, a batch effect on treated wells alone",
+        "no mechanism",
+    )
+    assert words["fixed positions"] == (
+        "no mechanism, batch effects, effects of row and column, replicates at fixed positions",
+        "no mechanism, no replicate",
+    )
+
+
+def test_worlds_without_batch_effects_have_no_effect_of_place_either():
+    plan = worlds.plan(0, 64, 1, None, None, None, 0.0, 0.0)
+    assert (plan.truth["strength"] == 0).all()
+    assert (plan.truth["mean_gain"] == 1).all()
+    assert all(set(site.changes.values()) == {1.0} for site in plan.sites)
+
+
+def test_table_of_the_worlds_is_that_of_their_class_and_of_any_csv(root):
+    own = valsets.open_valset("worlds", root=root)
+    assert tuple(own.channels) == worlds.CHANNELS
+    table = valsets.open_valset(root / "worlds" / worlds.TABLE)
+    assert table.channels == own.channels
+    assert table.simulated
+    assert own.simulated
+    assert table.metadata["path"].tolist() == own.metadata["path"].tolist()
+    names = ["world", "batch", "plate", "well", "compound", "moa", "control_type"]
+    pd.testing.assert_frame_equal(table.metadata[names], own.metadata[names])
+    truth = simulate.planted_truth("worlds", root)
+    assert set(truth["world"]) == set(own.metadata["world"])
 
 
 def test_command_line(tmp_path, capsys):

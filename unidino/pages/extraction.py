@@ -215,7 +215,7 @@ def planted(truth):
     treated = truth[label].notna()
     return {
         "wells or images simulated": len(truth),
-        "with an effect planted": int(treated.sum()) if label == "mechanism" else 0,
+        "with an effect planted": int((truth["strength"] > 0).sum()) if "strength" in truth else 0,
         "labels": f"{truth[label].nunique()} {label}s",
         "strength": span("strength", treated),
         "brightness factor": span("mean_gain"),

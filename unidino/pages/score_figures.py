@@ -141,3 +141,40 @@ def counts_heat_map(counts, heading, label, expected=None):
         bar.ax.axhline(expected, color="white", lw=2)
     axis.set_title(heading)
     return figure
+
+
+def strength_curves(scores, heading, label="accuracy"):
+    """Scores against a planted strength, a line with intervals for each feature set.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, strength, value, low, high, null_low, null_high; the range of the last two over
+        all feature sets is drawn as a band.
+    heading : str
+    label : str
+        Of the axis of values.
+    """
+    steps = sorted(scores["strength"].unique())
+    names = list(dict.fromkeys(scores["features"]))
+    figure, axes = subplots(3.8)
+    axis = axes[0, 0]
+    floor = scores.groupby("strength").agg(low=("null_low", "min"), high=("null_high", "max"))
+    at = np.arange(len(steps))
+    wide = np.concatenate([[at[0] - 0.4], at, [at[-1] + 0.4]])
+    low, high = (np.pad(floor.loc[steps, name], 1, "edge") for name in ("low", "high"))
+    axis.fill_between(wide, low, high, color="#E3E3E3", lw=0, label="labels exchanged")
+    for i, name in enumerate(names):
+        part = scores[scores["features"] == name].set_index("strength").loc[steps]
+        arms = [(part["value"] - part["low"]).clip(0), (part["high"] - part["value"]).clip(0)]
+        aside = 0.5 * ((i + 0.5) / len(names) - 0.5)
+        axis.errorbar(
+            at + aside, part["value"], yerr=arms, fmt=f"-{MARKERS[i % 8]}", color=PALETTE[i % 8],
+            markersize=4.5, lw=1.1, label=name,
+        )  # fmt: skip
+    axis.set_xticks(at, [f"{step:g}" for step in steps])
+    axis.set(xlabel="planted strength (in order, not to scale)", ylabel=label, ylim=(-0.02, 1.04))
+    axis.set_xlim(wide[0], wide[-1])
+    axis.set_title(heading)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
+    return figure

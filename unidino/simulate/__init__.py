@@ -1,4 +1,4 @@
-"""Simulated plates with planted phenotypes, in the layout of each published dataset."""
+"""Simulated plates with planted phenotypes, in the layout of each published dataset, and worlds."""
 
 from .datasets import LAYOUTS, MARKER, draw, ensure, planted_truth, simulate
 
