@@ -146,8 +146,8 @@ def simulate(
         Factor on the batch, plate and well-position effects; 0 plants none.
     mechanisms : {"published", "random"}
         Phenotypes of the mechanisms, or random ones of each treatment, which follow from `seed`
-        and the names. (``cell_count`` of the insect table and the readouts of Cell Health stay those
-        of the published ones.)
+        and the names. (``cell_count`` of the insect table and the readouts of Cell Health stay
+        those of the published ones.)
     rendering : int
         Another look of all stains, cells and optics for every number, see `renderings`; 0 is the
         usual one.

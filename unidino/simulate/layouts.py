@@ -496,14 +496,12 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
     for i in range(room):
         gene, mechanism = list(designs.GENES.items())[(i // 2) % len(designs.GENES)]
         number = 1 + i % 2 + 2 * (i // (2 * len(designs.GENES)))
-        # Genes differ in what they matter to the cells, and guides in how well they cut.
-        potency = (1.0, 0.75, 0.5)[i // 20 % 3]
         guides.append(
             {
                 "gene_symbol": gene,
                 "reagent_identifier": f"{gene}-{number}",
                 "mechanism": mechanism,
-                "strength": potency * (0.9, 0.55)[i % 2],
+                "strength": (0.9, 0.55)[i % 2],
             }
         )
     placed = plate_wells(

@@ -12,13 +12,14 @@ import pandas as pd
 
 from . import cells, designs
 
-OWN_EFFECT = 0.3
+OWN_EFFECT = 0.12
 """What a gene does to a kind of readout and no image shows: standard deviation of a logarithm."""
 
-NOISE = 0.12
-"""Of the assay: standard deviation of a logarithm, one number a guide, line and readout."""
+NOISE = 0.06
+"""Of the assay: standard deviation of a logarithm, one number a guide, line and readout; to its
+square comes one over the expected cells of a population, for what is measured in it."""
 
-FEWEST = 3.0
+FEWEST = 5.0
 """Expected cells of a population below which nothing is measured in it."""
 
 EMPTY = "EMPTY"
@@ -27,7 +28,7 @@ EMPTY = "EMPTY"
 EMPTY_COUNT = 0.02
 """Factor on the cells of wells without reagent."""
 
-_CELLS = 300
+_CELLS = 1000
 """Expected cells of a well of the assay, at a `count` of 1."""
 
 _POPULATIONS = (
@@ -157,9 +158,10 @@ def table(seed, guides):
         phenotype = cells.blend(changes, guide["strength"])
         if name == EMPTY:
             phenotype["count"] *= EMPTY_COUNT
+        values = expected(phenotype)
         rows[key] = {
-            readout: value * _factor(seed, guide, name, readout)
-            for readout, value in expected(phenotype).items()
+            readout: value * _factor(seed, guide, name, readout, _counted(readout, values))
+            for readout, value in values.items()
         }
     made = pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows)).sort_index()
     described = pd.DataFrame(
@@ -176,9 +178,17 @@ def table(seed, guides):
     return made
 
 
-def _factor(seed, guide, name, readout):
-    """Of the gene's own effect and of the assay's noise."""
-    made = designs.generator(seed, "assay", guide["cell_line"], name, readout).normal(0, NOISE)
+def _counted(readout, values):
+    """Expected cells that a readout is measured in, all where it names no population."""
+    population = next((p for p in _POPULATIONS if readout.startswith(f"cc_{p}_")), "all")
+    share = f"cc_{readout.removeprefix('cc_cc_')}_n_objects"
+    return max(values.get(share, values[f"cc_{population}_n_objects"]), 1.0)
+
+
+def _factor(seed, guide, name, readout, counted):
+    """Of the gene's own effect, and of the assay's noise in so many cells."""
+    noise = designs.generator(seed, "assay", guide["cell_line"], name, readout)
+    made = noise.normal(0, np.sqrt(NOISE**2 + 1 / counted))
     if guide["strength"] > 0 and readout not in _UNRELATED:
         own = designs.generator(seed, "own effect", guide["gene_symbol"], _kind(readout))
         made += guide["strength"] * own.normal(0, OWN_EFFECT)
@@ -186,7 +196,7 @@ def _factor(seed, guide, name, readout):
 
 
 def guide_profiles(
-    seed, share, genes=30, guides=2, *, features=60, readouts=20, noise=0.5, assay_noise=0.5
+    seed, share, genes=30, guides=2, *, features=60, readouts=20, noise=0.2, assay_noise=0.3
 ):
     """Profiles and readouts of guides that share so much of their effect with their gene's others.
 
