@@ -724,6 +724,26 @@ def gene_alone(profiles):
     return baselines.one_hot(genes, "gene")
 
 
+def with_features(profiles, features):
+    """Other features for the same guides.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        From `guides`.
+    features : pd.DataFrame
+        Index: line and guide, for each of them.
+
+    Returns
+    -------
+    pd.DataFrame
+    """
+    own = pd.MultiIndex.from_frame(
+        profiles[[tables.find_column(profiles, name) for name in (LINE, GUIDE)]].astype(str)
+    )
+    return baselines.described(profiles, features.loc[own])
+
+
 def chance(random, readouts, *, folds=5, seed=0):
     """What random features score under the sound protocol: mean and range of the draws.
 

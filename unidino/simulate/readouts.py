@@ -178,6 +178,32 @@ def table(seed, guides):
     return made
 
 
+def phenotypes(truth):
+    """What was planted in each guide and line, as features: what a perfect look would see.
+
+    Parameters
+    ----------
+    truth : pd.DataFrame
+        `simulate.planted_truth` of Cell Health.
+
+    Returns
+    -------
+    pd.DataFrame
+        Index: line and guide; ``emb_planted_0000`` …, the logarithms of the parameters of
+        `cells.NORMAL`, those of `cells.SHARES` as they are.
+    """
+    known = truth.dropna(subset="reagent_identifier").drop_duplicates(
+        ["batch", "reagent_identifier"]
+    )
+    rows = []
+    for well in known.itertuples():
+        phenotype = cells.blend(designs.MECHANISMS.get(well.mechanism, {}), well.strength)
+        rows.append([v if k in cells.SHARES else np.log(v) for k, v in phenotype.items()])
+    names = [f"emb_planted_{i:04d}" for i in range(len(cells.NORMAL))]
+    keys = pd.MultiIndex.from_frame(known[["batch", "reagent_identifier"]].astype(str))
+    return pd.DataFrame(rows, index=keys, columns=names)
+
+
 def _counted(readout, values):
     """Expected cells that a readout is measured in, all where it names no population."""
     population = next((p for p in _POPULATIONS if readout.startswith(f"cc_{p}_")), "all")
