@@ -574,9 +574,9 @@ def _difference(one, other, draws, seed):
 
 
 RELEASED, RANDOM, TOGETHER = (
-    "released: random folds, mean of the folds",
-    "random folds, out of fold",
-    "genes kept together, out of fold",
+    "as released",
+    "random folds, one R²",
+    "genes together, one R²",
 )
 
 

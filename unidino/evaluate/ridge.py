@@ -67,11 +67,12 @@ def predict(features, values, groups, new, strengths=STRENGTHS):
     numpy.ndarray
         (m, k).
     """
-    members = [np.flatnonzero(groups == one) for one in np.unique(groups)]
-    if len(members) < 2:
+    members = _by_size(groups)
+    count = sum(len(rows) for rows in members)
+    if count < 2:
         raise ValueError(
-            f"{len(members)} group is left to train on; choosing a strength needs two: take fewer "
-            "folds, or more groups."
+            f"{count} group is left to train on; choosing a strength needs two: take fewer folds, "
+            "or more groups."
         )
     centre, spread = features.mean(0), features.std(0)
     varies = spread > 1e-12 * np.abs(features).max(0, initial=1)
@@ -94,6 +95,14 @@ def predict(features, values, groups, new, strengths=STRENGTHS):
     return mean + held @ train.T @ dual
 
 
+def _by_size(groups):
+    """Rows of the groups, those of one size as an array (groups, size)."""
+    codes = np.unique(groups, return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    order = np.argsort(codes, kind="stable")
+    return [order[sizes[codes[order]] == size].reshape(-1, size) for size in np.unique(sizes)]
+
+
 def _left_out(kept, vectors, rotated, centred, members):
     """Sum of the squared errors (k,) on groups that are left out in turn."""
     rows = len(vectors)
@@ -101,6 +110,6 @@ def _left_out(kept, vectors, rotated, centred, members):
     residuals = centred - vectors @ (kept[:, None] * rotated)
     total = np.zeros(centred.shape[1])
     for own in members:
-        left = np.eye(len(own)) - hat[np.ix_(own, own)]
-        total += (np.linalg.solve(left, residuals[own]) ** 2).sum(0)
+        left = np.eye(own.shape[1]) - hat[own[:, :, None], own[:, None, :]]
+        total += (np.linalg.solve(left, residuals[own]) ** 2).sum((0, 1))
     return total

@@ -186,10 +186,11 @@ def worth(curves):
     for panel, part in curves.groupby("panel", sort=False):
         wide = part.pivot(index="x", columns="name", values="y")[list(dict.fromkeys(part["name"]))]
         upper, lower = wide.columns
-        more = (wide[upper] - wide[lower]).rename("difference")
-        items.append(
-            f"- {panel[:1].upper()}{panel[1:]}: {upper} scores {more.iloc[0]:+.2f} against {lower} "
-            f"at a share of {more.index[0]:g} and {more.iloc[-1]:+.2f} at {more.index[-1]:g} "
-            f"({wide[upper].iloc[-1]:.2f} against {wide[lower].iloc[-1]:.2f})."
-        )
+        more = wide[upper] - wide[lower]
+        ends = [
+            f"{difference:+.2f} at {share:g} ({wide.loc[share, upper]:.2f} against "
+            f"{wide.loc[share, lower]:.2f})"
+            for share, difference in more.iloc[[0, -1]].items()
+        ]
+        items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {_listed(ends)}.")
     return "\n".join(items)

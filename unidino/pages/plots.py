@@ -649,7 +649,9 @@ def curve_panels(curves, heading, axes_names, columns=3):
         plt.Line2D([], [], color=PALETTE[i % 8], ls=_DASHES[i % 8], lw=1.6, label=name)
         for i, name in enumerate(names)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+    )
     return figure
 
 
