@@ -9,9 +9,19 @@ import pandas as pd
 from .plots import MARKERS, PALETTE, WIDTH, subplots
 
 _EXCHANGED = "#E3E3E3"
+_DASHES = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 3)))
 
 
-def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
+def _nothing(heading):
+    """A figure that says that there are no scores to draw."""
+    figure, axes = subplots(1.2)
+    axes[0, 0].set_axis_off()
+    axes[0, 0].text(0.5, 0.5, "nothing to draw: this cannot be asked", ha="center", va="center")
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def score_panels(scores, heading, label="accuracy", groups=None, columns=3, most=1.0):
     """One panel a question: a row a feature set, marks with their intervals.
 
     Parameters
@@ -19,7 +29,8 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
     scores : pd.DataFrame
         features, level, accuracy, n, value, low, high; and null_low and null_high, where the
         range of exchanged labels is drawn behind a row; hue, where rows have several marks; and
-        said, which is written where there is no value.
+        said, which is written where there is no value. Without rows, the figure says that there is
+        nothing to draw.
     heading : str
     label : str
         Of the axes of values; where some are negative, a line marks 0.
@@ -27,8 +38,12 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         Feature set -> its group, by which rows are coloured; one colour otherwise.
     columns : int
         Panels beside each other.
+    most : float
+        End of the axes, where the intervals do not end before it.
     """
     asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
+    if not asked:
+        return _nothing(heading)
     names = list(dict.fromkeys(scores["features"]))
     groups = groups or {}
     hues = list(dict.fromkeys(scores["hue"])) if "hue" in scores else [None]
@@ -62,7 +77,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
             axis.axvline(0, color="#888888", lw=0.8, zorder=0)
     if not signed:
         # Marks at 0 are drawn whole.
-        right = min(1, scores["high"].max() * 1.04)
+        right = min(most, scores["high"].max() * 1.04)
         axes[0, 0].set_xlim(-0.02 * right, 1.02 * right)
     for axis in axes.flat[max(0, len(asked) - columns) : len(asked)]:
         axis.set_xlabel(label, fontsize=9)
@@ -163,7 +178,7 @@ def strength_curves(scores, heading, label="accuracy"):
     at = np.arange(len(steps))
     wide = np.concatenate([[at[0] - 0.4], at, [at[-1] + 0.4]])
     low, high = (np.pad(floor.loc[steps, name], 1, "edge") for name in ("low", "high"))
-    axis.fill_between(wide, low, high, color="#E3E3E3", lw=0, label="labels exchanged")
+    axis.fill_between(wide, low, high, color=_EXCHANGED, lw=0, label="labels exchanged")
     for i, name in enumerate(names):
         part = scores[scores["features"] == name].set_index("strength").loc[steps]
         arms = [(part["value"] - part["low"]).clip(0), (part["high"] - part["value"]).clip(0)]
@@ -177,4 +192,53 @@ def strength_curves(scores, heading, label="accuracy"):
     axis.set_xlim(wide[0], wide[-1])
     axis.set_title(heading)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
+    return figure
+
+
+def curve_panels(curves, heading, axes_names, columns=3):
+    """Curves in several panels, the same colour and dashes for a name in each.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        panel (its title), name, x, y, in the order in which they are drawn; low and high where a
+        band is drawn around a curve. At most eight names are told apart.
+    heading : str
+    axes_names : (str, str)
+    columns : int
+        Panels beside each other.
+    """
+    panels = list(dict.fromkeys(curves["panel"]))
+    if not panels:
+        return _nothing(heading)
+    names = list(dict.fromkeys(curves["name"]))
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = subplots(2.4 * rows + 0.9, rows, columns, sharex=True, sharey=True)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for i, name in enumerate(names):
+            part = curves[(curves["panel"] == panel) & (curves["name"] == name)]
+            style = {"color": PALETTE[i % 8], "ls": _DASHES[i % 8], "lw": 1.6}
+            axis.plot(part["x"], part["y"], **style)
+            if "low" in curves:
+                axis.fill_between(
+                    part["x"], part["low"], part["high"], color=PALETTE[i % 8], alpha=0.15, lw=0
+                )
+        if curves["y"].min() < 0:
+            axis.axhline(0, color="#888888", lw=0.8, zorder=0)
+        axis.set_title(panel, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel(axes_names[0], fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(axes_names[1], fontsize=9)
+    figure.suptitle(heading, fontsize=10.5)
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i % 8], ls=_DASHES[i % 8], lw=1.6, label=name)
+        for i, name in enumerate(names)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+    )
     return figure

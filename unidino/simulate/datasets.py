@@ -19,7 +19,7 @@ import tifffile
 
 from .. import arguments, paths, tables
 from ..progress import Progress
-from . import cells, designs, layouts, microscope, worlds
+from . import cells, designs, layouts, microscope, readouts, worlds
 
 MARKER = "SIMULATED.json"
 TRUTH = "planted_truth.csv"
@@ -37,7 +37,7 @@ LAYOUTS = {
 """Planner of each dataset that can be simulated: the published seven, and the worlds, which are
 nothing but simulated."""
 
-_SIMULATOR = (cells, designs, layouts, microscope, worlds)
+_SIMULATOR = (cells, designs, layouts, microscope, readouts, worlds)
 
 _SIZES = {"worlds": {"field": worlds.FIELD, "sites": worlds.SITES}}
 _USUAL_SIZE = {"field": 224, "sites": 1}
@@ -159,8 +159,8 @@ def simulate(
         Factor on the batch, plate and well-position effects; 0 plants none.
     mechanisms : {"published", "random"}
         Phenotypes of the mechanisms, or random ones of each treatment, which follow from `seed`
-        and the names. (``cell_count`` of the insect table and ``stains`` of the planted truth
-        stay those of the published ones.)
+        and the names. (``cell_count`` of the insect table, ``stains`` of the planted truth and
+        the readouts of Cell Health stay those of the published ones.)
     rendering : int
         Another look of all stains, cells and optics for every number, see `renderings`; 0 is the
         usual one.
@@ -207,7 +207,8 @@ def simulate(
         for name, table in plan.tables.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(path, index=False, lineterminator="\n")
+            separator = table.attrs.get("separator", ",")
+            table.to_csv(path, sep=separator, index=False, lineterminator="\n")
         plan.truth.to_csv(temporary / TRUTH, index=False, lineterminator="\n")
         tables.write_json(
             temporary / MARKER,
