@@ -81,8 +81,12 @@ def draw(site, seed, mechanisms="published", rendering=0):
     drawn = cells.Field(rng, site.shape, kind, phenotype, shapes)
     planes = []
     for stain, gain in zip(site.stains, site.gains, strict=True):
-        brightness = gain * drawn.stain(stain, microscope.style(rendering, stain))
-        optics = microscope.camera(rendering, blurred, stain)
+        shares = stain if isinstance(stain, dict) else {stain: 1.0}
+        brightness = gain * sum(
+            share * drawn.stain(name, microscope.style(rendering, name))
+            for name, share in shares.items()
+        )
+        optics = microscope.camera(rendering, blurred, next(iter(shares)))
         planes.append(microscope.photograph(rng, brightness, optics, debris=0.02))
     return np.stack(planes)
 
