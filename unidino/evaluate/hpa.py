@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .. import tables
+from ..simulate.designs import LOCALISATIONS
 from . import baselines, multilabel
 
 LABEL, ANTIBODY, LINE, IMAGE = "label", "antibody", "cell_line", "image"
@@ -111,17 +112,38 @@ def protein_alone(profiles, channel=PROTEIN):
     return profiles[[*tables.metadata_columns(profiles), *own]]
 
 
-def planted(profiles, truth, classes):
-    """What was planted in simulated images, as features: what no image can tell better.
+def proteins_alone(sets, channel=PROTEIN):
+    """`protein_alone` of several sets.
+
+    Parameters
+    ----------
+    sets : dict of str to pd.DataFrame
+    channel : str
+
+    Returns
+    -------
+    (dict of str to pd.DataFrame, list of str)
+        Those that can be cut so, and a sentence for each other.
+    """
+    made, said = {}, []
+    for name, profiles in sets.items():
+        try:
+            made[name] = protein_alone(profiles, channel)
+        except ValueError as error:
+            said.append(f"{name}: {error}")
+    return made, said
+
+
+def planted(profiles, truth):
+    """What was planted in simulated images, as features: no image can tell better.
 
     Parameters
     ----------
     profiles : pd.DataFrame
         With image.
     truth : pd.DataFrame
-        Of `simulate.planted_truth`: image, and the share of each localisation.
-    classes : list of str
-        Columns of `truth` that are taken.
+        Of `simulate.planted_truth`: image, and how much the protein's channel shows of each of
+        `simulate.designs.LOCALISATIONS`, what the antibody binds besides included.
 
     Returns
     -------
@@ -131,18 +153,138 @@ def planted(profiles, truth, classes):
     Raises
     ------
     ValueError
-        An image that is not in `truth`, a class that is no column of it.
+        An image that is not in `truth`.
     """
-    lacking = [name for name in classes if name not in truth.columns]
-    if lacking:
-        raise ValueError(f"the planted truth has no column {lacking[0]!r}; it has others' names.")
-    shares = truth.set_index(IMAGE)[list(classes)]
+    shares = truth.set_index(IMAGE)[list(LOCALISATIONS)]
     images = profiles[tables.find_column(profiles, IMAGE)]
     unknown = images[~images.isin(shares.index)]
     if len(unknown):
-        raise ValueError(f"image {unknown.iloc[0]} is not in the planted truth.")
-    features = shares.loc[images].set_axis(
-        [f"emb_planted_{i:04d}" for i in range(len(classes))], axis=1
-    )
-    return baselines.described(profiles, features)
+        raise ValueError(
+            f"image {unknown.iloc[0]} is not in the planted truth: it belongs to other images."
+        )
+    names = [f"emb_planted_{i:04d}" for i in range(shares.shape[1])]
+    return baselines.described(profiles, shares.loc[images].set_axis(names, axis=1))
 
+
+def counted(asked):
+    """How many antibodies and images have each localisation, and which are asked about.
+
+    Parameters
+    ----------
+    asked : Questions
+
+    Returns
+    -------
+    pd.DataFrame
+        Empty where no localisation is known.
+    """
+    if asked.localisation is None:
+        return pd.DataFrame()
+    counts = asked.localisation.counts.set_index(LABEL)
+    counts["asked"] = counts["asked"].map({True: "yes", False: "no"})
+    named = counts.rename(columns={"groups": "antibodies", "profiles": "images"})
+    return named.rename_axis("localisation")
+
+
+def compare(sets, question, classifiers, **options):
+    """`multilabel.compare`, or nothing where the question cannot be asked.
+
+    Parameters
+    ----------
+    sets, classifiers, **options
+        As of `multilabel.compare`.
+    question : multilabel.Asked or None
+
+    Returns
+    -------
+    (dict, pd.DataFrame)
+    """
+    if question is None or not sets:
+        return {}, pd.DataFrame()
+    return multilabel.compare(sets, question, classifiers, **options)
+
+
+def against(predicted, first, *, draws=1000, seed=0):
+    """By how much one feature set is better than the others, classifier by classifier.
+
+    Parameters
+    ----------
+    predicted : dict
+        Of `compare`.
+    first : str
+    draws, seed
+        As of `multilabel.differences`.
+
+    Returns
+    -------
+    pd.DataFrame
+        As of `Protocol.differences`; the level is the classifier.
+    """
+    rows = [
+        multilabel.differences(predicted[level, first], made, draws=draws, seed=seed).assign(
+            **{"level": level, "compared with": name}
+        )
+        for (level, name), made in predicted.items()
+        if name != first
+    ]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def changed(new, old, hue, *, draws=1000, seed=0):
+    """What a change moved, for each feature set and classifier that both have.
+
+    Parameters
+    ----------
+    new, old : dict
+        Of `compare`.
+    hue : str
+        Names the change.
+    draws, seed
+        As of `multilabel.differences`.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``features``, ``hue``, ``level`` (the classifier), ``accuracy``, ``before``, ``after``,
+        ``value`` (after minus before), ``low``, ``high``, ``n``.
+    """
+    rows = []
+    for key, made in new.items():
+        if key not in old:
+            continue
+        level, name = key
+        before, after = (
+            multilabel.measures(one.scores, one.asked.member) for one in (old[key], made)
+        )
+        part = multilabel.differences(made, old[key], draws=draws, seed=seed)
+        part = part.rename(columns={"difference": "value"})
+        rows.append(part.assign(features=name, hue=hue, level=level, before=before, after=after))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def unseen_lines(sets, question, classifiers, *, parts=4, seed=0):
+    """Localisation in cell lines that training never showed, beside lines that it did.
+
+    Parameters
+    ----------
+    sets : dict of str to pd.DataFrame
+    question : multilabel.Asked or None
+    classifiers : list
+    parts, seed
+        As of `multilabel.predict_unseen`.
+
+    Returns
+    -------
+    (dict, dict)
+        As of `compare`: unseen lines, and as little training with lines that were seen. Both empty
+        where it cannot be asked.
+    """
+    unseen, seen = {}, {}
+    for one in classifiers if question is not None else ():
+        for name, profiles in sets.items():
+            if not tables.key_columns(profiles, [LINE]):
+                continue
+            unseen[one.name, name], seen[one.name, name] = multilabel.predict_unseen(
+                profiles, question, one, LINE, parts=parts, seed=seed
+            )
+    return unseen, seen

@@ -234,10 +234,10 @@ class Logistic:
             # A class that no training profile has, or all have, is not told from anything.
             made[:, i] = float(own.all())
             if own.any() and not own.all():
-                # Its solver penalises the intercept, too, which weighs little: features are
-                # centred, and the classes weigh alike.
+                # The fastest solver here penalises the intercept, too: next to nothing on a column
+                # of large numbers.
                 model = LogisticRegression(
-                    C=strength, class_weight="balanced", solver="liblinear", max_iter=1000
+                    C=strength, class_weight="balanced", solver="liblinear", intercept_scaling=30.0
                 )
                 made[:, i] = model.fit(values, own).predict_proba(others)[:, 1]
         return made
@@ -393,7 +393,7 @@ def average_precisions(scores, member, weights=None):
     scores : numpy.ndarray
         (n, classes).
     member : numpy.ndarray of bool
-        (n, classes).
+        (n, classes), or (draws, n, classes).
     weights : numpy.ndarray, optional
         (draws, n), how often each profile counts; once by default.
 
@@ -407,19 +407,28 @@ def average_precisions(scores, member, weights=None):
     The sum over thresholds of the gain in recall times the precision, as in scikit-learn: profiles
     of one score are taken together, so that equal scores give the share of the class.
     """
-    counted = np.ones((1, len(scores))) if weights is None else np.asarray(weights, float)
-    made = np.stack(
-        [_average_precision(*pair, counted) for pair in zip(scores.T, member.T, strict=True)], axis=1
-    )
-    return made[0] if weights is None else made
+    own, counted = _drawn(scores, member, weights)
+    made = [_precision(scores[:, i], own[:, :, i], counted) for i in range(scores.shape[1])]
+    return _one(np.stack(made, axis=1), member, weights)
 
 
-def _average_precision(scores, own, weights):
-    """Average precision of one list of scores under each row of weights."""
+def _drawn(scores, member, weights):
+    """(draws or 1, n, classes) labels and (draws or 1, n) weights."""
+    weights = np.ones((1, len(scores))) if weights is None else np.asarray(weights, float)
+    return member.reshape(-1, *scores.shape), weights
+
+
+def _one(made, member, weights):
+    """The only row, where nothing was drawn."""
+    return made[0] if weights is None and member.ndim == 2 else made
+
+
+def _precision(scores, own, weights):
+    """Average precision of one list of scores, under each row of labels or weights."""
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)
     ranked = weights[:, order]
-    found = np.cumsum(ranked * own[order], axis=1)[:, last]
+    found = np.cumsum(ranked * own[:, order], axis=1)[:, last]
     seen = np.cumsum(ranked, axis=1)[:, last]
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where(seen > 0, found / seen, 0.0)
@@ -440,25 +449,23 @@ def measures(scores, member, weights=None):
     numpy.ndarray
         (4,), or (draws, 4). Classes that no counted profile has are left out of the mean.
     """
-    counted = np.ones((1, len(scores))) if weights is None else np.asarray(weights, float)
-    said = scores > THRESHOLD
-    hits = counted @ (said & member)
-    both = counted @ said.astype(float) + counted @ member.astype(float)
-    there = counted @ member.astype(float) > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = np.where(there, 2 * hits / both, np.nan)
-        micro_f1 = 2 * hits.sum(1) / both.sum(1)
-    repeated = np.repeat(counted, member.shape[1], axis=1)
-    made = np.stack(
-        [
-            np.nanmean(average_precisions(scores, member, counted), axis=1),
-            _average_precision(scores.ravel(), member.ravel(), repeated),
-            np.nanmean(f1, axis=1),
-            micro_f1,
-        ],
-        axis=1,
+    own, counted = _drawn(scores, member, weights)
+    said = (scores > THRESHOLD)[None]
+    hits, true, called = (
+        (counted[:, None] @ part.astype(float))[:, 0] for part in (said & own, own, said)
     )
-    return made[0] if weights is None else made
+    with np.errstate(invalid="ignore", divide="ignore"):
+        f1 = np.where(true > 0, 2 * hits / (true + called), np.nan)
+        micro_f1 = 2 * hits.sum(1) / (true.sum(1) + called.sum(1))
+    listed = own.reshape(len(own), -1), np.repeat(counted, scores.shape[1], axis=1)
+    single = average_precisions(scores, own, counted)
+    parts = [
+        np.nanmean(single, axis=1),
+        _precision(scores.ravel(), *listed),
+        np.nanmean(f1, axis=1),
+        micro_f1,
+    ]
+    return _one(np.stack(np.broadcast_arrays(*parts), axis=1), member, weights)
 
 
 def resampled(groups, draws, seed):
@@ -477,19 +484,20 @@ def exchanged(asked, draws, seed):
     asked : Asked
     draws, seed : int
 
-    Yields
-    ------
+    Returns
+    -------
     numpy.ndarray of bool
-        (n, classes). Of a group with fewer profiles the labels are repeated.
+        (draws, n, classes). Where a group gets the labels of one with fewer profiles, these are
+        repeated.
     """
     arguments.check_positive("draws", draws)
     rng = np.random.default_rng(seed)
     rows = [np.flatnonzero(asked.groups == own) for own in range(asked.groups.max() + 1)]
-    for _ in range(draws):
-        taken = np.empty(len(asked.groups), int)
-        for own, other in enumerate(rng.permutation(len(rows))):
-            taken[rows[own]] = np.resize(rows[other], len(rows[own]))
-        yield asked.member[taken]
+    taken = np.empty((draws, len(asked.groups)), int)
+    for drawn in taken:
+        for own, other in zip(rows, rng.permutation(len(rows)), strict=True):
+            drawn[own] = np.resize(rows[other], len(own))
+    return asked.member[taken]
 
 
 def scored(predicted, *, draws=1000, permutations=200, seed=0):
@@ -511,17 +519,14 @@ def scored(predicted, *, draws=1000, permutations=200, seed=0):
         (mean), ``null_low``, ``null_high`` (95 %), ``n`` (profiles).
     """
     asked = predicted.asked
-    found = measures(predicted.scores, asked.member)
     again = measures(predicted.scores, asked.member, resampled(asked.groups, draws, seed))
-    null = np.array(
-        [measures(predicted.scores, other) for other in exchanged(asked, permutations, seed)]
-    )
+    null = measures(predicted.scores, exchanged(asked, permutations, seed))
     low, high = np.nanquantile(again, [0.025, 0.975], axis=0)
     null_low, null_high = np.quantile(null, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         {
             "accuracy": MEASURES,
-            "value": found,
+            "value": measures(predicted.scores, asked.member),
             "low": low,
             "high": high,
             "null": null.mean(0),
@@ -568,3 +573,60 @@ def differences(first, second, *, draws=1000, seed=0):
             "n": len(first.asked.member),
         }
     )
+
+
+def by_class(predicted):
+    """Average precision of each class beside its share of the profiles.
+
+    Parameters
+    ----------
+    predicted : dict of str to Predicted
+        By the name of a column; all of one question.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a class that is asked about: ``groups`` and ``profiles`` that have it, ``share``,
+        then a column a name.
+    """
+    asked = next(iter(predicted.values())).asked
+    made = asked.counts[asked.counts["asked"]].drop(columns="asked")
+    made = made.set_index(made.columns[0]).assign(share=asked.prevalence)
+    return made.assign(
+        **{
+            name: average_precisions(one.scores, one.asked.member)
+            for name, one in predicted.items()
+        }
+    )
+
+
+def compare(feature_sets, asked, classifiers, *, draws=1000, permutations=200, seed=0):
+    """One question put to several feature sets and classifiers.
+
+    Parameters
+    ----------
+    feature_sets : dict of str to pd.DataFrame
+        Name -> the profiles that were asked about, in one order.
+    asked : Asked
+    classifiers : list of Logistic or Nearest
+    draws, permutations, seed
+        As of `scored`.
+
+    Returns
+    -------
+    (dict, pd.DataFrame)
+        `Predicted` by (classifier's name, feature set); one row a feature set, classifier and
+        measure: ``features``, ``level`` (the classifier), and what `scored` gives.
+    """
+    predicted = {
+        (one.name, name): predict(profiles, asked, one)
+        for one in classifiers
+        for name, profiles in feature_sets.items()
+    }
+    rows = [
+        scored(made, draws=draws, permutations=permutations, seed=seed).assign(
+            features=name, level=level
+        )
+        for (level, name), made in predicted.items()
+    ]
+    return predicted, pd.concat(rows, ignore_index=True)
