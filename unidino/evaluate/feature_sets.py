@@ -239,7 +239,7 @@ def _places(one, keys, unit):
         again = places[places.duplicated()][0]
         raise ValueError(
             f"{one.name}: {', '.join(f'{k} {v}' for k, v in zip(keys, again, strict=True))} stands "
-            f"in two rows; a set has one row a {unit}. Average them first."
+            f"in two rows; a set has one row for each {unit}. Average them first."
         )
     return places
 
