@@ -93,9 +93,8 @@ def test_what_cannot_be_asked_is_said():
 
 
 def test_nothing_is_compared_where_nothing_can_be_asked():
-    assert hpa.compare({"a": images()}, None, [multilabel.Nearest()])[0] == {}
-    predicted, table = hpa.compare({}, hpa.questions(images()).localisation, [])
-    assert predicted == {} and table.empty
+    assert hpa.predict({"a": images()}, None, [multilabel.Nearest()]) == {}
+    assert multilabel.score_all({}).empty
     assert hpa.against({}, "a").empty
     assert hpa.changed({}, {}, "hue").empty
     assert hpa.unseen_lines({"a": images()}, None, [multilabel.Nearest()]) == ({}, {})
@@ -104,7 +103,7 @@ def test_nothing_is_compared_where_nothing_can_be_asked():
 def test_the_protein_is_read_from_its_channel():
     profiles = images()
     question = hpa.questions(profiles).localisation
-    sets = {"m": profiles, "c": pd.concat([profiles.iloc[:, :4], profiles.filter(like="blue")], axis=1)}
+    sets = {"m": profiles, "c": profiles.drop(columns=profiles.filter(like="green"))}
     alone, said = hpa.proteins_alone(sets)
     assert list(alone) == ["m"]
     assert alone["m"].columns.tolist() == [
@@ -112,11 +111,11 @@ def test_the_protein_is_read_from_its_channel():
     ]  # fmt: skip
     assert said == ["c: no feature of the channel green; the features are of blue."]
     near = [multilabel.Nearest()]
-    every, table = hpa.compare(sets, question, near, **FAST)
-    own, own_table = hpa.compare(alone, question, near, **FAST)
-    assert macro(own_table)["value"] > 0.95
+    every, own = (hpa.predict(some, question, near) for some in (sets, alone))
+    table = multilabel.score_all(every, **FAST)
+    assert macro(multilabel.score_all(own, **FAST))["value"] > 0.95
     assert macro(table[table["features"] == "c"])["value"] < 0.6
-    made = hpa.changed(own, every, "protein alone", **{"draws": 20})
+    made = hpa.changed(own, every, "protein alone", draws=20)
     assert made["features"].tolist() == ["m"] * 4
     assert made["hue"].unique() == ["protein alone"]
     assert made["level"].unique() == ["nearest neighbours"]
@@ -133,7 +132,7 @@ def test_one_set_against_the_others():
     profiles = images()
     question = hpa.questions(profiles).localisation
     sets = {"m": profiles, "blue": hpa.protein_alone(profiles, "blue")}
-    predicted, _ = hpa.compare(sets, question, [multilabel.Nearest()], **FAST)
+    predicted = hpa.predict(sets, question, [multilabel.Nearest()])
     made = hpa.against(predicted, "m", draws=20)
     assert made["compared with"].tolist() == ["blue"] * 4
     assert made["level"].unique() == ["nearest neighbours"]

@@ -131,7 +131,7 @@ def test_average_precision_is_that_of_scikit_learn():
     assert equal == pytest.approx(member.mean(0))
 
 
-def test_measures_are_those_of_scikit_learn():
+def test_measures_are_those_of_scikit_learn(monkeypatch):
     rng = np.random.default_rng(1)
     scores = rng.random((50, 4))
     member = rng.random((50, 4)) < 0.4
@@ -149,7 +149,9 @@ def test_measures_are_those_of_scikit_learn():
     assert multilabel.measures(scores, member) == pytest.approx(
         multilabel.measures(scores, member, np.ones((1, 50)))[0]
     )
-    drawn = np.stack([member, member[::-1]])
+    monkeypatch.setattr(multilabel, "_BLOCK_VALUES", 2 * scores.size)  # two draws at a time
+    assert multilabel.measures(scores, member, weights) == pytest.approx(made)
+    drawn = np.stack([member, member[::-1], member])
     both = multilabel.measures(scores, drawn)
     assert both[1] == pytest.approx(multilabel.measures(scores, member[::-1]))
 
@@ -189,12 +191,12 @@ def test_the_strength_is_chosen_inside_the_training_part():
     train = asked.folds != 0
     made = multilabel.Logistic()
     groups = np.unique(asked.groups[train], return_inverse=True)[1]
-    folds = multilabel.deal(asked.member[train], groups, 3)
+    folds = multilabel.deal(asked.member[train], groups, made.inner)
     found = []
     for strength in made.strengths:
         fixed = multilabel.Logistic(strengths=(strength,))
         scores = np.empty((train.sum(), 3))
-        for fold in range(3):
+        for fold in range(made.inner):
             test = folds == fold
             scores[test] = fixed.predict(
                 values[train][~test], asked.member[train][~test], groups[~test],
@@ -280,10 +282,22 @@ def test_intervals_and_exchanged_labels_keep_groups_together():
     made = multilabel.predict(profiles, asked, multilabel.Nearest())
     table = multilabel.scored(made, draws=50, permutations=20)
     again = multilabel.measures(made.scores, asked.member, weights)
-    assert table["low"].to_numpy() == pytest.approx(np.quantile(again, 0.025, axis=0))
+    shifted = again - again.mean(0) + table["value"].to_numpy()
+    assert table["low"].to_numpy() == pytest.approx(np.quantile(shifted, 0.025, axis=0))
+    assert table["high"].to_numpy() == pytest.approx(np.quantile(shifted, 0.975, axis=0).clip(max=1))
     null = [multilabel.measures(made.scores, m) for m in multilabel.exchanged(asked, 20, 0)]
     assert table["null"].to_numpy() == pytest.approx(np.mean(null, axis=0))
     assert table["null_high"].to_numpy() == pytest.approx(np.quantile(null, 0.975, axis=0))
+
+
+def test_exchanged_labels_leave_no_order_of_a_groups_profiles():
+    """The first profile of each group is of one class, as a line that shows every antibody."""
+    profiles = images(antibodies=12)
+    first = ~profiles["Metadata_antibody"].duplicated()
+    profiles["Metadata_label"] = np.where(first, "first", "other")
+    asked = ask(profiles)
+    made = multilabel.exchanged(asked, 200, 0)[:, first.to_numpy(), 0].mean()
+    assert made == pytest.approx(asked.member[:, 0].mean(), abs=0.05)
 
 
 def test_differences_are_taken_on_the_same_draws():
@@ -298,7 +312,8 @@ def test_differences_are_taken_on_the_same_draws():
         - multilabel.measures(other.scores, asked.member, w[None])[0]
         for w in weights
     ]
-    assert made["low"].to_numpy() == pytest.approx(np.quantile(drawn, 0.025, axis=0))
+    shifted = drawn - np.mean(drawn, axis=0) + made["difference"].to_numpy()
+    assert made["low"].to_numpy() == pytest.approx(np.quantile(shifted, 0.025, axis=0))
     same = multilabel.differences(one, one, draws=10)
     assert (same[["difference", "low", "high"]] == 0).all(axis=None)
     fewer = ask(profiles.iloc[:-1])
@@ -365,7 +380,8 @@ def test_tables_of_several_sets_and_classes():
     asked = ask(profiles)
     sets = {"a": profiles, "b": images(1)}
     classifiers = [multilabel.Nearest(), multilabel.Logistic((1.0,))]
-    predicted, table = multilabel.compare(sets, asked, classifiers, draws=10, permutations=5)
+    predicted = multilabel.predict_all(sets, asked, classifiers)
+    table = multilabel.score_all(predicted, draws=10, permutations=5)
     assert list(predicted) == [
         ("nearest neighbours", "a"), ("nearest neighbours", "b"),
         ("logistic regression", "a"), ("logistic regression", "b"),

@@ -186,22 +186,20 @@ def counted(asked):
     return named.rename_axis("localisation")
 
 
-def compare(sets, question, classifiers, **options):
-    """`multilabel.compare`, or nothing where the question cannot be asked.
+def predict(sets, question, classifiers):
+    """`multilabel.predict_all`, or nothing where the question cannot be asked.
 
     Parameters
     ----------
-    sets, classifiers, **options
-        As of `multilabel.compare`.
+    sets, classifiers
+        As of `multilabel.predict_all`.
     question : multilabel.Asked or None
 
     Returns
     -------
-    (dict, pd.DataFrame)
+    dict
     """
-    if question is None or not sets:
-        return {}, pd.DataFrame()
-    return multilabel.compare(sets, question, classifiers, **options)
+    return {} if question is None else multilabel.predict_all(sets, question, classifiers)
 
 
 def against(predicted, first, *, draws=1000, seed=0):
@@ -210,7 +208,7 @@ def against(predicted, first, *, draws=1000, seed=0):
     Parameters
     ----------
     predicted : dict
-        Of `compare`.
+        Of `predict`.
     first : str
     draws, seed
         As of `multilabel.differences`.
@@ -236,7 +234,7 @@ def changed(new, old, hue, *, draws=1000, seed=0):
     Parameters
     ----------
     new, old : dict
-        Of `compare`.
+        Of `predict`.
     hue : str
         Names the change.
     draws, seed
@@ -276,7 +274,7 @@ def unseen_lines(sets, question, classifiers, *, parts=4, seed=0):
     Returns
     -------
     (dict, dict)
-        As of `compare`: unseen lines, and as little training with lines that were seen. Both empty
+        As of `predict`: unseen lines, and as little training with lines that were seen. Both empty
         where it cannot be asked.
     """
     unseen, seen = {}, {}

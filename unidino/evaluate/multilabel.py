@@ -17,6 +17,9 @@ MEASURES = ("macro AP", "micro AP", "macro F1", "micro F1")
 """Average precision and F1: the mean over the classes, and that of all profiles and classes in one
 list, where common classes weigh more."""
 
+# Weighted lists of profiles and classes held at a time; small enough for a processor's cache.
+_BLOCK_VALUES = 2**17
+
 THRESHOLD = 0.5
 """A class is predicted where its score is above; F1 depends on it, average precision does not."""
 
@@ -186,7 +189,7 @@ class Logistic:
     """
 
     strengths: tuple = (1.0, 10.0, 100.0)
-    inner: int = 3
+    inner: int = 2
     name: str = "logistic regression"
 
     def predict(self, values, member, groups, others):
@@ -450,6 +453,21 @@ def measures(scores, member, weights=None):
         (4,), or (draws, 4). Classes that no counted profile has are left out of the mean.
     """
     own, counted = _drawn(scores, member, weights)
+    draws = max(len(own), len(counted))
+    # Some draws at a time: lists of all profiles and classes get long.
+    step = max(1, _BLOCK_VALUES // scores.size)
+    blocks = [slice(start, start + step) for start in range(0, draws, step)]
+    made = np.concatenate(
+        [
+            _measures(scores, *(part[here] if len(part) > 1 else part for part in (own, counted)))
+            for here in blocks
+        ]
+    )
+    return _one(made, member, weights)
+
+
+def _measures(scores, own, counted):
+    """The measures under some labels or weights, one a row."""
     said = (scores > THRESHOLD)[None]
     hits, true, called = (
         (counted[:, None] @ part.astype(float))[:, 0] for part in (said & own, own, said)
@@ -458,14 +476,13 @@ def measures(scores, member, weights=None):
         f1 = np.where(true > 0, 2 * hits / (true + called), np.nan)
         micro_f1 = 2 * hits.sum(1) / (true.sum(1) + called.sum(1))
     listed = own.reshape(len(own), -1), np.repeat(counted, scores.shape[1], axis=1)
-    single = average_precisions(scores, own, counted)
     parts = [
-        np.nanmean(single, axis=1),
+        np.nanmean(average_precisions(scores, own, counted), axis=1),
         _precision(scores.ravel(), *listed),
         np.nanmean(f1, axis=1),
         micro_f1,
     ]
-    return _one(np.stack(np.broadcast_arrays(*parts), axis=1), member, weights)
+    return np.stack(np.broadcast_arrays(*parts), axis=1)
 
 
 def resampled(groups, draws, seed):
@@ -487,8 +504,8 @@ def exchanged(asked, draws, seed):
     Returns
     -------
     numpy.ndarray of bool
-        (draws, n, classes). Where a group gets the labels of one with fewer profiles, these are
-        repeated.
+        (draws, n, classes). The labels of a group come in any order; where they go to a group of
+        more profiles, they are repeated.
     """
     arguments.check_positive("draws", draws)
     rng = np.random.default_rng(seed)
@@ -496,7 +513,7 @@ def exchanged(asked, draws, seed):
     taken = np.empty((draws, len(asked.groups)), int)
     for drawn in taken:
         for own, other in zip(rows, rng.permutation(len(rows)), strict=True):
-            drawn[own] = np.resize(rows[other], len(own))
+            drawn[own] = np.resize(rng.permutation(rows[other]), len(own))
     return asked.member[taken]
 
 
@@ -517,16 +534,22 @@ def scored(predicted, *, draws=1000, permutations=200, seed=0):
     pd.DataFrame
         One row a measure: ``accuracy`` (its name), ``value``, ``low``, ``high`` (95 %), ``null``
         (mean), ``null_low``, ``null_high`` (95 %), ``n`` (profiles).
+
+    Notes
+    -----
+    A group that is drawn twice stands in the ranking with itself, which raises average precision:
+    the draws are shifted to have the value as their mean, and cut to 0 to 1.
     """
     asked = predicted.asked
+    value = measures(predicted.scores, asked.member)
     again = measures(predicted.scores, asked.member, resampled(asked.groups, draws, seed))
     null = measures(predicted.scores, exchanged(asked, permutations, seed))
-    low, high = np.nanquantile(again, [0.025, 0.975], axis=0)
+    low, high = _interval(again, value).clip(0, 1)
     null_low, null_high = np.quantile(null, [0.025, 0.975], axis=0)
     return pd.DataFrame(
         {
             "accuracy": MEASURES,
-            "value": measures(predicted.scores, asked.member),
+            "value": value,
             "low": low,
             "high": high,
             "null": null.mean(0),
@@ -535,6 +558,11 @@ def scored(predicted, *, draws=1000, permutations=200, seed=0):
             "n": len(asked.member),
         }
     )
+
+
+def _interval(draws, value):
+    """2.5 and 97.5 percentiles of draws that are shifted to have the value as their mean."""
+    return np.nanquantile(draws - np.nanmean(draws, axis=0) + value, [0.025, 0.975], axis=0)
 
 
 def differences(first, second, *, draws=1000, seed=0):
@@ -549,7 +577,7 @@ def differences(first, second, *, draws=1000, seed=0):
     Returns
     -------
     pd.DataFrame
-        One row a measure: ``accuracy``, ``difference``, ``low``, ``high``, ``n``.
+        One row a measure: ``accuracy``, ``difference``, ``low``, ``high`` (as of `scored`), ``n``.
 
     Raises
     ------
@@ -561,13 +589,13 @@ def differences(first, second, *, draws=1000, seed=0):
     ):
         raise ValueError("the two were asked about other profiles or classes; ask both alike.")
     weights = resampled(first.asked.groups, draws, seed)
-    own, other = (measures(one.scores, one.asked.member, weights) for one in (first, second))
-    low, high = np.nanquantile(own - other, [0.025, 0.975], axis=0)
-    found = measures(first.scores, first.asked.member)
+    drawn = [measures(one.scores, one.asked.member, weights) for one in (first, second)]
+    found = [measures(one.scores, one.asked.member) for one in (first, second)]
+    low, high = _interval(drawn[0] - drawn[1], found[0] - found[1])
     return pd.DataFrame(
         {
             "accuracy": MEASURES,
-            "difference": found - measures(second.scores, second.asked.member),
+            "difference": found[0] - found[1],
             "low": low,
             "high": high,
             "n": len(first.asked.member),
@@ -600,7 +628,7 @@ def by_class(predicted):
     )
 
 
-def compare(feature_sets, asked, classifiers, *, draws=1000, permutations=200, seed=0):
+def predict_all(feature_sets, asked, classifiers):
     """One question put to several feature sets and classifiers.
 
     Parameters
@@ -609,24 +637,37 @@ def compare(feature_sets, asked, classifiers, *, draws=1000, permutations=200, s
         Name -> the profiles that were asked about, in one order.
     asked : Asked
     classifiers : list of Logistic or Nearest
-    draws, permutations, seed
-        As of `scored`.
 
     Returns
     -------
-    (dict, pd.DataFrame)
-        `Predicted` by (classifier's name, feature set); one row a feature set, classifier and
-        measure: ``features``, ``level`` (the classifier), and what `scored` gives.
+    dict
+        `Predicted` by (classifier's name, feature set).
     """
-    predicted = {
+    return {
         (one.name, name): predict(profiles, asked, one)
         for one in classifiers
         for name, profiles in feature_sets.items()
     }
+
+
+def score_all(predicted, **options):
+    """Scores of several feature sets and classifiers.
+
+    Parameters
+    ----------
+    predicted : dict
+        Of `predict_all`.
+    **options
+        Of `scored`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a feature set, classifier and measure: ``features``, ``level`` (the classifier), and
+        what `scored` gives. Empty where nothing was predicted.
+    """
     rows = [
-        scored(made, draws=draws, permutations=permutations, seed=seed).assign(
-            features=name, level=level
-        )
+        scored(made, **options).assign(features=name, level=level)
         for (level, name), made in predicted.items()
     ]
-    return predicted, pd.concat(rows, ignore_index=True)
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

@@ -569,7 +569,7 @@ def _antibody(seed, number, effect, batch_effect):
 
 def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
     """Images of antibodies, some of each; the green channel shows what the antibody binds."""
-    count = (wells or 220) * sites
+    count = (wells or 219) * sites
     if plates is not None or batches is not None:
         raise ValueError("HPA has no plates or batches: set wells, the number of images.")
     usual, others = "U-2 OS", [line for line in designs.CELL_LINES if line != "U-2 OS"]
