@@ -538,7 +538,9 @@ def scored(predicted, *, draws=1000, permutations=200, seed=0):
     Notes
     -----
     A group that is drawn twice stands in the ranking with itself, which raises average precision:
-    the draws are shifted to have the value as their mean, and cut to 0 to 1.
+    the draws are shifted to have the value as their mean, and cut to 0 to 1. A class of few groups
+    varies more than its resamples do: of simulated sets of 73 groups and 14 classes, 82 to 93 % of
+    such intervals held what they should.
     """
     asked = predicted.asked
     value = measures(predicted.scores, asked.member)
