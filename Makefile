@@ -152,11 +152,12 @@ OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@rando
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
 OF_WORLDS := worlds@unidino-demo worlds@transfer worlds@random_vit
 OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@random_vit
+OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
 extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) \
-  $(OF_CELL_HEALTH) $(OF_WORLDS) $(OF_ALL)))
+  $(OF_CELL_HEALTH) $(OF_HPA) $(OF_WORLDS) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -199,6 +200,10 @@ $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 PAGES += $(RESULTS)/evaluate_cell_health.ipynb
 $(RESULTS)/evaluate_cell_health.ipynb: $(OF_CELL_HEALTH:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_cell_health.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_hpa.ipynb
+$(RESULTS)/evaluate_hpa.ipynb: $(OF_HPA:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_hpa.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always

@@ -167,3 +167,38 @@ def test_comparison_knows_what_it_compares(tmp_path):
     assert list(made.models(there)) == ["mine", "theirs"]
     other = feature_sets.compare(entries[2:], "BBBC021", tmp_path, tmp_path, alone=())
     assert (other.first.name, other.data) == ("theirs", "real")
+
+def pictures(names):
+    frame = pd.DataFrame({"Metadata_image": list(names), "Metadata_label": "Cytosol"})
+    return frame.assign(emb_green_0000=np.arange(len(frame)) + 1.0)
+
+
+def test_profiles_of_images_have_no_wells(tmp_path):
+    store(tmp_path, "mine", "HPA", pictures("abc"))
+    pictures("cbd").to_csv(tmp_path / "theirs.csv", index=False)
+    entries = ["mine", str(tmp_path / "theirs.csv")]
+    made = feature_sets.on_same_wells(
+        feature_sets.read(entries, "HPA", tmp_path, unit="image"), unit="image"
+    )
+    assert made[0].profiles["Metadata_image"].tolist() == ["b", "c"]
+    assert made[1].profiles["emb_green_0000"].tolist() == [2.0, 1.0]
+    assert made[0].said == "1 images left out: not every set describes them."
+    assert feature_sets.described(made, "image")["images"].tolist() == [2, 2]
+    wells().to_csv(tmp_path / "wells.csv", index=False)
+    with pytest.raises(ValueError, match="no column 'image'"):
+        feature_sets.read([str(tmp_path / "wells.csv")], "HPA", unit="image")
+    twice = feature_sets.FeatureSet("b", pictures("aab"))
+    with pytest.raises(ValueError, match="b: image a stands in two rows; a set has one row for"):
+        feature_sets.on_same_wells([made[0], twice], unit="image")
+    other = feature_sets.FeatureSet("other", pictures("xy"))
+    with pytest.raises(ValueError, match="no image is described by all of mine, other"):
+        feature_sets.on_same_wells([made[0], other], unit="image")
+
+
+def test_hand_made_features_of_images(tmp_path):
+    simulate.simulate("HPA", tmp_path, field=48, wells=4, workers=1)
+    images = valsets.open_valset("HPA", root=tmp_path).metadata["image"]
+    first = feature_sets.FeatureSet("first", pictures(images))
+    (made, *_) = feature_sets.without_model(first, "HPA", str(tmp_path), alone=(), unit="image")
+    assert made.profiles["Metadata_image"].tolist() == images.tolist()
+    assert "Metadata_sites" not in made.profiles

@@ -90,6 +90,61 @@ def test_hpa_has_two_sizes_and_rows_without_images(root):
     assert len(metadata.metadata) == table["in_trainset"].sum() < len(table)
 
 
+def test_hpa_plants_images_of_antibodies():
+    plan = layouts.hpa(0, 64, 1, None, None, None, 1.0, 1.0)
+    table = plan.tables["kaggle_2021.tsv"]
+    antibody = table["Image"].str.split("/").str[-2]
+    assert (antibody == plan.truth["antibody"]).all()
+    shown = table[table["in_trainset"]]
+    # At most twice the 101 images of 224 pixels that the set once had.
+    assert len(shown) == len(plan.sites) <= 202
+    images = shown.groupby(antibody).size()
+    assert images.between(2, 3).all()
+    assert (table.groupby(antibody)["Label"].nunique() == 1).all()
+    labels = table.assign(antibody=antibody, part=table["Label"].str.split("|")).explode("part")
+    several = labels.groupby("part")["antibody"].nunique()
+    assert (several.drop("Aggresome") >= 5).all()
+    assert several["Aggresome"] < 5
+    count = labels.groupby("antibody")["part"].nunique()
+    assert set(count) == {1, 2}
+    assert (table.groupby(antibody)["Cellline"].first() == "U-2 OS").all()
+    assert set(table["Cellline"]) == set(designs.CELL_LINES)
+
+
+def test_hpa_draws_what_an_antibody_binds():
+    truth = layouts.hpa(0, 64, 1, None, None, None, 1.0, 1.0).truth
+    shares = truth[list(designs.LOCALISATIONS)]
+    for _, row in truth.iterrows():
+        labels = row["label"].split("|")
+        assert row[labels].sum() == pytest.approx(1, abs=1e-3)
+        besides = row[[name for name in shares if name not in labels]]
+        assert (besides > 0).sum() <= 1
+        assert besides.sum() < 0.3
+        assert len(labels) == 1 or row[labels[0]] >= row[labels[1]]
+    assert (truth.groupby("antibody")[list(shares)].nunique() == 1).all(axis=None)
+    assert truth["brightness"].std() > 0.1
+    nothing = layouts.hpa(0, 64, 1, 12, None, None, 0.0, 0.0).truth
+    assert (nothing["Cytosol"] == 1).all()
+    assert (nothing[list(designs.LOCALISATIONS)].sum(axis=1) == 1).all()
+    assert (nothing["brightness"] == 1).all()
+
+
+def test_a_channel_shows_several_stains_by_their_shares():
+    site = layouts.hpa(0, 96, 1, 3, None, None, 1.0, 0.0).sites[0]
+    site.gains = [1.0] * 4
+
+    def green(stain):
+        site.stains[2] = stain
+        return datasets.draw(site, 0)[2].astype(float).mean()
+
+    dark = green({"Cytosol": 0.0})
+    nuclei, both = green({"Nucleoplasm": 1.0}) - dark, green({"Nucleoplasm": 0.5}) - dark
+    assert both == pytest.approx(nuclei / 2, rel=0.1)
+    mixed = green({"Nucleoplasm": 0.5, "Cytosol": 0.5}) - dark
+    assert mixed > both
+    assert green("Nucleoplasm") == green({"Nucleoplasm": 1.0})
+
+
 def test_bbbc021_values_are_12_bit_shifted(root):
     image = dataset.load_site(valsets.BBBC021Metadata(root=root), 0)
     assert (image % 16 == 0).all()

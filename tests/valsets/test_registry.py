@@ -120,6 +120,19 @@ def test_missing_columns_are_named(tmp_path):
         valsets.HPAMetadata(root=tmp_path)
 
 
+def test_hpa_takes_the_antibody_from_the_address(tmp_path):
+    folder = tmp_path / "HPA"
+    folder.mkdir()
+    addresses = ["https://images.proteinatlas.org/4109/24_H11_1", "0042/b_1", "alone", "/bare"]
+    rows = [f"{address},Cytosol,16,A549,True" for address in addresses]
+    header = "Image,Label,Label_idx,Cellline,in_trainset"
+    (folder / "kaggle_2021.tsv").write_text("\n".join([header, *rows, ""]))
+    frame = valsets.HPAMetadata(root=tmp_path, check_files=False).metadata
+    assert frame["image"].tolist() == ["24_H11_1", "b_1", "alone", "bare"]
+    assert frame["antibody"].tolist() == ["4109", "0042", None, None]
+    assert frame["path"][0][2] == f"{folder}/images/24_H11_1_green.tif"
+
+
 def test_insect_without_its_batch(tmp_path):
     folder = tmp_path / "picasso-monheim"
     folder.mkdir()

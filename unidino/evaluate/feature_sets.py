@@ -13,7 +13,12 @@ from ..profiles.reference import listed
 from . import baselines
 
 _TABLES = (".parquet", ".csv", ".csv.gz")
-_JOINED = ("source", "batch", "plate", "well")
+
+UNITS = {
+    "well": ("source", "batch", "plate", "well"),
+    "image": ("image",),
+}
+"""What a profile describes -> columns that name one."""
 
 
 @dataclass
@@ -44,7 +49,7 @@ class FeatureSet:
     kind: str = "model"
 
 
-def read(entries, valset, outdir=None):
+def read(entries, valset, outdir=None, unit="well"):
     """Read feature sets that are on disk; nothing is embedded.
 
     Parameters
@@ -57,6 +62,8 @@ def read(entries, valset, outdir=None):
         The dataset's name, or the CSV that it is listed in.
     outdir : str or Path, optional
         Output root of extractions; `paths.outputs_root` by default.
+    unit : {"well", "image"}
+        What a profile describes.
 
     Returns
     -------
@@ -67,13 +74,14 @@ def read(entries, valset, outdir=None):
     ------
     ValueError
         No entry, two of one name, none that could be read; a table without features, or without
-        the columns plate and well.
+        the columns plate and well, or image.
     """
     if isinstance(entries, str) or not list(entries):
         raise ValueError(
             f"profiles is {entries!r}; it is a list of models or tables, such as ['unidino-demo']."
         )
-    made = [_read(str(entry), str(valset), outdir or paths.outputs_root()) for entry in entries]
+    outdir = outdir or paths.outputs_root()
+    made = [_read(str(entry), str(valset), outdir, unit) for entry in entries]
     names = [one.name for one in made]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -86,7 +94,7 @@ def read(entries, valset, outdir=None):
     return made
 
 
-def _read(entry, valset, outdir):
+def _read(entry, valset, outdir, unit):
     named, equals, place = entry.partition("=")
     if not equals:
         named, place = None, entry
@@ -94,7 +102,7 @@ def _read(entry, valset, outdir):
     if place.endswith(_TABLES):
         if not path.is_file():
             return FeatureSet(named or path.name.split(".")[0], None, said=f"No file {path}.")
-        return _checked(named or path.name.split(".")[0], path)
+        return _checked(named or path.name.split(".")[0], path, unit)
     folder = path
     if not folder.is_dir():
         is_file = valset.endswith(_TABLES)
@@ -103,7 +111,7 @@ def _read(entry, valset, outdir):
     if not found:
         told = f"Not extracted: unidino extract --valset {valset} --model {place} --outdir {outdir}"
         return FeatureSet(named or place, None, said=told)
-    return _checked(named or place, found[0])
+    return _checked(named or place, found[0], unit)
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,12 @@ class Comparison:
         return {name: made for name, made in profiles.items() if self.kinds[name] != "label alone"}
 
 
-def compare(entries, valset, root=None, outdir=None, alone=("well", "batch")):
+def compare(entries, valset, root=None, outdir=None, alone=("well", "batch"), unit="well"):
     """Feature sets that are on disk, and those that need no model, on the same wells.
 
     Parameters
     ----------
-    entries, valset, outdir
+    entries, valset, outdir, unit
         As of `read`.
     root, alone
         As of `without_model`.
@@ -164,25 +172,25 @@ def compare(entries, valset, root=None, outdir=None, alone=("well", "batch")):
     ValueError
         As `read` and `on_same_wells`.
     """
-    found = read(entries, valset, outdir)
+    found = read(entries, valset, outdir, unit)
     first = next(one for one in found if one.profiles is not None)
-    simple = without_model(first, valset, root, alone)
-    return Comparison(str(valset), on_same_wells([*found, *simple]))
+    simple = without_model(first, valset, root, alone, unit)
+    return Comparison(str(valset), on_same_wells([*found, *simple], unit))
 
 
-def _checked(name, path):
+def _checked(name, path, unit):
     frame = tables.read_table(path)
     if not tables.feature_columns(frame):
         raise ValueError(
             f"{path.name} has no feature columns; expected emb…, or CellProfiler's Cells_, "
             "Cytoplasm_, Nuclei_."
         )
-    for column in ("plate", "well"):
+    for column in ("plate", "well") if unit == "well" else UNITS[unit]:
         tables.find_column(frame, column)
     return FeatureSet(name, frame, frame.attrs.get("provenance", {}))
 
 
-def without_model(first, valset, root=None, alone=("well", "batch")):
+def without_model(first, valset, root=None, alone=("well", "batch"), unit="well"):
     """Sets that know less than a model: what it has to beat, and what the layout gives away.
 
     Parameters
@@ -195,6 +203,8 @@ def without_model(first, valset, root=None, alone=("well", "batch")):
         Its data root.
     alone : sequence of str
         Columns that are features by themselves (`baselines.one_hot`).
+    unit : {"well", "image"}
+        As of `read`.
 
     Returns
     -------
@@ -205,7 +215,8 @@ def without_model(first, valset, root=None, alone=("well", "batch")):
     wells = first.profiles
 
     def by_hand():
-        return aggregate(baselines.handmade(valsets.open_valset(valset, root=root)))
+        sites = baselines.handmade(valsets.open_valset(valset, root=root))
+        return aggregate(sites) if unit == "well" else sites
 
     made = [
         _made("hand-made", "no model", by_hand),
@@ -241,13 +252,15 @@ def _made(name, kind, make):
         return FeatureSet(name, None, said=str(error), kind=kind)
 
 
-def on_same_wells(sets):
+def on_same_wells(sets, unit="well"):
     """The sets on the wells that all of them describe, with the labels of the first.
 
     Parameters
     ----------
     sets : list of FeatureSet
         From `read`.
+    unit : {"well", "image"}
+        As of `read`; what is said of wells holds of images.
 
     Returns
     -------
@@ -263,9 +276,9 @@ def on_same_wells(sets):
     """
     present = [one for one in sets if one.profiles is not None]
     keys = [
-        name for name in _JOINED if all(tables.key_columns(p.profiles, [name]) for p in present)
+        name for name in UNITS[unit] if all(tables.key_columns(p.profiles, [name]) for p in present)
     ]
-    frames = {one.name: one.profiles.set_axis(_places(one, keys)) for one in present}
+    frames = {one.name: one.profiles.set_axis(_places(one, keys, unit)) for one in present}
     first = frames[present[0].name]
     kept = first.index
     for frame in frames.values():
@@ -275,20 +288,22 @@ def on_same_wells(sets):
         kept = kept[kept.isin(frame.index[read])]
     if not len(kept):
         raise ValueError(
-            f"no well is described by all of {', '.join(frames)}: compare the columns "
+            f"no {unit} is described by all of {', '.join(frames)}: compare the columns "
             f"{', '.join(keys)} of their tables."
         )
     labels = first.loc[kept, tables.metadata_columns(first)]
-    return [one if one.profiles is None else _cut(one, frames[one.name], labels) for one in sets]
+    return [
+        one if one.profiles is None else _cut(one, frames[one.name], labels, unit) for one in sets
+    ]
 
 
-def _cut(one, frame, labels):
+def _cut(one, frame, labels, unit):
     """A set on some of its wells, with these labels; features that one lacks are left out."""
     features = frame.loc[labels.index, tables.feature_columns(frame)]
     finite = np.isfinite(features.to_numpy(float)).all(0)
     said = [one.said] if one.said else []
     if len(frame) > len(labels):
-        said.append(f"{len(frame) - len(labels)} wells left out: not every set describes them.")
+        said.append(f"{len(frame) - len(labels)} {unit}s left out: not every set describes them.")
     if not finite.all():
         missing = [(name,) for name in features.columns[~finite]]
         said.append(f"{len(missing)} features left out, with missing values: {listed(missing)}.")
@@ -296,7 +311,7 @@ def _cut(one, frame, labels):
     return replace(one, profiles=joined, said=" ".join(said))
 
 
-def _places(one, keys):
+def _places(one, keys, unit):
     """Where each row of a set lies, as an index of tuples."""
     columns = [tables.find_column(one.profiles, name) for name in keys]
     places = pd.MultiIndex.from_frame(one.profiles[columns].astype(str))
@@ -304,7 +319,7 @@ def _places(one, keys):
         again = places[places.duplicated()][0]
         raise ValueError(
             f"{one.name}: {', '.join(f'{k} {v}' for k, v in zip(keys, again, strict=True))} stands "
-            "in two rows; a set has one row a well. Average its sites to wells first."
+            f"in two rows; a set has one row for each {unit}. Average them first."
         )
     return places
 
@@ -338,17 +353,19 @@ def normalised(sets, norm_method="standardize", reference="negcon"):
     }
 
 
-def described(sets):
+def described(sets, unit="well"):
     """A table of what is compared.
 
     Parameters
     ----------
     sets : list of FeatureSet
+    unit : {"well", "image"}
+        As of `read`.
 
     Returns
     -------
     pd.DataFrame
-        features (the name), wells, dimensions, kind, made by, said; an absent set has its reason.
+        features (the name), wells or images, dimensions, kind, made by, said; an absent set has its reason.
     """
     rows = []
     for one in sets:
@@ -360,7 +377,7 @@ def described(sets):
         rows.append(
             {
                 "features": one.name,
-                "wells": len(one.profiles) if present else 0,
+                f"{unit}s": len(one.profiles) if present else 0,
                 "dimensions": len(tables.feature_columns(one.profiles)) if present else 0,
                 "kind": one.kind,
                 "made by": origin or "",

@@ -268,7 +268,7 @@ def consistency(
     features = similarity.find_features(profiles, features, [target, perturbation])
     column = tables.find_column(profiles, target)
     key = tables.find_column(profiles, perturbation)
-    labels = profiles[column].map(lambda cell: _labels(cell, separator))
+    labels = profiles[column].map(lambda cell: labels_of(cell, separator))
     annotated = np.flatnonzero(labels.map(len))
     if not len(annotated):
         raise ValueError(f"no profile has a {target}: column {column} is empty.")
@@ -280,7 +280,7 @@ def consistency(
     kept = annotated
     if active is not None:
         kept = annotated[profiles[key].isin(list(active)).to_numpy()[annotated]]
-    names, everyone = _membership(labels.iloc[annotated])
+    names, everyone = membership(labels.iloc[annotated])
     member = everyone[np.searchsorted(annotated, kept)]
     codes = pd.factorize(profiles[key].to_numpy()[kept])[0]
     values = similarity.comparable(profiles, features, metric, kept) if len(kept) else None
@@ -304,14 +304,14 @@ def consistency(
     return made.reset_index(drop=True)
 
 
-def _labels(cell, separator):
+def labels_of(cell, separator):
     """The labels of a cell, each once."""
     if isinstance(cell, str):
         return sorted({part.strip() for part in cell.split(separator)} - {""})
     return [] if pd.isna(cell) else [str(cell)]
 
 
-def _membership(labels):
+def membership(labels):
     """(names, (n, names) sparse matrix of ones) of lists of labels."""
     names = sorted({name for own in labels for name in own})
     place = {name: i for i, name in enumerate(names)}

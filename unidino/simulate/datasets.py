@@ -90,10 +90,14 @@ def draw(site, seed, mechanisms="published", rendering=0):
     debris = microscope.debris(rng, site.shape)
     planes = []
     for stain, gain in zip(site.stains, site.gains, strict=True):
-        brightness = gain * drawn.stain(stain, microscope.style(rendering, stain, kind.line))
+        shares = stain if isinstance(stain, dict) else {stain: 1.0}
+        brightness = gain * sum(
+            share * drawn.stain(name, microscope.style(rendering, name, kind.line))
+            for name, share in shares.items()
+        )
         if debris is not None:
             brightness = brightness + float(rng.exponential()) * debris
-        optics = microscope.camera(rendering, blurred, stain)
+        optics = microscope.camera(rendering, blurred, next(iter(shares)))
         planes.append(microscope.photograph(rng, brightness, optics))
     return np.stack(planes)
 

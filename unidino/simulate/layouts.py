@@ -28,8 +28,9 @@ class Site:
     ----------
     files : list of str
         Below the dataset's folder: one a stain, or one for all.
-    stains : list of str
-        Keys of `cells.STAINS`.
+    stains : list of str or dict
+        Keys of `cells.STAINS`, one a channel; with shares, {key: share}, where a channel shows
+        several.
     name : str
         Decides its random numbers, with the seed.
     mechanism : str or None
@@ -578,31 +579,64 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
     return Plan(drawn, tables, truth_table(placed, PAINTING, extra))
 
 
+_IMAGES_AN_ANTIBODY, _SHARE_OF_TWO, _UNSPECIFIC, _STAINING = 3, 0.4, 0.3, 0.3
+
+# Every how many antibodies a rare localisation is shown: fewer than five of the usual number.
+_RARE = {"Aggresome": 20}
+
+
+def _antibody(seed, number, effect, batch_effect):
+    """What an antibody binds: its labels, the shares of all structures, its brightness."""
+    rng = designs.generator(seed, "antibody", number)
+    every = list(designs.LOCALISATIONS)
+    common = [name for name in every if name not in _RARE]
+    labels = [common[number % len(common)]]
+    labels += [name for name, step in _RARE.items() if number % step == step - 1]
+    if len(labels) == 1 and rng.random() < _SHARE_OF_TWO:
+        labels.append(str(rng.choice([name for name in common if name not in labels])))
+    first = float(rng.uniform(0.5, 0.7)) if len(labels) == 2 else 1.0
+    shares = dict(zip(labels, (first, 1 - first), strict=False))
+    # What it binds besides is no label of it, but all its images show it.
+    unspecific = str(rng.choice([name for name in every if name not in labels]))
+    shares[unspecific] = float(rng.uniform(0, _UNSPECIFIC)) * batch_effect
+    brightness = float(np.exp(rng.normal(0, _STAINING * batch_effect)))
+    # An effect of 0 plants nothing: every protein looks like the cytosol.
+    planted = {name: share * min(effect, 1.0) for name, share in shares.items()}
+    planted["Cytosol"] = planted.get("Cytosol", 0.0) + max(1.0 - effect, 0.0)
+    return labels, {name: share for name, share in planted.items() if share > 0}, brightness
+
+
 def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
-    """Single images; the green channel shows a protein at its localisation."""
-    count = (wells or 110) * sites
+    """Images of antibodies, some of each; the green channel shows what the antibody binds."""
+    count = (wells or 219) * sites
     if plates is not None or batches is not None:
         raise ValueError("HPA has no plates or batches: set wells, the number of images.")
-    labels = list(designs.LOCALISATIONS)
+    usual, others = "U-2 OS", [line for line in designs.CELL_LINES if line != "U-2 OS"]
     drawn, rows, truth = [], [], []
     for i in range(count):
         rng = designs.generator(seed, "hpa", i)
-        name = "-".join(guid(seed, "hpa", i).lower().split("-"))
-        label = labels[i % len(labels)]
-        other = labels[int(rng.integers(len(labels)))]
-        both = [label] if rng.random() < 0.75 or other == label else [label, other]
-        line = designs.CELL_LINES[int(rng.integers(len(designs.CELL_LINES)))]
+        name = guid(seed, "hpa", i).lower()
+        number, image = divmod(i, _IMAGES_AN_ANTIBODY)
+        antibody = str(10000 + 13 * number)
+        labels, shares, brightness = _antibody(seed, number, effect, batch_effect)
+        # As in the real set one line shows every antibody, the others a few each.
+        line = usual if image == 0 else others[int(rng.integers(len(others)))]
         trained = i % 12 != 11
         rows.append(
             {
-                "Image": f"train_images/{name}",
-                "Label": "|".join(both),
-                "Label_idx": "|".join(str(designs.LOCALISATIONS[part]) for part in both),
+                "Image": f"https://images.proteinatlas.org/{antibody}/{name}",
+                "Label": "|".join(labels),
+                "Label_idx": "|".join(str(designs.LOCALISATIONS[part]) for part in labels),
                 "Cellline": line,
                 "in_trainset": trained,
             }
         )
-        truth.append({"image": name, "cell_line": line, "label": "|".join(both)})
+        planted = {part: shares.get(part, 0.0) for part in designs.LOCALISATIONS}
+        truth.append(
+            {"image": name, "antibody": antibody, "cell_line": line, "label": "|".join(labels)}
+            | {"brightness": brightness}
+            | planted
+        )
         if not trained:
             continue
         by_line = designs.generator(seed, "line", line)
@@ -614,16 +648,17 @@ def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
             line=line,
         )
         side = round(field * 1.28) if i % 10 == 5 else field
-        gains = np.exp(rng.normal(0, 0.15 * batch_effect, 4)).tolist()
+        gains = np.exp(rng.normal(0, 0.15 * batch_effect, 4))
+        gains[2] *= brightness
         camera = Camera(bits=8, offset=4, read_noise=1.2, electrons=400, gain=0.3, haze=0.12)
-        # An effect of 0 plants nothing: every protein looks like the cytosol.
-        protein = label if effect > 0 else "Cytosol"
-        stains = ["dna", "tubulin", protein, "er"]
+        stains = ["dna", "tubulin", shares, "er"]
         files = [f"images/{name}_{c}.tif" for c in ("blue", "red", "green", "yellow")]
         drawn.append(
-            Site(files, stains, f"hpa|{i}", None, 0.0, kind, camera, (side, side), {}, gains)
-        )
-    return Plan(drawn, {"kaggle_2021.tsv": pd.DataFrame(rows)}, pd.DataFrame(truth))
+            Site(files, stains, f"hpa|{i}", None, 0.0, kind, camera, (side, side), {},
+                 gains.tolist())
+        )  # fmt: skip
+    truth = pd.DataFrame(truth).round(4)
+    return Plan(drawn, {"kaggle_2021.tsv": pd.DataFrame(rows)}, truth)
 
 
 def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):

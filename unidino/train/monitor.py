@@ -13,7 +13,7 @@ QUESTIONS = {
     "cell-health": ("gene_symbol", ["reagent_identifier"]),
     "insect": ("MoA", ["perturbation_id"]),
     "BBBC037": ("gene_symbol", []),
-    "HPA": ("label", []),
+    "HPA": ("label", ["antibody"]),
 }
 """Label of each published set, and the columns that a neighbour may not share."""
 

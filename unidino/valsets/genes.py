@@ -6,7 +6,7 @@ Layouts: the released code's tables and the Image Data Resource's (idr0080, idr0
 import numpy as np
 import pandas as pd
 
-from ..tables import read_csv
+from ..tables import read_csv, text
 from ..wells import well_name
 from .published import PHENIX_CHANNELS, PublishedMetadata, existing, require, table
 
@@ -95,12 +95,16 @@ class CellHealthMetadata(PublishedMetadata):
 
 
 class HPAMetadata(PublishedMetadata):
-    """Human Protein Atlas, Kaggle 2021: protein localisation in 17 cell lines, four channels."""
+    """Human Protein Atlas, Kaggle 2021: protein localisation in 17 cell lines, four channels.
+
+    The antibody is the last part but one of an image's address, such as 4109 in
+    ``https://images.proteinatlas.org/4109/24_H11_1``; missing where an address has one part only.
+    """
 
     valset = "HPA"
     channels = ("blue", "red", "green", "yellow")
     resize_shorter_side = 1080
-    inference_metadata_columns = ("image", "cell_line", "label")
+    inference_metadata_columns = ("image", "antibody", "cell_line", "label")
 
     def _sites(self, folder):
         file = folder / "kaggle_2021.tsv"
@@ -108,12 +112,14 @@ class HPAMetadata(PublishedMetadata):
         require(frame, ["Image", "Label", "Label_idx", "Cellline", "in_trainset"], file.name)
         frame = frame[frame["in_trainset"].map(lambda v: str(v).lower() == "true")]
         frame = frame.dropna(subset=["Image", "Label", "Cellline"]).reset_index(drop=True)
-        names = frame["Image"].str.split("/").str[-1]
+        parts = frame["Image"].str.split("/")
+        names = parts.str[-1]
         stem = f"{folder}/images/" + names + "_"
         files = [stem + f"{channel}.tif" for channel in self.channels]
         return pd.DataFrame(
             {
                 "image": names,
+                "antibody": text(parts.str[-2]),
                 "cell_line": frame["Cellline"],
                 "label": frame["Label"],
                 "label_idx": frame["Label_idx"].astype(str),
