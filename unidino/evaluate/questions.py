@@ -126,7 +126,7 @@ class _Wells:
         self.metric, self.barred = metric, same_position == "barred"
         features = similarity.find_features(profiles, names, [perturbation, plate, well])
         self.key = tables.find_column(profiles, perturbation)
-        self.control = _controls(profiles, controls)
+        self.control = control_rows(profiles, controls)
         rows = np.arange(len(profiles))
         codes, self.names = pd.factorize(profiles[self.key])
         similarity.refuse(
@@ -278,7 +278,7 @@ def consistency(
     features = similarity.find_features(profiles, features, [target, perturbation])
     column = tables.find_column(profiles, target)
     key = tables.find_column(profiles, perturbation)
-    labels = profiles[column].map(lambda cell: _labels(cell, separator))
+    labels = profiles[column].map(lambda cell: split_labels(cell, separator))
     annotated = np.flatnonzero(labels.map(len))
     if not len(annotated):
         raise ValueError(f"no profile has a {target}: column {column} is empty.")
@@ -290,7 +290,7 @@ def consistency(
     kept = annotated
     if active is not None:
         kept = annotated[profiles[key].isin(list(active)).to_numpy()[annotated]]
-    names, everyone = _membership(labels.iloc[annotated])
+    names, everyone = membership(labels.iloc[annotated])
     perturbations = pd.DataFrame(everyone, index=profiles[key].to_numpy()[annotated])
     member = everyone[np.searchsorted(annotated, kept)]
     codes = pd.factorize(profiles[key].to_numpy()[kept])[0]
@@ -313,14 +313,14 @@ def consistency(
     return made.reset_index(drop=True)
 
 
-def _labels(cell, separator):
-    """The labels of a cell, each once."""
+def split_labels(cell, separator="|"):
+    """The labels of a cell, each once, as a list; empty where it is missing."""
     if isinstance(cell, str):
         return sorted({part.strip() for part in cell.split(separator)} - {""})
     return [] if pd.isna(cell) else [str(cell)]
 
 
-def _membership(labels):
+def membership(labels):
     """(names, (n, names) bool) of lists of labels."""
     names = sorted({name for own in labels for name in own})
     place = {name: i for i, name in enumerate(names)}
@@ -357,7 +357,7 @@ def _label_scores(values, codes, member, metric):
             yield group_scores(groups, len(kept)).assign(label=label[kept])
 
 
-def _controls(profiles, controls):
+def control_rows(profiles, controls):
     """Which rows are negative controls; none where the table does not tell."""
     rows, words = reference_rows(profiles, controls)
     if controls == "negcon" and words != "negative controls":
