@@ -1,0 +1,394 @@
+"""Questions of gene sets beside loops that do the same, and tables that cannot be asked."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from unidino import evaluate
+from unidino.evaluate import gene_sets, questions
+from unidino.profiles import consensus
+
+SCREEN = gene_sets.Screen()
+SETS = {"A": "s", "B": "s", "C": "s|t", "D": "t", "E": "u", "F": "u", "G": None, "H": "lonely"}
+"""Gene -> its sets: C is in two, G in none, H alone."""
+
+
+def wells(seed=0, noise=0.6, size=6):
+    """Eight genes, two constructs of A, B and D, on three plates at other positions; controls."""
+    rng = np.random.default_rng(seed)
+    centres = {name: rng.normal(size=size) for name in "stu"} | {"lonely": rng.normal(size=size)}
+    constructs = [(f"{gene}{i}", gene) for gene in SETS for i in range(2 if gene in "ABD" else 1)]
+    rows, values = [], []
+    for p, plate in enumerate("pqr"):
+        for place, (construct, gene) in enumerate(constructs):
+            well = f"A{(place + 4 * p) % len(constructs) + 1:02d}"
+            rows.append((plate, well, construct, gene, SETS[gene], None))
+            values.append(centres[(SETS[gene] or "s")[0] if gene != "H" else "lonely"])
+        for i in range(6):
+            rows.append((plate, f"B{i + 1:02d}", None, "control", None, "negcon"))
+            values.append(np.zeros(size))
+    names = ["Plate", "Well", "orf_identifier", "gene_symbol", "moa", "control_type"]
+    frame = pd.DataFrame(rows, columns=[f"Metadata_{name}" for name in names])
+    values = np.array(values) + noise * rng.normal(size=(len(frame), size))
+    return pd.concat([frame, pd.DataFrame(values).add_prefix("emb")], axis=1)
+
+
+def features(frame):
+    return frame[[c for c in frame if c.startswith("emb")]].to_numpy()
+
+
+def cosines(frame):
+    values = features(frame)
+    values = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return values @ values.T
+
+
+def sets_of(cell):
+    return set() if pd.isna(cell) else set(cell.split("|"))
+
+
+def test_levels_of_a_screen():
+    frame = wells()
+    constructs, genes = SCREEN.constructs(frame), SCREEN.genes(frame)
+    assert len(SCREEN.treated(frame)) == 33
+    assert len(constructs) == 11 and len(genes) == 8
+    # Constructs count alike, whatever their wells.
+    uneven = frame.drop(frame.index[frame["Metadata_orf_identifier"] == "A1"][:2])
+    of_a = SCREEN.constructs(uneven)
+    of_a = of_a[of_a["Metadata_gene_symbol"] == "A"]
+    made = SCREEN.genes(uneven)
+    made = made[made["Metadata_gene_symbol"] == "A"]
+    np.testing.assert_allclose(features(made)[0], features(of_a).mean(0), rtol=1e-6)
+    assert SCREEN.census(frame).to_dict() == {
+        "wells": 51,
+        "controls": 18,
+        "constructs": 11,
+        "wells of a construct": 3,
+        "genes": 8,
+        "genes of several constructs": 3,
+        "gene sets": 4,
+        "sets of three genes": 1,
+    }
+
+
+def test_census_of_labels_that_are_not_there():
+    made = SCREEN.census(wells()[["Metadata_Plate", "Metadata_Well", "Metadata_control_type"]])
+    assert made["wells"] == 51
+    assert not made[["constructs", "genes", "gene sets"]].any()
+
+
+def test_no_well_is_treated():
+    frame = wells()
+    with pytest.raises(ValueError, match="no well is left: none is treated, readable and has a"):
+        SCREEN.treated(frame[frame["Metadata_control_type"] == "negcon"])
+
+
+def test_retrieval_is_what_the_questions_give():
+    frame = wells()
+    made, said = gene_sets.retrieval(frame, null_size=200)
+    assert list(made) == list(gene_sets.QUESTIONS) and not said
+    named = frame.assign(Metadata_orf_identifier=frame["Metadata_orf_identifier"].fillna("none"))
+    for name in ("activity", "distinctiveness"):
+        direct = getattr(questions, name)(named, "orf_identifier", null_size=200)
+        pd.testing.assert_frame_equal(made[name], direct)
+    medians = consensus(frame[frame["Metadata_control_type"].isna()], ["orf_identifier"], "median")
+    same = questions.consistency(medians, "gene_symbol", "orf_identifier", null_size=200)
+    pd.testing.assert_frame_equal(made["same gene"], same)
+    same = questions.consistency(medians, "moa", "gene_symbol", null_size=200)
+    pd.testing.assert_frame_equal(made["same set"], same)
+
+
+def test_constructs_of_a_gene_beside_a_loop():
+    frame = wells()
+    made, _ = gene_sets.retrieval(frame, null_size=10)
+    medians = consensus(frame[frame["Metadata_control_type"].isna()], ["orf_identifier"], "median")
+    genes, alike = medians["Metadata_gene_symbol"].to_numpy(), cosines(medians)
+    for row in made["same gene"].dropna(subset="mean_average_precision").itertuples():
+        precisions = []
+        for i in np.flatnonzero(genes == row.Metadata_gene_symbol):
+            order = [j for j in np.argsort(-alike[i]) if j != i]
+            hits = np.array([genes[j] == genes[i] for j in order])
+            places = np.flatnonzero(hits) + 1
+            precisions.append(np.mean(np.arange(1, len(places) + 1) / places))
+        assert row.mean_average_precision == pytest.approx(np.mean(precisions), abs=1e-6)
+
+
+def test_what_a_table_cannot_be_asked_is_said():
+    frame = wells()
+    _, said = gene_sets.retrieval(frame.drop(columns="Metadata_gene_symbol"), null_size=10)
+    assert set(said) == {"same gene", "same set"}
+    assert all("no column 'gene_symbol' in the table" in text for text in said.values())
+    _, said = gene_sets.retrieval(frame.drop(columns="Metadata_moa"), null_size=10)
+    assert set(said) == {"same set"} and "no column 'moa'" in said["same set"]
+    one = frame[~frame["Metadata_orf_identifier"].isin(["A1", "B1", "D1"])]
+    _, said = gene_sets.retrieval(one, null_size=10)
+    assert said.keys() == {"same gene"}
+    assert "none is shared by two orf_identifiers" in said["same gene"]
+    _, said = gene_sets.retrieval(frame[frame["Metadata_Plate"] == "p"], null_size=10)
+    assert {"activity", "distinctiveness"} <= set(said)
+
+
+def naive_enrichment(constructs, percents, labels):
+    """{(construct, percent): (hits, neighbours, positives, candidates)}, sets given by gene."""
+    alike, genes = cosines(constructs), constructs["Metadata_gene_symbol"].tolist()
+    annotated = [i for i, gene in enumerate(genes) if labels[gene]]
+    made = {}
+    for i in annotated:
+        others = [j for j in annotated if genes[j] != genes[i]]
+        right = [j for j in others if labels[genes[j]] & labels[genes[i]]]
+        if not right:
+            continue
+        order = sorted(others, key=lambda j: -alike[i, j])
+        for percent in percents:
+            count = int(np.ceil(len(others) * percent / 100))
+            hits = sum(j in right for j in order[:count])
+            made[i, percent] = hits, count, len(right), len(others)
+    return made
+
+
+def naive_odds(hits, count, right, others):
+    table = np.array([[hits, count - hits], [right - hits, others - count - right + hits]]) + 0.5
+    return table[0, 0] * table[1, 1] / (table[0, 1] * table[1, 0])
+
+
+PERCENTS = (1, 20, 50)
+
+
+def test_enrichment_beside_a_loop():
+    constructs = SCREEN.constructs(wells())
+    labels = {gene: sets_of(cell) for gene, cell in SETS.items()}
+    expected = naive_enrichment(constructs, PERCENTS, labels)
+    made = gene_sets.enrichment(constructs, percents=PERCENTS)
+    assert len(made) == len(expected) == 9 * 3
+    for row in made.itertuples():
+        counts = expected[row.profile, row.percent]
+        assert (row.hits, row.neighbours, row.positives, row.candidates) == counts
+        assert row.odds_ratio == pytest.approx(naive_odds(*counts))
+        assert row.recall == pytest.approx(counts[0] / counts[2])
+        assert row.gene == constructs["Metadata_gene_symbol"][row.profile]
+
+
+def test_odds_ratio_by_hand_and_without_hits():
+    # 2 of 3 nearest are right, 4 of 20 in all: (2/1) / (2/15), each count with a half.
+    assert gene_sets.odds_ratio(2, 3, 4, 20) == pytest.approx(2.5 * 15.5 / (1.5 * 2.5))
+    assert gene_sets.odds_ratio(2, 3, 4, 20, smoothing=0) == pytest.approx(15)
+    for hits in (0, 2):
+        assert np.isfinite(gene_sets.odds_ratio(hits, 2, 2, 10))
+
+
+def test_equally_near_neighbours_count_by_their_expectation():
+    """B and C are the same profile: in one order of the two, the nearest of A is right."""
+    frame = pd.DataFrame(
+        {
+            "gene_symbol": list("ABCD"),
+            "orf_identifier": list("abcd"),
+            "moa": ["s", "s", "t", "t"],
+            "emb0": [1.0, 1.0, 1.0, -1.0],
+            "emb1": [0.0, 0.5, 0.5, 0.3],
+        }
+    )
+    made = gene_sets.enrichment(frame, percents=(10, 60))
+    of_a = made[made["gene"] == "A"].set_index("percent")["hits"]
+    orders = list(itertools.permutations("BC"))
+    assert of_a[10] == pytest.approx(np.mean([order[0] == "B" for order in orders]))
+    assert of_a[60] == pytest.approx(1)
+    same = frame.assign(emb0=1.0, emb1=0.0)
+    hits = gene_sets.enrichment(same, percents=(10,))["hits"]
+    assert hits.tolist() == pytest.approx([1 / 3] * 4)
+
+
+def test_exchanged_sets_beside_a_loop():
+    constructs = SCREEN.constructs(wells(noise=1.5))
+    made = gene_sets.exchanged_enrichment(constructs, percents=PERCENTS, draws=25, seed=3)
+    annotated = constructs.dropna(subset="Metadata_moa")
+    genes = annotated["Metadata_gene_symbol"].drop_duplicates().tolist()
+    rng = np.random.default_rng(3)
+    null = []
+    for _ in range(25):
+        order = rng.permutation(len(genes))
+        labels = {gene: sets_of(SETS[genes[i]]) for gene, i in zip(genes, order, strict=True)}
+        counts = naive_enrichment(constructs, PERCENTS, labels | {"G": set()})
+        null.append(
+            {
+                (measure, percent): np.mean(
+                    [
+                        naive_odds(*four) if measure == "folds" else four[0] / four[2]
+                        for (_, asked), four in counts.items()
+                        if asked == percent
+                    ]
+                )
+                for measure in ("folds", "recall")
+                for percent in PERCENTS
+            }
+        )
+    null = pd.DataFrame(null)
+    queries = gene_sets.enrichment(constructs, percents=PERCENTS).groupby("percent")
+    for row in made.itertuples():
+        drawn = null[row.measure, row.percent]
+        column = "odds_ratio" if row.measure == "folds" else "recall"
+        assert row.value == pytest.approx(queries[column].mean()[row.percent])
+        assert row.null == pytest.approx(drawn.mean())
+        assert [row.null_low, row.null_high] == pytest.approx(drawn.quantile([0.025, 0.975]))
+        above = (drawn >= row.value - 1e-6).sum()
+        assert row.p_value == pytest.approx((1 + above) / 26)
+
+
+def test_genes_that_say_nothing_are_at_their_null():
+    frame = wells(seed=5)
+    frame[[c for c in frame if c.startswith("emb")]] = np.random.default_rng(1).normal(size=(51, 6))
+    made = gene_sets.exchanged_enrichment(SCREEN.constructs(frame), draws=200)
+    assert (made["p_value"] > 0.02).all()
+
+
+def test_relationships_beside_a_loop():
+    genes = SCREEN.genes(wells(noise=1.0))
+    made = gene_sets.relationships(genes, tails=(5, 20), draws=30, seed=2)
+    alike, names = cosines(genes), genes["Metadata_gene_symbol"].tolist()
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    every = np.array([alike[pair] for pair in pairs])
+    share = {pair: ((every < alike[pair]).sum() + 0.5) / len(pairs) for pair in pairs}
+
+    def recalled(order, tail):
+        known = [
+            share[pair]
+            for pair in pairs
+            if sets_of(SETS[names[order[pair[0]]]]) & sets_of(SETS[names[order[pair[1]]]])
+        ]
+        outside = [s <= tail / 100 or s >= 1 - tail / 100 for s in known]
+        return np.mean(outside), np.mean([s >= 1 - tail / 100 for s in known]), len(known)
+
+    rng = np.random.default_rng(2)
+    orders = [rng.permutation(len(names)) for _ in range(30)]
+    for row in made.itertuples():
+        value, above, known = recalled(range(len(names)), row.tail)
+        assert (row.known, row.pairs) == (known, 28) == (5, 28)
+        assert (row.value, row.above) == pytest.approx((value, above))
+        null = np.array([recalled(order, row.tail)[0] for order in orders])
+        assert row.null == pytest.approx(null.mean())
+        assert [row.null_low, row.null_high] == pytest.approx(np.quantile(null, [0.025, 0.975]))
+        assert row.p_value == pytest.approx((1 + (null >= value - 1e-6).sum()) / 31)
+
+
+def test_pairs_that_are_all_alike_are_no_relationship():
+    genes = SCREEN.genes(wells())
+    same = genes.assign(**{c: float(c == "emb0") for c in genes if c.startswith("emb")})
+    assert gene_sets.relationships(same, draws=5)["value"].tolist() == [0, 0]
+
+
+def test_phenotypes_beside_counts_by_hand():
+    made = questions.activity(wells(noise=0.9), "gene_symbol", null_size=500)
+    truth = pd.Series({gene: gene in "ABCDE" for gene in SETS})
+    told = gene_sets.phenotypes(made, truth)
+    has = made["Metadata_gene_symbol"].map(truth)
+    called = made["corrected_p_value"] < 0.05
+    assert (told["asked"], told["with"], told["called"]) == (8, 5, called.sum())
+    assert told["sensitivity"] == pytest.approx(called[has].mean())
+    assert told["false calls"] == pytest.approx(called[~has].mean())
+    area = roc_auc_score(has, made["mean_normalized_average_precision"].round(9))
+    assert told["area"] == pytest.approx(area)
+
+
+def test_wrong_truth():
+    made = questions.activity(wells(), "gene_symbol", null_size=10)
+    with pytest.raises(ValueError, match="nothing is known of 1 perturbations, such as 'H'"):
+        gene_sets.phenotypes(made, pd.Series({gene: gene == "A" for gene in "ABCDEFG"}))
+    with pytest.raises(ValueError, match="8 of 8 perturbations have a phenotype"):
+        gene_sets.phenotypes(made, pd.Series(dict.fromkeys(SETS, True)))
+
+
+def test_long_tables_scores_and_differences():
+    frame, other = wells(), wells(seed=1, noise=2.0)
+    values = {}
+    for name, table in {"a": frame, "b": other}.items():
+        made, _ = gene_sets.retrieval(table, null_size=10)
+        values[name] = gene_sets.retrieval_values(made, table)
+    table = values["a"]
+    counts = table.groupby("accuracy", sort=False).size()
+    assert counts.to_dict() == {
+        "activity": 11, "distinctiveness": 11, "same gene": 3, "same set": 3
+    }  # fmt: skip
+    assert set(table.loc[table["unit"].isin(["A0", "A1"]), "by"]) == {"A"}
+    made = gene_sets.scores(values, draws=200)
+    mean = table.groupby("accuracy")["value"].mean()
+    for row in made[made["features"] == "a"].itertuples():
+        assert row.value == pytest.approx(mean[row.accuracy])
+        assert row.low <= row.value <= row.high
+    differ = gene_sets.differences(values, "a", draws=200).set_index("accuracy")
+    both = made.pivot(index="accuracy", columns="features", values="value")
+    assert set(differ["compared with"]) == {"b"}
+    for name, row in differ.iterrows():
+        assert row["difference"] == pytest.approx(both.loc[name, "a"] - both.loc[name, "b"])
+
+    queries = gene_sets.enrichment(SCREEN.constructs(frame), percents=(1, 20))
+    for measure, column in (("folds", "odds_ratio"), ("recall", "recall")):
+        long = gene_sets.enrichment_values(queries, measure)
+        assert set(long["accuracy"]) == {f"{measure}, top 1 %", f"{measure}, top 20 %"}
+        assert long["value"].tolist() == queries[column].tolist()
+    with pytest.raises(ValueError, match="measure"):
+        gene_sets.enrichment_values(queries, "lift")
+
+
+def test_a_table_without_genes_is_resampled_by_construct():
+    frame = wells().drop(columns="Metadata_gene_symbol")
+    made, _ = gene_sets.retrieval(frame, null_size=10)
+    table = gene_sets.retrieval_values(made, frame)
+    assert (table["by"] == table["unit"]).all()
+    assert gene_sets.retrieval_values({}, frame).empty
+
+
+def test_random_features_are_at_chance():
+    frame = wells()
+    retrieved, enriched = gene_sets.chance(frame, 20, seeds=8)
+    assert (retrieved["value"].abs() < 0.2).all()
+    assert set(retrieved["features"]) == {"Gaussian"} and len(retrieved) == 4
+    assert len(enriched) == 4 and (enriched["low"] <= enriched["value"]).all()
+    _, nothing = gene_sets.chance(frame.drop(columns="Metadata_moa"), 20, seeds=1)
+    assert nothing.empty
+
+
+def test_interval_of_a_mean_beside_resampled_groups():
+    rng = np.random.default_rng(0)
+    values, groups = rng.normal(size=30), np.repeat(list("abcdef"), 5)
+    low, high = evaluate.mean_interval(values, groups, draws=4000, seed=1)
+    members = [values[groups == name] for name in "abcdef"]
+    drawn = [
+        np.concatenate([members[i] for i in rng.integers(6, size=6)]).mean() for _ in range(4000)
+    ]
+    assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
+    with pytest.raises(ValueError, match="2 values, 1 of them missing, and 1 without a group"):
+        evaluate.mean_interval([1.0, np.nan], ["a", None])
+
+
+@pytest.mark.parametrize(
+    ("change", "call", "message"),
+    [
+        ({"moa": None}, "enrichment", "no profile has a moa"),
+        ({"moa": list("abcdefghijk")}, "enrichment", "the constructs of A have different moas"),
+        ({"gene_symbol": "A", "moa": "s"}, "enrichment", "are of one gene_symbol: A"),
+        ({}, "relationships", "the gene A stands in several rows; average them first"),
+    ],
+)
+def test_tables_that_cannot_be_ranked(change, call, message):
+    constructs = SCREEN.constructs(wells()).assign(
+        **{f"Metadata_{name}": value for name, value in change.items()}
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(gene_sets, call)(constructs)
+
+
+def test_nothing_is_shared():
+    genes = SCREEN.genes(wells()).assign(Metadata_moa=list("abcdefgh"))
+    for call in ("enrichment", "exchanged_enrichment", "relationships"):
+        with pytest.raises(ValueError, match="no moa is shared by two gene_symbols"):
+            getattr(gene_sets, call)(genes)
+
+
+def test_percents_and_tails_out_of_range():
+    genes = SCREEN.genes(wells())
+    with pytest.raises(ValueError, match="percents holds 0; a percent is above 0"):
+        gene_sets.enrichment(genes, percents=(0,))
+    with pytest.raises(ValueError, match="tails holds 50; a tail is a percentile above 0"):
+        gene_sets.relationships(genes, tails=(50,))
