@@ -171,6 +171,63 @@ def _named(wells, screen):
     return wells[kept].reset_index(drop=True)
 
 
+def among_active(wells, activity, screen=Screen(), *, metric="cosine", null_size=10000, seed=0):
+    """Gene sets asked of active genes alone, and what that is over all genes that have a set.
+
+    Parameters
+    ----------
+    wells : pd.DataFrame
+        Normalised well profiles, controls included.
+    activity : pd.DataFrame
+        Of `questions.activity` by construct; a gene is active where one of its constructs is.
+    screen, metric, null_size, seed
+        As of `retrieval`.
+
+    Returns
+    -------
+    pd.Series
+        ``active genes``, ``sets`` (that two of them share), ``active`` (mean normalised average
+        precision over these sets), ``annotated`` (over all sets of two genes, inactive genes
+        counted as 0), ``all genes`` (asked of all, active or not), ``retrieved`` (share of
+        ``sets``); what rests on ``sets`` is missing where there is none.
+
+    Raises
+    ------
+    ValueError
+        As `questions.consistency`, where sets are missing altogether.
+    """
+    constructs = screen.constructs(wells, "median")
+    called = activity[activity["corrected_p_value"] < LEVEL].iloc[:, 0]
+    names = constructs[tables.find_column(constructs, screen.construct)]
+    genes = constructs[tables.find_column(constructs, screen.gene)]
+    active = set(genes[names.isin(called)])
+    drawn = {"metric": metric, "null_size": null_size, "seed": seed}
+    asks = (constructs, screen.gene_set, screen.gene)
+    every = questions.consistency(*asks, **drawn)
+    shared = every["n_perturbations"] > 1
+    told = {
+        "active genes": len(active),
+        "sets": 0,
+        "active": np.nan,
+        "annotated": 0.0,
+        "all genes": every.loc[shared, "mean_normalized_average_precision"].mean(),
+        "retrieved": np.nan,
+    }
+    try:
+        made = questions.consistency(*asks, active=active, **drawn)
+    except ValueError:
+        # No set is shared by two active genes: what is annotated is retrieved by none.
+        return pd.Series(told)
+    summed = significance.summary(made, LEVEL)
+    told |= {
+        "sets": int(summed["asked"]),
+        "active": summed["mean_normalized_average_precision"],
+        "annotated": made.loc[shared, "mean_over_annotated"].mean(),
+        "retrieved": summed["retrieved"],
+    }
+    return pd.Series(told)
+
+
 def odds_ratio(hits, neighbours, positives, candidates, smoothing=SMOOTHING):
     """Odds of a class among the nearest neighbours over its odds among all others.
 
@@ -645,7 +702,7 @@ def differences(values, first, *, draws=2000, seed=0):
     return pd.DataFrame(rows, columns=names)
 
 
-def chance(wells, size, screen=Screen(), *, metric="cosine", seeds=20):
+def chance(wells, size, screen=Screen(), *, metric="cosine", percents=PERCENTS, seeds=20):
     """Means of Gaussian random features: mean and 2.5 to 97.5 percentiles of the draws.
 
     Parameters
@@ -656,6 +713,8 @@ def chance(wells, size, screen=Screen(), *, metric="cosine", seeds=20):
         Random features.
     screen, metric
         As of `retrieval`.
+    percents : sequence of float
+        As of `enrichment`.
     seeds : int
 
     Returns
@@ -670,7 +729,7 @@ def chance(wells, size, screen=Screen(), *, metric="cosine", seeds=20):
         made, _ = retrieval(drawn, screen, metric=metric, null_size=1)
         retrieved.append(retrieval_values(made, drawn, screen))
         if "same set" in made:
-            queries = enrichment(screen.constructs(drawn), screen, metric=metric)
+            queries = enrichment(screen.constructs(drawn), screen, percents, metric=metric)
             enriched.append(enrichment_values(queries))
     return _over_draws(retrieved), _over_draws(enriched)
 

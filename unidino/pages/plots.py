@@ -398,7 +398,7 @@ def dose_response(scores, heading):
     return figure
 
 
-def dose_series(series, names, label, heading, legend_title, controls=None, most=8):
+def dose_series(series, names, label, heading, legend_title, controls=None, most=8, along="dose"):
     """Scores of wells against their dose, one colour and mark a compound.
 
     Parameters
@@ -413,6 +413,8 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
     controls : dict of str to array-like, optional
         negcon and poscon -> their scores, drawn beside the doses.
     most : int
+    along : str
+        What the doses are called.
     """
     doses = sorted(series["dose"].unique())
     place = {dose: i for i, dose in enumerate(doses)}
@@ -438,7 +440,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
             axis.scatter(at + spread, own, s=20, facecolor=filled, edgecolor="black", lw=0.8)
             ticks[at] = kind
     axis.set_xticks(sorted(ticks), [ticks[i] for i in sorted(ticks)])
-    axis.set(xlabel="dose (in order, not to scale)", ylabel=label)
+    axis.set(xlabel=f"{along} (in order, not to scale)", ylabel=label)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     left_out = len(names) - len(shown)
     axis.set_title(heading + (f", the first {most} of {len(names)}" if left_out else ""))
@@ -521,7 +523,7 @@ def accuracies(scores, heading, label="accuracy"):
     return figure
 
 
-def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
+def score_panels(scores, heading, label="accuracy", groups=None, columns=3, most=1.02):
     """One panel a question: a row a feature set, marks with their intervals.
 
     Parameters
@@ -536,6 +538,8 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         Feature set -> its group, by which rows are coloured; one colour otherwise.
     columns : int
         Panels beside each other.
+    most : float
+        End of the axes, where the intervals do not end before it.
     """
     asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
     names = list(dict.fromkeys(scores["features"]))
@@ -572,7 +576,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         if scores["low"].min() < 0:
             axis.axvline(0, color="#888888", lw=0.8, zorder=0)
     if scores["low"].min() >= 0:
-        axes[0, 0].set_xlim(0, min(1.02, scores["high"].max() * 1.06))
+        axes[0, 0].set_xlim(0, min(most, scores["high"].max() * 1.06))
     for axis in axes.flat[max(0, len(asked) - columns) : len(asked)]:
         axis.set_xlabel(label, fontsize=9)
         axis.tick_params(labelbottom=True)
