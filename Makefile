@@ -150,10 +150,12 @@ OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
   BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
 OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
+OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_ALL)))
+extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,\
+  $(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_BBBC037) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -186,6 +188,10 @@ PAGES += $(RESULTS)/evaluate_insect.ipynb
 $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/evaluate_bbbc037.ipynb
+$(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_bbbc037.ipynb $@ -k python3
+
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
@@ -196,6 +202,11 @@ PAGES += $(RESULTS)/evaluate_plates_real.ipynb
 $(RESULTS)/evaluate_plates_real.ipynb: always
 	$(PAGE) --real jump_moa_plates --real cpjump1_u2os \
 	  papermill notebooks/evaluate_plates_real.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_variants_real.ipynb
+$(RESULTS)/evaluate_variants_real.ipynb: always
+	$(PAGE) --real varchamp --real bbbc037_taorf \
+	  papermill notebooks/evaluate_variants_real.ipynb $@ -k python3
 
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb

@@ -99,10 +99,29 @@ def test_scores_of_features_place_and_exchanged_labels():
     assert made.loc["labels exchanged", "value"] == null["null"]
     within = variants.scores(alleles, "gene", "y", "", within="source_plate", draws=100)
     null = evaluate.permutation_null(own, alleles, "allele", within="source_plate", draws=100)
-    assert within.set_index("features").loc["labels exchanged", "value"] == null["null"]
+    within = within.set_index("features")
+    assert within.loc["labels exchanged", "value"] == null["null"]
+    at = variants.nearest(variants.place(alleles, "source_plate"), "gene", "y", metric="euclidean")
+    assert within.loc["place, same source plate", "value"] == float(at)
     same = variants.scores(alleles, "allele", "y", "", draws=20).set_index("features")
     assert list(same.index) == ["CellProfiler", "place alone"]
     assert same.loc["place alone", "value"] == 1
+
+
+def test_the_nearest_place_within_a_source_plate():
+    alleles = variants.merged(wells())
+    made = variants.nearest(
+        variants.place(alleles, "source_plate"), "gene", "x", metric="euclidean"
+    ).neighbours
+    plates, batches = (alleles[name].to_numpy() for name in ("source_plate", "batch"))
+    assert (plates[made["profile"]] == plates[made["neighbour"]]).all()
+    for row in made.itertuples():
+        own = alleles.loc[row.profile]
+        near = alleles[(plates == own["source_plate"]) & (batches == "y")]
+        near = near[near["allele"] != own["allele"]]
+        assert row.distance == pytest.approx(
+            min(straight(own, other) for _, other in near.iterrows())
+        )
 
 
 def test_an_unknown_batch_is_named():

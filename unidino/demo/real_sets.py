@@ -313,7 +313,8 @@ def varchamp(root):
         "role": table["Metadata_node_type"],
     }
     values, _ = _features(table)
-    return pd.concat([pd.DataFrame(labels), values], axis=1)
+    # A copy in one piece: pandas warns of tables of as many pieces as columns.
+    return pd.concat([pd.DataFrame(labels), values], axis=1).copy()
 
 
 def taorf_labels(root):
@@ -327,9 +328,9 @@ def taorf_labels(root):
     Returns
     -------
     pd.DataFrame
-        323 constructs, each once: orf_identifier, gene_symbol, moa (class of the published ground truth;
-        missing for others), has_phenotype (yes, or missing), replicate_correlation (median, as
-        published; missing for some).
+        323 constructs, each once: orf_identifier, gene_symbol, moa (class of the published ground
+        truth; missing for others), has_phenotype (yes, or missing), replicate_correlation (median,
+        as published; missing for some).
     """
     folder = Path(root) / "bbbc037_taorf"
     table = pd.read_csv(folder / "idr0033-screenA-processed.txt", sep="\t")

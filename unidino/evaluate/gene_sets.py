@@ -248,7 +248,7 @@ def odds_ratio(hits, neighbours, positives, candidates, smoothing=SMOOTHING):
     -------
     float or numpy.ndarray
 
-    Source: Haldane 1956 and Anscombe 1956 for the half.
+    Source: the half is the correction of Haldane and Anscombe.
     """
     inside, outside = hits, positives - hits
     others_inside, others_outside = neighbours - hits, candidates - positives - neighbours + hits
@@ -478,7 +478,7 @@ def relationships(
     ValueError
         A gene in several rows, no known pair, a tail that is none; as `nearest_neighbour_accuracy`.
 
-    Source: Celik et al. 2024 (doi 10.1371/journal.pcbi.1012463), EFAAR; the null is not theirs.
+    Source: EFAAR_benchmarking (doi 10.1101/2022.12.09.519400); the null is not theirs.
     """
     arguments.check_positive("draws", draws)
     arguments.check_choice("metric", metric, similarity.METRICS)

@@ -35,13 +35,31 @@ def merged(profiles):
     return pd.concat([where.add_prefix("Metadata_"), made], axis=1)
 
 
-def place(alleles):
-    """The metadata of `merged` beside two features, the row and the column: nothing but the place.
+def place(alleles, within=None):
+    """The metadata of `merged` beside the row and the column: nothing but the place.
 
     They are compared by their Euclidean distance, in wells.
+
+    Parameters
+    ----------
+    alleles : pd.DataFrame
+        Of `merged`.
+    within : str, optional
+        Column, such as the source plate, whose profiles are nearer than all others: where plates
+        of 96 wells are interleaved on one of 384, next to a well stand those of another plate.
+
+    Returns
+    -------
+    pd.DataFrame
     """
     values = alleles[["Metadata_row", "Metadata_column"]].set_axis(["emb0", "emb1"], axis=1)
-    return baselines.described(alleles, values.astype(float))
+    values = values.astype(float)
+    if within is not None:
+        codes, names = pd.factorize(alleles[tables.find_column(alleles, within)])
+        # Further apart than any two wells of a plate.
+        apart = np.eye(len(names))[codes] * 100
+        values = values.assign(**{f"emb{2 + i}": apart[:, i] for i in range(len(names))})
+    return baselines.described(alleles, values)
 
 
 def nearest(alleles, label, batch, *, apart=None, metric="cosine"):
@@ -96,22 +114,24 @@ def scores(alleles, label, batch, name, *, apart=None, within=None, draws=2000, 
     name : str
         Of the question, as in figures.
     within : str, optional
-        Column within which labels of alleles are exchanged, such as the source plate.
+        Column within which labels of alleles are exchanged, such as the source plate; the place is
+        then asked for within it, too.
     draws, seed : int
         Of the bootstrap, which resamples genes, and of the exchanges.
 
     Returns
     -------
     pd.DataFrame
-        One row a feature set ("CellProfiler", "place alone", and "labels exchanged" for genes):
-        features, level, accuracy (`name`), value, low, high (95 %: of the bootstrap; of the
-        exchanges), macro (mean over the labels), correct, n.
+        One row a feature set ("CellProfiler", "place alone", with `within` "place, same …", and for
+        genes "labels exchanged"): features, level, accuracy (`name`), value, low, high (95 %: of
+        the bootstrap; of the exchanges), macro (mean over the labels), correct, n.
     """
     rows = []
-    for features, profiles, metric in (
-        ("CellProfiler", alleles, "cosine"),
-        ("place alone", place(alleles), "euclidean"),
-    ):
+    described = [("CellProfiler", alleles, "cosine"), ("place alone", place(alleles), "euclidean")]
+    if within is not None:
+        named = f"place, same {within.replace('_', ' ')}"
+        described.append((named, place(alleles, within), "euclidean"))
+    for features, profiles, metric in described:
         made = nearest(profiles, label, batch, apart=apart, metric=metric)
         low, high = bootstrap.bootstrap_interval(made, profiles, "gene", draws=draws, seed=seed)
         scored = {"value": float(made), "low": low, "high": high, "macro": made.macro}
