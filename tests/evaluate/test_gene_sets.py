@@ -1,14 +1,12 @@
 """Questions of gene sets beside loops that do the same, and tables that cannot be asked."""
 
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from unidino import evaluate
-from unidino.evaluate import gene_sets, questions
+from unidino.evaluate import enrichment, gene_sets, questions
 from unidino.profiles import consensus
 
 SCREEN = gene_sets.Screen()
@@ -44,10 +42,6 @@ def cosines(frame):
     values = features(frame)
     values = values / np.linalg.norm(values, axis=1, keepdims=True)
     return values @ values.T
-
-
-def sets_of(cell):
-    return set() if pd.isna(cell) else set(cell.split("|"))
 
 
 def test_levels_of_a_screen():
@@ -155,153 +149,6 @@ def test_sets_among_active_genes():
     assert none[["active", "retrieved"]].isna().all()
 
 
-def naive_enrichment(constructs, percents, labels):
-    """{(construct, percent): (hits, neighbours, positives, candidates)}, sets given by gene."""
-    alike, genes = cosines(constructs), constructs["Metadata_gene_symbol"].tolist()
-    annotated = [i for i, gene in enumerate(genes) if labels[gene]]
-    made = {}
-    for i in annotated:
-        others = [j for j in annotated if genes[j] != genes[i]]
-        right = [j for j in others if labels[genes[j]] & labels[genes[i]]]
-        if not right:
-            continue
-        order = sorted(others, key=lambda j: -alike[i, j])
-        for percent in percents:
-            count = int(np.ceil(len(others) * percent / 100))
-            hits = sum(j in right for j in order[:count])
-            made[i, percent] = hits, count, len(right), len(others)
-    return made
-
-
-def naive_odds(hits, count, right, others):
-    table = np.array([[hits, count - hits], [right - hits, others - count - right + hits]]) + 0.5
-    return table[0, 0] * table[1, 1] / (table[0, 1] * table[1, 0])
-
-
-PERCENTS = (1, 20, 50)
-
-
-def test_enrichment_beside_a_loop():
-    constructs = SCREEN.constructs(wells())
-    labels = {gene: sets_of(cell) for gene, cell in SETS.items()}
-    expected = naive_enrichment(constructs, PERCENTS, labels)
-    made = gene_sets.enrichment(constructs, percents=PERCENTS)
-    assert len(made) == len(expected) == 9 * 3
-    for row in made.itertuples():
-        counts = expected[row.profile, row.percent]
-        assert (row.hits, row.neighbours, row.positives, row.candidates) == counts
-        assert row.odds_ratio == pytest.approx(naive_odds(*counts))
-        assert row.recall == pytest.approx(counts[0] / counts[2])
-        assert row.gene == constructs["Metadata_gene_symbol"][row.profile]
-
-
-def test_odds_ratio_by_hand_and_without_hits():
-    # 2 of 3 nearest are right, 4 of 20 in all: (2/1) / (2/15), each count with a half.
-    assert gene_sets.odds_ratio(2, 3, 4, 20) == pytest.approx(2.5 * 15.5 / (1.5 * 2.5))
-    assert gene_sets.odds_ratio(2, 3, 4, 20, smoothing=0) == pytest.approx(15)
-    for hits in (0, 2):
-        assert np.isfinite(gene_sets.odds_ratio(hits, 2, 2, 10))
-
-
-def test_equally_near_neighbours_count_by_their_expectation():
-    """B and C are the same profile: in one order of the two, the nearest of A is right."""
-    frame = pd.DataFrame(
-        {
-            "gene_symbol": list("ABCD"),
-            "orf_identifier": list("abcd"),
-            "moa": ["s", "s", "t", "t"],
-            "emb0": [1.0, 1.0, 1.0, -1.0],
-            "emb1": [0.0, 0.5, 0.5, 0.3],
-        }
-    )
-    made = gene_sets.enrichment(frame, percents=(10, 60))
-    of_a = made[made["gene"] == "A"].set_index("percent")["hits"]
-    orders = list(itertools.permutations("BC"))
-    assert of_a[10] == pytest.approx(np.mean([order[0] == "B" for order in orders]))
-    assert of_a[60] == pytest.approx(1)
-    same = frame.assign(emb0=1.0, emb1=0.0)
-    hits = gene_sets.enrichment(same, percents=(10,))["hits"]
-    assert hits.tolist() == pytest.approx([1 / 3] * 4)
-
-
-def test_exchanged_sets_beside_a_loop():
-    constructs = SCREEN.constructs(wells(noise=1.5))
-    made = gene_sets.exchanged_enrichment(constructs, percents=PERCENTS, draws=25, seed=3)
-    annotated = constructs.dropna(subset="Metadata_moa")
-    genes = annotated["Metadata_gene_symbol"].drop_duplicates().tolist()
-    rng = np.random.default_rng(3)
-    null = []
-    for _ in range(25):
-        order = rng.permutation(len(genes))
-        labels = {gene: sets_of(SETS[genes[i]]) for gene, i in zip(genes, order, strict=True)}
-        counts = naive_enrichment(constructs, PERCENTS, labels | {"G": set()})
-        null.append(
-            {
-                (measure, percent): np.mean(
-                    [
-                        naive_odds(*four) if measure == "folds" else four[0] / four[2]
-                        for (_, asked), four in counts.items()
-                        if asked == percent
-                    ]
-                )
-                for measure in ("folds", "recall")
-                for percent in PERCENTS
-            }
-        )
-    null = pd.DataFrame(null)
-    queries = gene_sets.enrichment(constructs, percents=PERCENTS).groupby("percent")
-    for row in made.itertuples():
-        drawn = null[row.measure, row.percent]
-        column = "odds_ratio" if row.measure == "folds" else "recall"
-        assert row.value == pytest.approx(queries[column].mean()[row.percent])
-        assert row.null == pytest.approx(drawn.mean())
-        assert [row.null_low, row.null_high] == pytest.approx(drawn.quantile([0.025, 0.975]))
-        above = (drawn >= row.value - 1e-6).sum()
-        assert row.p_value == pytest.approx((1 + above) / 26)
-
-
-def test_genes_that_say_nothing_are_at_their_null():
-    frame = wells(seed=5)
-    frame[[c for c in frame if c.startswith("emb")]] = np.random.default_rng(1).normal(size=(51, 6))
-    made = gene_sets.exchanged_enrichment(SCREEN.constructs(frame), draws=200)
-    assert (made["p_value"] > 0.02).all()
-
-
-def test_relationships_beside_a_loop():
-    genes = SCREEN.genes(wells(noise=1.0))
-    made = gene_sets.relationships(genes, tails=(5, 20), draws=30, seed=2)
-    alike, names = cosines(genes), genes["Metadata_gene_symbol"].tolist()
-    pairs = list(itertools.combinations(range(len(names)), 2))
-    every = np.array([alike[pair] for pair in pairs])
-    share = {pair: ((every < alike[pair]).sum() + 0.5) / len(pairs) for pair in pairs}
-
-    def recalled(order, tail):
-        known = [
-            share[pair]
-            for pair in pairs
-            if sets_of(SETS[names[order[pair[0]]]]) & sets_of(SETS[names[order[pair[1]]]])
-        ]
-        outside = [s <= tail / 100 or s >= 1 - tail / 100 for s in known]
-        return np.mean(outside), np.mean([s >= 1 - tail / 100 for s in known]), len(known)
-
-    rng = np.random.default_rng(2)
-    orders = [rng.permutation(len(names)) for _ in range(30)]
-    for row in made.itertuples():
-        value, above, known = recalled(range(len(names)), row.tail)
-        assert (row.known, row.pairs) == (known, 28) == (5, 28)
-        assert (row.value, row.above) == pytest.approx((value, above))
-        null = np.array([recalled(order, row.tail)[0] for order in orders])
-        assert row.null == pytest.approx(null.mean())
-        assert [row.null_low, row.null_high] == pytest.approx(np.quantile(null, [0.025, 0.975]))
-        assert row.p_value == pytest.approx((1 + (null >= value - 1e-6).sum()) / 31)
-
-
-def test_pairs_that_are_all_alike_are_no_relationship():
-    genes = SCREEN.genes(wells())
-    same = genes.assign(**{c: float(c == "emb0") for c in genes if c.startswith("emb")})
-    assert gene_sets.relationships(same, draws=5)["value"].tolist() == [0, 0]
-
-
 def test_phenotypes_beside_counts_by_hand():
     made = questions.activity(wells(noise=0.9), "gene_symbol", null_size=500)
     truth = pd.Series({gene: gene in "ABCDE" for gene in SETS})
@@ -346,7 +193,7 @@ def test_long_tables_scores_and_differences():
     for name, row in differ.iterrows():
         assert row["difference"] == pytest.approx(both.loc[name, "a"] - both.loc[name, "b"])
 
-    queries = gene_sets.enrichment(SCREEN.constructs(frame), percents=(1, 20))
+    queries = enrichment.of_constructs(SCREEN.constructs(frame), percents=(1, 20))
     for measure, column in (("folds", "odds_ratio"), ("recall", "recall")):
         long = gene_sets.enrichment_values(queries, measure)
         assert set(long["accuracy"]) == {f"{measure}, top 1 %", f"{measure}, top 20 %"}
@@ -384,35 +231,3 @@ def test_interval_of_a_mean_beside_resampled_groups():
     assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
     with pytest.raises(ValueError, match="2 values, 1 of them missing, and 1 without a group"):
         evaluate.mean_interval([1.0, np.nan], ["a", None])
-
-
-@pytest.mark.parametrize(
-    ("change", "call", "message"),
-    [
-        ({"moa": None}, "enrichment", "no profile has a moa"),
-        ({"moa": list("abcdefghijk")}, "enrichment", "the constructs of A have different moas"),
-        ({"gene_symbol": "A", "moa": "s"}, "enrichment", "are of one gene_symbol: A"),
-        ({}, "relationships", "the gene A stands in several rows; average them first"),
-    ],
-)
-def test_tables_that_cannot_be_ranked(change, call, message):
-    constructs = SCREEN.constructs(wells()).assign(
-        **{f"Metadata_{name}": value for name, value in change.items()}
-    )
-    with pytest.raises(ValueError, match=message):
-        getattr(gene_sets, call)(constructs)
-
-
-def test_nothing_is_shared():
-    genes = SCREEN.genes(wells()).assign(Metadata_moa=list("abcdefgh"))
-    for call in ("enrichment", "exchanged_enrichment", "relationships"):
-        with pytest.raises(ValueError, match="no moa is shared by two gene_symbols"):
-            getattr(gene_sets, call)(genes)
-
-
-def test_percents_and_tails_out_of_range():
-    genes = SCREEN.genes(wells())
-    with pytest.raises(ValueError, match="percents holds 0; a percent is above 0"):
-        gene_sets.enrichment(genes, percents=(0,))
-    with pytest.raises(ValueError, match="tails holds 50; a tail is a percentile above 0"):
-        gene_sets.relationships(genes, tails=(50,))
