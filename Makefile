@@ -153,11 +153,12 @@ OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
 OF_WORLDS := worlds@unidino-demo worlds@transfer worlds@random_vit
 OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@random_vit
 OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
+OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
 extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) \
-  $(OF_CELL_HEALTH) $(OF_HPA) $(OF_WORLDS) $(OF_ALL)))
+  $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_WORLDS) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -205,6 +206,10 @@ PAGES += $(RESULTS)/evaluate_hpa.ipynb
 $(RESULTS)/evaluate_hpa.ipynb: $(OF_HPA:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_hpa.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/evaluate_bbbc037.ipynb
+$(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_bbbc037.ipynb $@ -k python3
+
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
 	$(READS) papermill notebooks/parity.ipynb $@ -k python3
@@ -219,6 +224,11 @@ PAGES += $(RESULTS)/evaluate_plates_real.ipynb
 $(RESULTS)/evaluate_plates_real.ipynb: always
 	$(PAGE) --real jump_moa_plates --real cpjump1_u2os \
 	  papermill notebooks/evaluate_plates_real.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_variants_real.ipynb
+$(RESULTS)/evaluate_variants_real.ipynb: always
+	$(PAGE) --real varchamp --real bbbc037_taorf \
+	  papermill notebooks/evaluate_variants_real.ipynb $@ -k python3
 
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb

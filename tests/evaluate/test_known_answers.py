@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 
 from unidino import evaluate, paths, profiles, tables
 from unidino.demo import real_sets
-from unidino.evaluate import bbbc021, cell_painting, questions
+from unidino.evaluate import bbbc021, cell_painting, gene_sets, questions, variants
 
 TREATMENT = ["compound", "concentration"]
 
@@ -281,3 +281,56 @@ def test_the_trap_of_one_position_on_cpjump1(cpjump1):
     assert allowed["n"] == 1040
     assert allowed["value"] == pytest.approx(0.401, abs=0.0005)
     assert own.loc["48 h, position barred", "said"] == "not askable: one position a treatment"
+
+
+@pytest.fixture(scope="module")
+def varchamp():
+    root = paths.real_data_root()
+    if root is None or not (root / "varchamp").is_dir():
+        pytest.skip("the real VarChAMP profiles are absent (set UNIDINO_REAL)")
+    wells = real_sets.varchamp(root)
+    assert wells.shape == (2240, 7 + 314)
+    assert wells["allele"].nunique() == 259 and wells["gene"].nunique() == 44
+    assert (
+        wells["role"].isin(real_sets.VARCHAMP_CONTROLS).groupby(wells["plate"]).sum().eq(28).all()
+    )
+    return wells
+
+
+def test_genes_of_varchamp_across_batches(varchamp):
+    """Another allele of the gene is nearest in the other batch for .598, permuted .19."""
+    made = variants.scores(variants.merged(varchamp), "gene", "Batch_20", "", draws=500)
+    value = made.set_index("features")["value"]
+    assert (made["n"] == 259).all()
+    assert value["CellProfiler"] == pytest.approx(0.598, abs=0.0005)
+    assert value["labels exchanged"] == pytest.approx(0.19, abs=0.01)
+
+
+def test_the_same_allele_of_varchamp_is_confounded_with_its_place(varchamp):
+    """The same allele is nearest for .440 of 259; the place on the plate alone gives all."""
+    layout = varchamp.groupby(["batch", "well"])["allele"].first().unstack(0)
+    assert (layout["Batch_20"] == layout["Batch_21"]).all()
+    positions = varchamp.groupby("allele")["well"].nunique()
+    assert positions.value_counts().to_dict() == {1: 252, 4: 7}
+    alleles = variants.merged(varchamp)
+    value = variants.scores(alleles, "allele", "Batch_20", "", draws=100).set_index("features")
+    assert value.loc["CellProfiler", "correct"] == 114
+    assert value.loc["CellProfiler", "value"] == pytest.approx(0.440, abs=0.0005)
+    assert value.loc["place alone", "value"] == 1
+    single = alleles[~alleles["role"].isin(real_sets.VARCHAMP_CONTROLS)].reset_index(drop=True)
+    with pytest.warns(UserWarning, match="no profile can have a right answer"):
+        barred = variants.nearest(single, "allele", "Batch_20", apart=0)
+    assert (barred.n, barred.answerable, float(barred)) == (252, 0, 0)
+
+
+def test_what_the_real_constructs_of_bbbc037_allow():
+    """The published label tables: 323 constructs of 190 genes, 76 with a phenotype."""
+    root = paths.real_data_root()
+    if root is None or not (root / "bbbc037_taorf").is_dir():
+        pytest.skip("the real labels of BBBC037 are absent (set UNIDINO_REAL)")
+    labels = real_sets.taorf_labels(root)
+    assert labels["has_phenotype"].eq("yes").sum() == 76
+    assert labels["moa"].notna().sum() == 148
+    census = gene_sets.Screen().census(labels)
+    names = ["constructs", "genes", "genes of several constructs"]
+    assert census[names].tolist() == [323, 190, 98]

@@ -393,3 +393,30 @@ def test_controls_among_the_queries_are_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate.nearest_neighbour_accuracy(frame[:2], "moa")
+
+
+def test_pairs_that_may_be_neighbours_beside_a_loop():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(30, 4))).add_prefix("emb")
+    frame.insert(0, "moa", rng.choice(list("ab"), 30))
+    frame.loc[4, "moa"] = None
+    frame.insert(1, "compound", rng.choice(list("pqrst"), 30))
+    allowed = rng.random((30, 30)) < 0.3
+    allowed[7] = False
+    made = evaluate.nearest_neighbour_accuracy(frame, "moa", ["compound"], allowed=allowed)
+    values = frame[[f"emb{i}" for i in range(4)]].to_numpy()
+    found = made.neighbours.set_index("profile")["neighbour"]
+    for i in range(30):
+        others = [
+            j
+            for j in range(30)
+            if j != i and allowed[i, j] and frame["compound"][i] != frame["compound"][j] and j != 4
+        ]
+        if i in (4, 7) or not others:
+            assert i not in found
+            continue
+        distances = cdist(values[[i]], values[others], "cosine")[0]
+        assert found[i] == others[int(np.argmin(distances))]
+    for wrong in (np.ones((3, 3), bool), np.ones((30, 30))):
+        with pytest.raises(ValueError, match="expected one bool for each pair of the 30 profiles"):
+            evaluate.nearest_neighbour_accuracy(frame, "moa", allowed=wrong)

@@ -72,6 +72,22 @@ def test_wider_compares_both_intervals():
     )
     assert findings.wider(scores[2:], "mechanisms") == ""
 
+def test_above_chance():
+    scores = pd.DataFrame(
+        {
+            "features": ["a", "b", "a", "b", "a"],
+            "level": ["well", "well", "gene", "gene", "set"],
+            "accuracy": ["activity", "activity", "same gene", "same gene", "same set"],
+            "low": [0.1, 0.0, -0.1, np.nan, 0.2],
+            "n": 5,
+        }
+    )
+    assert findings.above_chance(scores).split("\n") == [
+        "- **activity, well** (n = 5): above chance: a; not clear of it: b.",
+        "- **same gene, gene** (n = 5): none is above chance; not clear of it: a and b.",
+        "- **same set, set** (n = 5): above chance: a.",
+    ]
+
 
 def test_moved_counts_both_ways():
     rows = pd.DataFrame(

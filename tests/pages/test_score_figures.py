@@ -85,6 +85,25 @@ def test_an_interval_that_misses_its_value_by_rounding_is_drawn():
     plots.plt.close(score_figures.score_panels(table, "heading"))
 
 
+def test_scores_beyond_one_are_drawn_where_they_are_asked_for():
+    table = scores().assign(low=0.5, value=3.0, high=8.0)
+    shares = plots.score_panels(table, "heading")
+    folds = plots.score_panels(table, "heading", most=float("inf"))
+    assert shares.axes[0].get_xlim()[1] == 1.02
+    assert folds.axes[0].get_xlim()[1] > 8
+    for figure in (shares, folds):
+        plots.plt.close(figure)
+
+
+def test_series_along_anything_in_its_order():
+    series = pd.DataFrame({"group": "a", "dose": [0.0, 0.35, 0.9], "score": [0.0, 0.2, 0.8]})
+    figure = plots.dose_series(series, ["a"], "activity", "heading", "set", along="strength")
+    axis = figure.axes[0]
+    assert axis.get_xlabel() == "strength (in order, not to scale)"
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["0", "0.35", "0.9"]
+    plots.plt.close(figure)
+
+
 def test_counts_are_written_into_their_cells():
     counts = pd.DataFrame({"DNA": [3, 0], "ER": [1, 4]}, index=["a", "b"])
     figure = score_figures.counts_heat_map(counts, "heading", "features", expected=2)

@@ -60,9 +60,10 @@ def test_sphering_is_pycytominers_where_nothing_is_added():
     np.testing.assert_allclose(made, expected * np.sqrt(n / (n - 1)), rtol=1e-4, atol=1e-4)
 
 
-def test_the_regulariser_is_the_likeliest_of_the_grid():
+@pytest.mark.parametrize("size", [12, 45])
+def test_the_regulariser_is_the_likeliest_of_the_grid(size):
     rng = np.random.default_rng(1)
-    values = rng.normal(size=(30, 12)) @ rng.normal(size=(12, 12))
+    values = rng.normal(size=(30, size)) @ rng.normal(size=(size, size))
     folds = np.arange(30) % 3
     unit = values.var(0).mean()
     likelihood = []
@@ -70,7 +71,7 @@ def test_the_regulariser_is_the_likeliest_of_the_grid():
         total = 0
         for fold in range(3):
             rest = values[folds != fold]
-            covariance = np.cov(rest.T, bias=True) + share * unit * np.eye(12)
+            covariance = np.cov(rest.T, bias=True) + share * unit * np.eye(size)
             total += (
                 multivariate_normal(rest.mean(0), covariance).logpdf(values[folds == fold]).sum()
             )
@@ -152,6 +153,27 @@ def test_by_name_incomplete_profiles_stay_as_they_are(method):
     assert fitted.settings() == alone.settings()
     same, nothing = profiles.correct(wells, "none")
     assert same is wells and nothing is None
+
+
+def test_controls_that_the_fit_did_not_see():
+    wells = screen(3, controls=9)
+    control = (wells["Metadata_control_type"] == "negcon").to_numpy()
+    parts = profiles.held_out(wells, "sphere")
+    seen = []
+    for part in parts:
+        held = part[part["Metadata_control_type"] == "negcon"]
+        assert len(part) - len(held) == (~control).sum()
+        assert held["Metadata_Plate"].value_counts().isin([4, 5]).all()
+        wells_of = set(zip(held["Metadata_Plate"], held["Metadata_Well"], strict=True))
+        names = list(zip(wells["Metadata_Plate"], wells["Metadata_Well"], strict=True))
+        kept = np.array([name not in wells_of for name in names])
+        fitted = profiles.Sphere().fit(wells[kept])
+        expected = fitted.transform(wells[~kept | ~control]).reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, expected)
+        seen.append(wells_of)
+    assert not seen[0] & seen[1] and len(seen[0] | seen[1]) == control.sum()
+    with pytest.raises(ValueError, match="correct 'harmony' is not one of tvn, sphere, position"):
+        profiles.held_out(wells, "harmony")
 
 
 @pytest.mark.parametrize(

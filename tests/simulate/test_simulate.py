@@ -160,6 +160,29 @@ def test_bbbc021_moa_lie_in_the_batches_of_the_real_set(root):
     assert "UNKNOWN" not in set(frame["compound"])
 
 
+def test_bbbc037_holds_classes_constructs_and_replicates():
+    """Enough to ask for replicates, for constructs of a gene and for genes of a class."""
+    plan = layouts.bbbc037(0, 64, 1, None, None, None, 1.0, 1.0)
+    truth = plan.tables["BBBC037_v1_DatasetGroundTruth.csv"].set_index("Metadata_broad_sample")
+    planted = plan.truth.dropna(subset="orf_identifier")
+    planted = planted.assign(moa=planted["orf_identifier"].map(truth["Metadata_moa"]))
+    assert (planted.groupby("moa")["gene_symbol"].nunique() == 4).all()
+    assert planted["moa"].nunique() == 6
+    assert planted.groupby("moa")["mechanism"].nunique().eq(1).all()
+    constructs = planted.drop_duplicates("orf_identifier")
+    assert constructs["gene_symbol"].value_counts().value_counts().to_dict() == {1: 11, 2: 13}
+    assert planted["orf_identifier"].value_counts().eq(3).all()
+    assert planted.groupby("orf_identifier")["well"].nunique().gt(1).all()
+    first, second = (constructs[constructs["gene_symbol"] == "RHOA"]["strength"]).tolist()
+    assert second == pytest.approx(0.8 * first)
+    notes = plan.tables[
+        "gene_overexpression/idr0033-rohban-pathways/screens/idr0033-screenA-annotation.csv"
+    ].dropna(subset="ORF Identifier")
+    has = notes.groupby("ORF Identifier")["Has Phenotype"].first() == "yes"
+    strength = planted.groupby("orf_identifier")["strength"].first()
+    pd.testing.assert_series_equal(has, strength > 0, check_names=False)
+
+
 def test_training_tables(root):
     metadata = valsets.JUMPCPMetadata(root=root, training_set=True)
     assert (metadata.metadata["perturbation_id"] == "DMSO").any()

@@ -269,6 +269,85 @@ def cpjump1_plates(root):
     return pd.concat([pd.DataFrame(labels), values], axis=1)
 
 
+VARCHAMP_BATCHES = ("2026_01_05_Batch_20", "2026_01_05_Batch_21")
+
+VARCHAMP_CONTROLS = ("NC", "PC", "TC")
+"""Roles of the seven alleles that stand in four wells of a plate: negative and positive controls,
+and the control of the transfection (eGFP)."""
+
+
+def varchamp(root):
+    """Two batches of over-expressed alleles of 44 genes: four plates each, of one layout.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        2,240 wells: batch (Batch_20, Batch_21), plate, well, source_plate (the plate of 96 wells
+        that an allele was taken from), gene, allele (the gene's name where it is not mutated), role
+        (allele, disease_wt or one of `VARCHAMP_CONTROLS`) and the 314 features that both batches
+        have, normalised and selected by batch, as published. The well of each plate that holds no
+        allele is left out.
+    """
+    folder = Path(root) / "varchamp"
+    parts = [
+        pd.read_csv(
+            folder / f"{batch}_normalized_feature_select_batch.csv.gz",
+            dtype={"Metadata_source_plate": str},
+        )
+        for batch in VARCHAMP_BATCHES
+    ]
+    table = pd.concat(parts, ignore_index=True, join="inner")
+    table = table.dropna(subset="Metadata_gene_allele").reset_index(drop=True)
+    labels = {
+        "batch": table["Metadata_batch"].str.removeprefix("2026_01_05_"),
+        "plate": table["Metadata_Plate"],
+        "well": table["Metadata_Well"],
+        "source_plate": table["Metadata_source_plate"].str.strip(),
+        "gene": table["Metadata_symbol"],
+        "allele": table["Metadata_gene_allele"],
+        "role": table["Metadata_node_type"],
+    }
+    values, _ = _features(table)
+    # A copy in one piece: pandas warns of tables of as many pieces as columns.
+    return pd.concat([pd.DataFrame(labels), values], axis=1).copy()
+
+
+def taorf_labels(root):
+    """What is known of the constructs of BBBC037; their profiles are not to be had.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+
+    Returns
+    -------
+    pd.DataFrame
+        323 constructs, each once: orf_identifier, gene_symbol, moa (class of the published ground
+        truth; missing for others), has_phenotype (yes, or missing), replicate_correlation (median,
+        as published; missing for some).
+    """
+    folder = Path(root) / "bbbc037_taorf"
+    table = pd.read_csv(folder / "idr0033-screenA-processed.txt", sep="\t")
+    table = table.drop_duplicates("ORF Identifier").reset_index(drop=True)
+    classes = pd.read_csv(folder / "genetic_screen_ground_truth.csv")
+    classes = classes.set_index("Metadata_broad_sample")["Metadata_moa"]
+    return pd.DataFrame(
+        {
+            "orf_identifier": table["ORF Identifier"],
+            "gene_symbol": table["Gene Symbol"],
+            "moa": table["ORF Identifier"].map(classes),
+            "has_phenotype": table["Has Phenotype"],
+            "replicate_correlation": table["Median Replicate Correlation"],
+        }
+    )
+
+
 MIX_FOLDERS = ("train_mix", "train_more")
 """Folders of real single-channel images to train on, each with its ``manifest.csv``."""
 

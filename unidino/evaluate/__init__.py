@@ -1,7 +1,7 @@
 """What profiles know: metrics, their intervals, baselines, and one module a benchmark."""
 
 from .batch import bras, inductive_scores, lisi, pc_regression, scaled_lisi, variance_explained
-from .bootstrap import bootstrap_interval, paired_difference
+from .bootstrap import bootstrap_interval, mean_interval, paired_difference
 from .neighbours import Accuracy, in_several, nearest_neighbour_accuracy
 from .permutation import permutation_null
 from .questions import activity, consistency, distinctiveness
@@ -22,6 +22,7 @@ __all__ = [
     "inductive_scores",
     "lisi",
     "mean_average_precision",
+    "mean_interval",
     "nearest_neighbour_accuracy",
     "paired_difference",
     "pc_regression",

@@ -1,4 +1,4 @@
-"""Intervals of accuracies, resampling what is independent: compounds, not their wells."""
+"""Intervals of accuracies and means, resampling what is independent: compounds, not their wells."""
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,39 @@ def paired_difference(first, second, profiles, by, *, level=0.95, draws=2000, se
     one, other = _shares(groups, draws, seed)
     low, high = _interval(one - other, level)
     return float(first) - float(second), low, high
+
+
+def mean_interval(values, groups, *, level=0.95, draws=2000, seed=0):
+    """Percentile interval of a mean, resampling whole groups such as genes.
+
+    Parameters
+    ----------
+    values : array-like of float
+        One a unit, such as the score of a construct.
+    groups : array-like
+        What each belongs to: units of one group are not independent.
+    level, draws, seed
+        As of `bootstrap_interval`.
+
+    Returns
+    -------
+    (float, float)
+
+    Raises
+    ------
+    ValueError
+        No value, a missing one, a unit without a group, a level that is no share.
+    """
+    values = np.asarray(values, float)
+    codes, names = pd.factorize(np.asarray(groups, object))
+    if not len(values) or np.isnan(values).any() or (codes < 0).any():
+        raise ValueError(
+            f"{len(values)} values, {int(np.isnan(values).sum())} of them missing, and "
+            f"{int((codes < 0).sum())} without a group: resampling needs values, and a group for "
+            "each."
+        )
+    sums = np.bincount(codes, values, len(names)), np.bincount(codes, minlength=len(names))
+    return _interval(_shares([sums], draws, seed)[0], level)
 
 
 def _per_group(accuracy, profiles, by):

@@ -90,7 +90,7 @@ def ask(profiles, label, group, *, separator="|", least=5, folds=5, seed=0):
     similarity.whole_codes(profiles, label)
     groups = similarity.whole_codes(profiles, group)
     names, member = questions.membership(
-        [questions.labels_of(cell, separator) for cell in profiles[column]]
+        [questions.split_labels(cell, separator) for cell in profiles[column]]
     )
     member = member.toarray().astype(bool)
     having = np.array([len(np.unique(groups[own])) for own in member.T])

@@ -76,6 +76,7 @@ def nearest_neighbour_accuracy(
     metric="cosine",
     exclude_if_same_label=(),
     features=None,
+    allowed=None,
 ):
     """Share of profiles whose nearest allowed neighbour has their label.
 
@@ -100,6 +101,9 @@ def nearest_neighbour_accuracy(
     features : list of str, optional
         Feature columns. By default those with known names (``emb…``, ``Cells_`` …); in a table
         without them, columns that are numbered alike (f0, f1, …).
+    allowed : numpy.ndarray of bool, optional
+        (n, n), what no column says: whether the profile of the column may be a neighbour of that of
+        the row. A profile that may have none is not asked about.
 
     Returns
     -------
@@ -114,8 +118,8 @@ def nearest_neighbour_accuracy(
     ------
     ValueError
         A column that does not exist, the label among the excluded, no labelled profile, missing or
-        infinite features, an unknown metric; for cosines and correlation a profile without
-        direction (zero, or constant).
+        infinite features, an unknown metric, `allowed` of another shape; for cosines and
+        correlation a profile without direction (zero, or constant).
 
     Source: Ljosa et al. 2013 (doi 10.1177/1087057113503553, NSC); Ando, McLean and Berndl 2017
     (doi 10.1101/161422, NSCB).
@@ -152,7 +156,15 @@ def nearest_neighbour_accuracy(
         for codes in both
     ]
     values = similarity.comparable(profiles, features, metric, rows)
-    scored = _nearest(values, metric, barred, labels[rows])
+    if allowed is not None:
+        allowed = np.asarray(allowed)
+        if allowed.shape != (len(profiles), len(profiles)) or allowed.dtype != bool:
+            raise ValueError(
+                f"allowed has the shape {allowed.shape} and holds {allowed.dtype}; expected one "
+                f"bool for each pair of the {len(profiles)} profiles."
+            )
+        allowed = allowed[np.ix_(rows, rows)]
+    scored = _nearest(values, metric, barred, labels[rows], allowed)
     if len(scored) and not scored["answerable"].any():
         warnings.warn(
             f"no profile can have a right answer: without those that share its "
@@ -261,7 +273,7 @@ def _own_if_missing(codes):
     return codes
 
 
-def _nearest(values, metric, barred, labels):
+def _nearest(values, metric, barred, labels, allowed=None):
     """The nearest allowed neighbour of each row that has one.
 
     Returns
@@ -279,7 +291,7 @@ def _nearest(values, metric, barred, labels):
     answerable = np.zeros(len(values), bool)
     for i, here in enumerate(cut):
         for j, there in enumerate(cut[i:], i):
-            block = _allowed(values, metric, keys, here, there)
+            block = _allowed(values, metric, keys, here, there, allowed)
             least[here, j], least[there, i] = block.min(1), block.min(0)
             right = np.isfinite(block) & (labels[here, None] == labels[there])
             answerable[here] |= right.any(1)
@@ -292,7 +304,7 @@ def _nearest(values, metric, barred, labels):
         holds = np.flatnonzero(np.isfinite(smallest) & (least[:, band] <= reach))
         for part in similarity.bands(len(holds)):
             rows = holds[part]
-            tied = _allowed(values, metric, keys, rows, there) <= reach[rows, None]
+            tied = _allowed(values, metric, keys, rows, there, allowed) <= reach[rows, None]
             near[rows] += tied.sum(1)
             alike[rows] += (tied & (labels[rows, None] == labels[there])).sum(1)
             some = tied.any(1)
@@ -309,11 +321,13 @@ def _nearest(values, metric, barred, labels):
     )
 
 
-def _allowed(values, metric, keys, rows, columns):
-    """Distances of rows from other rows, infinite where both share one of the keys."""
+def _allowed(values, metric, keys, rows, columns, allowed):
+    """Distances of rows from other rows, infinite where both share a key, or may not be asked."""
     block = similarity.distances(values[rows], values[columns], metric)
     for codes in keys:
         block[codes[rows, None] == codes[columns]] = np.inf
+    if allowed is not None:
+        block[~allowed[rows][:, columns]] = np.inf
     return block
 
 

@@ -127,7 +127,7 @@ class _Wells:
         self.metric, self.barred = metric, same_position == "barred"
         features = similarity.find_features(profiles, names, [perturbation, plate, well])
         self.key = tables.find_column(profiles, perturbation)
-        self.control = _controls(profiles, controls)
+        self.control = control_rows(profiles, controls)
         rows = np.arange(len(profiles))
         codes, self.names = pd.factorize(profiles[self.key])
         similarity.refuse(
@@ -268,7 +268,7 @@ def consistency(
     features = similarity.find_features(profiles, features, [target, perturbation])
     column = tables.find_column(profiles, target)
     key = tables.find_column(profiles, perturbation)
-    labels = profiles[column].map(lambda cell: labels_of(cell, separator))
+    labels = profiles[column].map(lambda cell: split_labels(cell, separator))
     annotated = np.flatnonzero(labels.map(len))
     if not len(annotated):
         raise ValueError(f"no profile has a {target}: column {column} is empty.")
@@ -304,8 +304,8 @@ def consistency(
     return made.reset_index(drop=True)
 
 
-def labels_of(cell, separator):
-    """The labels of a cell, each once."""
+def split_labels(cell, separator="|"):
+    """The labels of a cell, each once, as a list; empty where it is missing."""
     if isinstance(cell, str):
         return sorted({part.strip() for part in cell.split(separator)} - {""})
     return [] if pd.isna(cell) else [str(cell)]
@@ -342,7 +342,7 @@ def _label_scores(values, codes, member, metric):
             yield scores.assign(label=own)
 
 
-def _controls(profiles, controls):
+def control_rows(profiles, controls):
     """Which rows are negative controls; none where the table does not tell."""
     rows, words = reference_rows(profiles, controls)
     if controls == "negcon" and words != "negative controls":

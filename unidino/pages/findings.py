@@ -79,6 +79,30 @@ def above_exchanged(scores):
     return "\n".join(items)
 
 
+def above_chance(scores):
+    """Which feature sets score more than 0, the chance of normalised precisions, in Markdown.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        features, level, accuracy, value, low, high, n; 0 is chance.
+
+    Returns
+    -------
+    str
+        A list, one item a question. Above is what has its whole interval above 0.
+    """
+    items = []
+    for _, part in scores.groupby(["level", "accuracy"], sort=False):
+        above = part[part["low"] > 0]["features"]
+        others = part[~(part["low"] > 0)]["features"]
+        said = [f"above chance: {_listed(above)}"] if len(above) else ["none is above chance"]
+        if len(others):
+            said.append(f"not clear of it: {_listed(others)}")
+        items.append(f"- {_asked(next(part.itertuples()))}: {'; '.join(said)}.")
+    return "\n".join(items)
+
+
 def wider(scores, classes):
     """How much wider intervals are when whole classes are resampled, in Markdown.
 

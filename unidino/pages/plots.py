@@ -406,7 +406,7 @@ def dose_response(scores, heading):
     return figure
 
 
-def dose_series(series, names, label, heading, legend_title, controls=None, most=8):
+def dose_series(series, names, label, heading, legend_title, controls=None, most=8, along="dose"):
     """Scores of wells against their dose, one colour and mark a compound.
 
     Parameters
@@ -421,6 +421,8 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
     controls : dict of str to array-like, optional
         negcon and poscon -> their scores, drawn beside the doses.
     most : int
+    along : str
+        What the doses are called.
     """
     doses = sorted(series["dose"].unique())
     place = {dose: i for i, dose in enumerate(doses)}
@@ -446,7 +448,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
             axis.scatter(at + spread, own, s=20, facecolor=filled, edgecolor="black", lw=0.8)
             ticks[at] = CONTROLS[kind].replace(" ", "\n")
     axis.set_xticks(sorted(ticks), [ticks[i] for i in sorted(ticks)])
-    axis.set(xlabel="dose (in order, not to scale)", ylabel=label)
+    axis.set(xlabel=f"{along} (in order, not to scale)", ylabel=label)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     left_out = len(names) - len(shown)
     axis.set_title(heading + (f", the first {most} of {len(names)}" if left_out else ""))

@@ -1,7 +1,7 @@
 """From site embeddings to profiles: aggregation, normalisation, correction of batches."""
 
 from .aggregation import OPERATIONS, STATUSES, aggregate, consensus
-from .corrected import CORRECTIONS, FITTED, check_correction, correct, load_correction
+from .corrected import CORRECTIONS, FITTED, check_correction, correct, held_out, load_correction
 from .harmony import harmony
 from .normalisation import NORM_METHODS, Normalised, normalise
 from .position import Position
@@ -26,6 +26,7 @@ __all__ = [
     "consensus",
     "correct",
     "harmony",
+    "held_out",
     "load_correction",
     "normalise",
     "reference_rows",

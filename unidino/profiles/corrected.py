@@ -1,6 +1,7 @@
 """Profiles corrected by a method's name, as an extraction does it."""
 
 import numpy as np
+import pandas as pd
 
 from .. import arguments, tables
 from . import correction
@@ -84,6 +85,44 @@ def correct(profiles, method, batch="batch"):
     made[features] = made[features].astype(float)
     made.loc[whole, features] = corrected[features]
     return made, fitted
+
+
+def held_out(profiles, method, batch="batch", plate="plate"):
+    """Profiles after a correction whose fit saw half of the negative controls, beside the others.
+
+    A correction makes the controls it was fit on alike, the more so the fewer they are beside the
+    features: compared with these, whatever was not in the fit looks different. Controls that it
+    never saw are a fair comparison.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `correct`; with control_type.
+    method, batch : str
+        As of `check_correction`; a correction that is fit (`FITTED`).
+    plate : str
+        Column; of each plate every second control is held out.
+
+    Returns
+    -------
+    list of pd.DataFrame
+        Two tables: the treated profiles, and the controls that the fit did not see.
+
+    Raises
+    ------
+    ValueError
+        A correction that is not fit; as `correct`.
+    """
+    arguments.check_choice("correct", method, tuple(FITTED))
+    control = _fresh(method, batch).controls(profiles)
+    column = profiles[tables.find_column(profiles, plate)]
+    turn = pd.Series(control).groupby(column.to_numpy()).cumsum().to_numpy() % 2
+    made = []
+    for part in (0, 1):
+        held = control & (turn == part)
+        fitted = _fresh(method, batch).fit(profiles[~held])
+        made.append(fitted.transform(profiles[held | ~control]).reset_index(drop=True))
+    return made
 
 
 def load_correction(path):

@@ -63,15 +63,18 @@ class Sphere(Correction):
         rows = self.check(profiles)
         own = values[rows]
         mean = own.mean(0)
-        eigenvalues, vectors = eigen(own - mean)
-        if not eigenvalues.sum() > 0:
+        variances, directions = _principal(own - mean)
+        if not variances.sum() > 0:
             raise ValueError(
                 "sphere: the controls are all alike: there is no variance to scale by."
             )
         if self.regularisation is None:
             self.regularisation = likeliest(own, self._folds(profiles, rows))
-        scale = 1 / np.sqrt(eigenvalues + self.regularisation)
-        self.arrays = {"mean": mean, "whitening": (vectors * scale) @ vectors.T}
+        # Where controls are fewer than features, they vary in no other direction.
+        rest = 1 / np.sqrt(self.regularisation)
+        scale = 1 / np.sqrt(variances + self.regularisation) - rest
+        whitening = rest * np.eye(own.shape[1]) + (directions.T * scale) @ directions
+        self.arrays = {"mean": mean, "whitening": whitening}
         return self
 
     def transform(self, profiles):
@@ -86,6 +89,12 @@ class Sphere(Correction):
             plates = profiles.loc[rows, keys[0]].astype(str).to_numpy()
         folds = np.unique(plates, return_inverse=True)[1]
         return folds if folds.max() else np.arange(len(folds)) % min(_FOLDS, len(folds) // 2)
+
+
+def _principal(centred):
+    """(variances, directions) of the principal components of rows, as many as there can be."""
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    return singular**2 / len(centred), directions
 
 
 def likeliest(values, folds):
@@ -109,15 +118,20 @@ def likeliest(values, folds):
     regulariser added to its variances.
     """
     unit = values.var(0).mean()
+    # Directions in which rows vary at all: in all others the variance is what is added.
+    centred = values - values.mean(0)
+    inside = centred @ _principal(centred)[1].T
+    outside = values.shape[1] - inside.shape[1]
     total = np.zeros(len(GRID))
     for fold in np.unique(folds):
-        rest, own = values[folds != fold], values[folds == fold]
+        rest, own = inside[folds != fold], inside[folds == fold]
         mean = rest.mean(0)
         eigenvalues, vectors = eigen(rest - mean)
         squares = ((own - mean) @ vectors) ** 2
         for i, share in enumerate(GRID):
             variances = eigenvalues + share * unit
-            total[i] -= len(own) * np.log(variances).sum() + (squares / variances).sum()
+            logarithms = np.log(variances).sum() + outside * np.log(share * unit)
+            total[i] -= len(own) * logarithms + (squares / variances).sum()
     return float(GRID[total.argmax()] * unit)
 
 

@@ -257,19 +257,21 @@ GENES = {
     "SLC2A1": "Cholesterol-lowering",
 }
 
-ORFS = {
-    # BBBC037: gene -> (class in the ground truth, mechanism drawn for its over-expression).
-    "RHOA": ("Cytoskeletal Re-organization", "Kinase inhibitors"),
-    "CDC42": ("Cytoskeletal Re-organization", "Actin disruptors"),
-    "TRAF2": ("NFkB", "ER stress"),
-    "XBP1": ("ER Stress/UPR", "ER stress"),
-    "ATF6": ("ER Stress/UPR", "Golgi dispersal"),
-    "TP53": ("Apoptosis and Survival", "DNA damage"),
-    "CDKN1A": ("Cell Cycle", "DNA replication"),
-    "E2F1": ("Cell Cycle", "Aurora kinase inhibitors"),
-    "PRKACA": ("PKA", "Epithelial"),
-    "GSK3B": ("WNT", "Glucocorticoid agonist"),
+ORF_CLASSES = {
+    # BBBC037: class of the ground truth -> (mechanism drawn for over-expression, genes).
+    "Cytoskeletal Re-organization": ("Actin disruptors", ("RHOA", "CDC42", "RAC1", "PAK1")),
+    "ER Stress/UPR": ("ER stress", ("XBP1", "ATF6", "ATF4", "ERN1")),
+    "Cell Cycle": ("Aurora kinase inhibitors", ("CDKN1A", "CDK2", "CCND1", "RB1")),
+    "NFkB": ("Golgi dispersal", ("TRAF2", "RELA", "IRAK4", "CHUK")),
+    "WNT": ("Epithelial", ("GSK3B", "CTNNB1", "AXIN2", "DKK1")),
+    "PKA": ("Mitochondrial uncoupler", ("PRKACA", "PRKACB", "PRKACG", "PKIA")),
 }
+
+ORF_STRENGTHS = (0.9, 0.6, 0.35, 0.0)
+"""Strengths of the genes of a class in their order: the last does nothing, as most genes do."""
+
+ORF_CONSTRUCT = 0.8
+"""Strength of a gene's every further construct, as a share of the one before."""
 
 CELL_LINES = (
     "A-431", "A549", "CACO-2", "HEK 293", "HEL", "HUVEC TERT2", "HaCaT", "HeLa", "JURKAT", "K-562",

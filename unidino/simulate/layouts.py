@@ -662,13 +662,22 @@ def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
 
 
 def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):
-    """Over-expressed genes on plates that are listed twice, as at the IDR."""
-    wells, plates, batches = wells or 40, plates or 2, batches or 1
+    """Over-expressed genes on replicate plates that are listed twice, as at the IDR.
+
+    Genes of a class share their phenotype and differ in its strength; a gene's further constructs
+    follow once every gene has one.
+    """
+    wells, plates, batches = wells or 53, plates or 3, batches or 1
     room = room_for_treatments(16, wells, "BBBC037")
+    ranked = [
+        (group[rank], moa, mechanism, strength)
+        for rank, strength in enumerate(designs.ORF_STRENGTHS)
+        for moa, (mechanism, group) in designs.ORF_CLASSES.items()
+    ]
     genes = []
     for i in range(room):
-        gene, (moa, mechanism) = list(designs.ORFS.items())[i % len(designs.ORFS)]
-        strength = (0.85, 0.5, 0.2)[i // len(designs.ORFS) % 3]
+        gene, moa, mechanism, strength = ranked[i % len(ranked)]
+        strength *= designs.ORF_CONSTRUCT ** (i // len(ranked))
         genes.append(
             {
                 "gene_symbol": gene,
@@ -676,7 +685,7 @@ def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):
                 "moa": moa,
                 "mechanism": mechanism,
                 "strength": strength,
-                "has_phenotype": "yes" if strength >= 0.4 else "no",
+                "has_phenotype": "yes" if strength else "no",
             }
         )
     placed = plate_wells(
