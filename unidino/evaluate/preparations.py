@@ -28,6 +28,9 @@ in a neighbourhood (LISI); 0 where it is all that is seen, 1 as of a random choi
 BIOLOGY = ("NSC", "NSCB", "NSB", "activity", "consistency")
 """Measures of what is left of the treatments, 1 at best."""
 
+ON_ALL = ", all wells"
+"""Ends the name of the normalisation whose reference is all wells of a plate."""
+
 REMOVED, KEPT = "batch removed", "biology kept"
 """Means of the measures of `BATCH` and of `BIOLOGY` that could be asked."""
 
@@ -106,8 +109,9 @@ def prepare(profiles, layout, norm_method="standardize", reference="negcon", met
     Returns
     -------
     list of Prepared
-        "raw", normalisations under their names, corrections. All describe the same wells: those
-        whose features each of them could make. One that could not be made says why.
+        "raw"; normalisations under their names, and `norm_method` once more on all wells of a
+        plate; corrections. All describe the same wells: those whose features each of them could
+        make. One that could not be made says why.
 
     Raises
     ------
@@ -131,6 +135,10 @@ def prepare(profiles, layout, norm_method="standardize", reference="negcon", met
             continue
         made.append(Prepared(name, "normalised", done.profiles, " ".join(done.warnings)))
         base = done.profiles if name == norm_method else base
+    if norm_method != "no_post_proc" and reference != "all":
+        # A plate has more wells than controls: what these few leave of it is seen beside.
+        done = normalise(profiles, norm_method, "all")
+        made.append(Prepared(f"{norm_method}{ON_ALL}", "normalised", done.profiles))
     for name in chosen:
         if name in NORM_METHODS:
             continue
@@ -222,7 +230,8 @@ def unaskable(profiles, layout):
         said["position"] = f"no position can be read or removed: {error}"
     of = {"label": layout.label, "perturbation": layout.perturbation}
     if "label" not in names:
-        said["label"] = f"no column {layout.label}: neither NSC, NSCB nor consistency"
+        there = f"no column {layout.label}" if layout.label else "none is named"
+        said["label"] = f"{there}: neither NSC, NSCB nor consistency"
     elif not neighbours.in_several(asked, *of.values()).any():
         said["label"] = (
             f"no {layout.label} of two {layout.perturbation}s: neither NSC, NSCB nor consistency"
@@ -676,3 +685,51 @@ def side_by_side(scored, names):
     wide = scored.assign(text=texts).pivot(index="prepared", columns="measure", values="text")
     wide = wide.loc[scored["prepared"].unique(), [n for n in names if n in wide]]
     return wide.fillna("–").rename_axis(columns=None)
+
+
+def found_by_batch(prepared, layout, name):
+    """How often wells of one perturbation that stands in every batch are found, batch by batch.
+
+    Parameters
+    ----------
+    prepared : list of Prepared
+    layout : Layout
+    name : str
+        The perturbation, such as an anchor line.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a way and batch, in the order of the table: prepared, the batch, n (wells of the
+        perturbation), ``found`` (share of them whose nearest well of another batch is of the
+        perturbation, all treated wells being there), ``own`` (share whose nearest other well of the
+        perturbation lies in their batch) and ``own_by_chance``.
+
+    Raises
+    ------
+    ValueError
+        No such perturbation.
+    """
+    rows = []
+    for one in prepared:
+        if one.profiles is None:
+            continue
+        asked = treated(one.profiles, layout)
+        perturbation = tables.find_column(asked, layout.perturbation)
+        batch = tables.find_column(asked, layout.batch)
+        here = np.flatnonzero(asked[perturbation] == name)
+        if not len(here):
+            raise ValueError(f"no treated well holds the {layout.perturbation} {name!r}.")
+        near = neighbours.nearest_neighbour_accuracy(asked, perturbation, [batch], layout.metric)
+        right = near.neighbours.set_index("profile")["correct"].reindex(here).to_numpy()
+        alone = asked.iloc[here].reset_index(drop=True)
+        own = neighbours.nearest_neighbour_accuracy(alone, batch, (), layout.metric)
+        stays = own.neighbours.set_index("profile")["correct"].reindex(range(len(alone))).to_numpy()
+        chance = (alone.groupby(batch)[batch].transform("size") - 1) / (len(alone) - 1)
+        each = alone[[batch]].assign(n=1, found=right, own=stays, own_by_chance=chance)
+        means = each.groupby(batch, sort=False).agg(
+            {"n": "size", "found": "mean", "own": "mean", "own_by_chance": "mean"}
+        )
+        rows.append(means.reset_index().assign(prepared=one.name))
+    made = pd.concat(rows, ignore_index=True)
+    return made[["prepared", *made.columns.drop("prepared")]]

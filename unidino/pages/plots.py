@@ -816,3 +816,39 @@ def tradeoff(panels, axes_names, heading, bands=None):
     )  # fmt: skip
     figure.suptitle(heading, fontsize=10.5)
     return figure
+
+
+def series_panels(panels, ways, label, heading):
+    """A score of each member of several ordered groups, one panel a group, one mark a way.
+
+    Parameters
+    ----------
+    panels : dict of str to pd.DataFrame
+        Title -> one row a member and way: ``name`` (in order), ``way``, ``value`` (0 to 1).
+    ways : list of str
+        At most eight, in the order of the legend.
+    label : str
+        Of the values.
+    heading : str
+    """
+    sizes = [rows["name"].nunique() for rows in panels.values()]
+    figure, axes = _figure(3.6, 1, len(panels), sharey=True, width_ratios=[n + 1.5 for n in sizes])
+    for axis, (title, rows) in zip(axes[0], panels.items(), strict=True):
+        names = list(dict.fromkeys(rows["name"]))
+        for i, way in enumerate(ways):
+            part = rows[rows["way"] == way].set_index("name").reindex(names)
+            axis.plot(
+                np.arange(len(names)), part["value"], color=PALETTE[i], marker=MARKERS[i],
+                markersize=4.5, lw=0.8, clip_on=False,
+            )  # fmt: skip
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+        axis.set_xlim(-0.5, len(names) - 0.5)
+        axis.set_title(title, fontsize=9.5)
+    axes[0, 0].set(ylim=(0, 1), ylabel=label)
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i], marker=MARKERS[i], lw=0.8, label=way)
+        for i, way in enumerate(ways)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(ways), frameon=False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
