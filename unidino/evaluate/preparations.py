@@ -35,6 +35,11 @@ REMOVED, KEPT = "batch removed", "biology kept"
 """Means of the measures of `BATCH` and of `BIOLOGY` that could be asked."""
 
 
+_NO_POSITION = (
+    "no position can be read or removed, and no activity, which bars replicates at one position"
+)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which columns of a table say what, bare or with ``Metadata_``.
@@ -225,9 +230,9 @@ def unaskable(profiles, layout):
     try:
         wells.positions(asked[names["well"]])
     except KeyError:
-        said["position"] = f"no column {layout.well}: no position can be read or removed"
+        said["position"] = f"no column {layout.well}: {_NO_POSITION}"
     except ValueError as error:
-        said["position"] = f"no position can be read or removed: {error}"
+        said["position"] = f"{_NO_POSITION}: {error}"
     of = {"label": layout.label, "perturbation": layout.perturbation}
     if "label" not in names:
         there = f"no column {layout.label}" if layout.label else "none is named"

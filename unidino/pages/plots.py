@@ -811,8 +811,8 @@ def tradeoff(panels, axes_names, heading, bands=None):
     if bands:
         handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="batches exchanged"))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), frameon=False,
-        fontsize=8.5,
+        handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) < 7 else 4,
+        frameon=False, fontsize=8.5,
     )  # fmt: skip
     figure.suptitle(heading, fontsize=10.5)
     return figure
@@ -844,7 +844,7 @@ def series_panels(panels, ways, label, heading):
         axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         axis.set_xlim(-0.5, len(names) - 0.5)
         axis.set_title(title, fontsize=9.5)
-    axes[0, 0].set(ylim=(0, 1), ylabel=label)
+    axes[0, 0].set(ylim=(0, 1.03), ylabel=label)
     handles = [
         plt.Line2D([], [], color=PALETTE[i], marker=MARKERS[i], lw=0.8, label=way)
         for i, way in enumerate(ways)
