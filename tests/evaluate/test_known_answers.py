@@ -337,4 +337,4 @@ def test_harmony_costs_the_atlas_its_lines():
         > 0
     )
     told = findings.lost_retrieval(scored, list(preparations.BIOLOGY), "raw")
-    assert told.startswith("- **Warning: `harmony` lowers retrieval**: NSB (")
+    assert told.startswith("- **Warning: retrieval is lower under `harmony`**: NSB (")

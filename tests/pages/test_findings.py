@@ -104,7 +104,7 @@ def test_worth_needs_both_sides():
         "- `a`: gone higher (+0.20); kept higher (+0.20); it counts: less batch and more biology.",
         "- `b`: gone higher (+0.20); kept not clear of 0 (+0.10); less batch, at no cost that is "
         "clear of 0 and for no gain that is.",
-        "- `c`: gone higher (+0.20); kept lower (-0.20); it costs biology.",
+        "- `c`: gone higher (+0.20); kept lower (-0.20); biology is lost.",
         "- `d`: gone not clear of 0 (+0.10); kept higher (+0.20); more biology, though not for "
         "less batch.",
         "- `e`: gone lower (-0.20); kept not clear of 0 (+0.10); neither is clearly better.",
@@ -124,8 +124,8 @@ def test_a_way_that_lowers_retrieval_is_warned_of():
         ]
     )
     assert findings.lost_retrieval(table, ["NSC", "NSB"], "raw").split("\n") == [
-        "- **Warning: `a` lowers retrieval**: NSC (-0.20, -0.30 to -0.10) and NSB (-0.10, -0.20 "
-        "to -0.05).",
+        "- **Warning: retrieval is lower under `a`**: NSC (-0.20, -0.30 to -0.10) and NSB (-0.10, "
+        "-0.20 to -0.05).",
         "- Lower, but not clear of 0: `b` for NSC.",
     ]
     assert findings.lost_retrieval(table[table["prepared"] != "a"], ["NSC"], "raw").split("\n") == [

@@ -178,7 +178,7 @@ def worth(scored, removed, kept, base):
         moves = {measure: move for measure, move, _ in said}
         told = "; ".join(f"{measure} {move} ({amount})" for measure, move, amount in said)
         if moves.get(kept) == "lower":
-            verdict = "it costs biology"
+            verdict = "biology is lost"
         elif removed not in moves or kept not in moves:
             verdict = "one side could not be asked, so nothing is known of its worth"
         elif moves[removed] == "higher" and moves[kept] == "higher":
@@ -219,7 +219,7 @@ def lost_retrieval(scored, questions, base):
             f"{row.difference_high:.2f})"
             for row in rows.itertuples()
         ]
-        items.append(f"- **Warning: `{name}` lowers retrieval**: {_listed(shown)}.")
+        items.append(f"- **Warning: retrieval is lower under `{name}`**: {_listed(shown)}.")
     slight = part[part["difference_high"] >= 0]
     if len(slight):
         shown = [

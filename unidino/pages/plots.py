@@ -784,7 +784,9 @@ def tradeoff(panels, axes_names, heading, bands=None):
     styles = {name: (PALETTE[kinds.index(kind_of[name])], MARKERS[place[name]]) for name in names}
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    figure, axes = _figure(3.3 * down + 1.1, down, across, sharex=True, sharey=True)
+    beside = len(names) if len(names) < 7 else 4 if max(map(len, names)) < 20 else 3
+    height = 3.1 * down + 0.6 + 0.21 * -(-len(names) // beside)
+    figure, axes = _figure(height, down, across, sharex=True, sharey=True)
     for axis, (title, points) in zip(axes.flat, panels.items(), strict=False):
         if bands and title in bands:
             axis.axvspan(*bands[title], color="#E3E3E3", lw=0, zorder=0)
@@ -811,9 +813,8 @@ def tradeoff(panels, axes_names, heading, bands=None):
     if bands:
         handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="batches exchanged"))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=len(handles) if len(handles) < 7 else 4,
-        frameon=False, fontsize=8.5,
-    )  # fmt: skip
+        handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=8.5
+    )
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
