@@ -58,6 +58,13 @@ def test_without_normalisation_corrections_start_from_the_table_itself():
     assert made[0].profiles.equals(frame)
 
 
+def test_all_wells_are_no_second_reference_where_no_control_is_named():
+    frame = world().drop(columns="Metadata_control_type")
+    made = preparations.prepare(frame, LAYOUT, methods=["tvn"])
+    assert [one.name for one in made] == ["raw", "standardize", "tvn"]
+    assert "names no negative controls" in made[2].said
+
+
 def test_a_well_without_features_is_left_out_of_all():
     frame = world()
     frame.loc[4, "emb3"] = np.nan
@@ -178,6 +185,9 @@ def test_telltales():
     assert far["mixing", "kBET"] < none["mixing", "kBET"]
     assert far["variance", "batch"] == far["variance", "plate"] > 0.5
     assert np.isnan(far["variance", "count"]) and abs(none["variance", "row"]) < 0.2
+    one = preparations.telltales(frame.assign(Metadata_Batch="b"), LAYOUT)
+    one = one.set_index(["group", "measure"])["value"]
+    assert np.isnan(one["variance", "batch"]) and ("mixing", "PC regression") not in one
     column = frame["Metadata_Well"].str[1:].astype(float)
     placed = frame.assign(Metadata_objects=column, emb0=20 + 3 * column, emb1=20 - 2 * column)
     told = preparations.telltales(placed, LAYOUT).set_index(["group", "measure"])["value"]
@@ -295,7 +305,9 @@ def test_one_label_a_batch_is_told():
     assert "each compound and each target lies in one batch only" in said["across"]
     made = preparations.measures(alone, LAYOUT)
     assert "NSCB" not in made and "NSB" not in made and "nearest" in made
-    assert set(preparations.ceilings(alone, LAYOUT, draws=3)["exchanged"]) == {"labels"}
+    chance = preparations.ceilings(alone, LAYOUT, draws=3)
+    assert chance["measure"].tolist() == ["NSC", "consistency"]
+    assert set(chance["exchanged"]) == {"labels"}
     compounds = preparations.unaskable(
         frame.assign(Metadata_compound=alone["Metadata_compound"]), LAYOUT
     )

@@ -18,6 +18,7 @@ import pandas as pd
 from .. import tables, wells
 from ..profiles import CORRECTIONS, FITTED, NORM_METHODS, consensus, correct, normalise
 from ..profiles.corrected import fresh
+from ..profiles.reference import ALL
 from . import batch as batches
 from . import neighbours, probes, questions, retrieval
 
@@ -27,6 +28,8 @@ in a neighbourhood (LISI); 0 where it is all that is seen, 1 as of a random choi
 
 BIOLOGY = ("NSC", "NSCB", "NSB", "activity", "consistency")
 """Measures of what is left of the treatments, 1 at best."""
+
+_OF_LABELS = ("NSC", "NSCB", "consistency")
 
 ON_ALL = ", all wells"
 """Ends the name of the normalisation whose reference is all wells of a plate."""
@@ -129,7 +132,7 @@ def prepare(profiles, layout, norm_method="standardize", reference="negcon", met
         raise ValueError(f"method {unknown[0]!r} is not one of {', '.join(ways)}.")
     chosen = [name for name in ways if methods is None or name in methods]
     profiles = profiles.reset_index(drop=True)
-    made, base = [Prepared("raw", "raw", profiles)], profiles
+    made, base, words = [Prepared("raw", "raw", profiles)], profiles, None
     for name in dict.fromkeys([*chosen, norm_method] if norm_method in NORM_METHODS else chosen):
         if name not in NORM_METHODS or name == "no_post_proc":
             continue
@@ -139,8 +142,9 @@ def prepare(profiles, layout, norm_method="standardize", reference="negcon", met
             made.append(Prepared(name, "normalised", None, str(error)))
             continue
         made.append(Prepared(name, "normalised", done.profiles, " ".join(done.warnings)))
-        base = done.profiles if name == norm_method else base
-    if norm_method != "no_post_proc" and reference != "all":
+        if name == norm_method:
+            base, words = done.profiles, done.reference_used
+    if words is not None and words not in ALL:
         # A plate has more wells than controls: what these few leave of it is seen beside.
         done = normalise(profiles, norm_method, "all")
         made.append(Prepared(f"{norm_method}{ON_ALL}", "normalised", done.profiles))
@@ -504,11 +508,12 @@ def ceilings(profiles, layout, *, draws=20, seed=0):
     if "label" not in lacking:
         label = tables.find_column(asked, layout.label)
         own = asked.drop_duplicates(perturbation).set_index(perturbation)[label]
+        there = [name for name in of_biology(asked, layout) if name in _OF_LABELS]
         for _ in range(draws):
             exchanged = pd.Series(rng.permutation(own.to_numpy()), own.index)
             drawn = asked.assign(**{label: asked[perturbation].map(exchanged)})
             for name, made in of_biology(drawn, layout).items():
-                if name in ("NSC", "NSCB", "consistency"):
+                if name in there:
                     found.setdefault((name, "labels"), []).append(made.values(one)[0])
     rows = [
         {"measure": name, "exchanged": what, "value": np.mean(values)}
@@ -561,7 +566,8 @@ def telltales(profiles, layout, count="objects"):
         "mixing", "connected",
         lambda: batches.graph_connectivity(asked, names[alike], metric)["connected"].mean(),
     )  # fmt: skip
-    tell("mixing", "PC regression", lambda: batches.pc_regression(asked, batch))
+    if "batch" not in lacking:
+        tell("mixing", "PC regression", lambda: batches.pc_regression(asked, batch))
     if "position" not in lacking:
         places = wells.positions(asked[names["well"]])
         asked["Metadata_place_row"] = places["row"].astype(float)
@@ -585,6 +591,8 @@ def _place(asked, place, names):
 
 def _beyond(asked, column, groups=False):
     column = tables.find_column(asked, column)
+    if asked[column].nunique() < 2:
+        return np.nan
     if groups:
         asked = asked.assign(**{column: asked[column].astype(str)})
     return batches.variance_explained(asked, [column])["beyond_chance"].iloc[0]
