@@ -102,7 +102,7 @@ lab: $(INSTALLED) ## open JupyterLab
 # Of data/sample only what the simulator marked as its own goes, and what killed runs of it left.
 clean: ## remove the rendered book and the simulated data; what was fetched or extracted stays
 	rm -rf _build/html _build/.doctrees _build/.jupyter_cache _build/jupyter_execute _build/failed \
-	  _build/extracted
+	  _build/extracted _build/without_batch
 	@if [ -d data/sample ]; then \
 	  find data/sample -type d -exec test -f {}/SIMULATED.json \; -prune -exec rm -rf {} +; \
 	  find data/sample -type d -name '.*.????????' -prune -exec rm -rf {} +; \
@@ -154,11 +154,22 @@ OF_WORLDS := worlds@unidino-demo worlds@transfer worlds@random_vit
 OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@random_vit
 OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
 OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
+OF_BATCHES := jumpcp-valset@unidino-demo jumpcp-valset@transfer
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) \
-  $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_WORLDS) $(OF_ALL)))
+# The plates of JUMP-CP once more, simulated without batch, plate and position effects: what a
+# correction that lost nothing would leave.
+ifndef UNIDINO_DATA
+WITHOUT_BATCH := $(EXTRACTED)/without_batch/jumpcp-valset@unidino-demo.ipynb
+$(WITHOUT_BATCH): always
+	$(PY) -m unidino.simulate --valset jumpcp-valset --root _build/without_batch --batch-effect 0
+	$(PAGE) --keep --input $(DEMO) papermill $(EXTRACT) $@ -k python3 \
+	  -p valset jumpcp-valset -p model unidino-demo -p root _build/without_batch
+endif
+
+extracted: $(WITHOUT_BATCH) $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) \
+  $(OF_INSECT) $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_BATCHES) $(OF_WORLDS) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -210,6 +221,10 @@ PAGES += $(RESULTS)/evaluate_bbbc037.ipynb
 $(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_bbbc037.ipynb $@ -k python3
 
+PAGES += $(RESULTS)/evaluate_batches.ipynb
+$(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.ipynb) $(WITHOUT_BATCH) always
+	$(READS) papermill notebooks/evaluate_batches.ipynb $@ -k python3
+
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
 	$(READS) papermill notebooks/parity.ipynb $@ -k python3
@@ -229,6 +244,10 @@ PAGES += $(RESULTS)/evaluate_variants_real.ipynb
 $(RESULTS)/evaluate_variants_real.ipynb: always
 	$(PAGE) --real varchamp --real bbbc037_taorf \
 	  papermill notebooks/evaluate_variants_real.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_batches_real.ipynb
+$(RESULTS)/evaluate_batches_real.ipynb: always
+	$(PAGE) --real pediatric_cancer_atlas papermill notebooks/evaluate_batches_real.ipynb $@ -k python3
 
 REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb

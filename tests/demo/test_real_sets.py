@@ -61,6 +61,34 @@ def root(tmp_path):
     return tmp_path
 
 
+def test_a_round_of_the_atlas(tmp_path):
+    folder = tmp_path / "pediatric_cancer_atlas"
+    folder.mkdir()
+    wells = ["C03", "C04", "C05", "C06", "C07", "C08"]
+    pd.DataFrame(
+        {
+            "Metadata_cell_line": ["U-2OS", "TC-71", "U2-OS", "U2-OS", "U2-OS", "A673"],
+            "Metadata_Plate": ["BR1"] * 5 + ["BR2"],
+            "Metadata_Well": wells,
+            "Metadata_time_point": [24] * 6,
+            "Metadata_seeding_density": [1000, 1000, 500, 2000, 1000, 500],
+            "Metadata_condition": "standard",
+            "Nuclei_AreaShape_Area": np.arange(6, dtype=np.float32),
+        }
+    ).to_parquet(folder / "round_3.parquet")
+    made = real_sets.atlas_round(tmp_path, 3)
+    assert made.columns.tolist() == [
+        "plate", "well", "cell_line", "cell_line_named", "hours", "density", "condition",
+        "control_type", "Nuclei_AreaShape_Area",
+    ]  # fmt: skip
+    assert made["cell_line"].tolist() == ["U2-OS", "TC71", "U2-OS", "U2-OS", "U2-OS", "A673"]
+    assert made["cell_line_named"].tolist()[:2] == ["U-2OS", "TC-71"]
+    # By density and well: C05, C03, C07, C06; every second.
+    assert made.loc[made["control_type"] == "negcon", "well"].tolist() == ["C03", "C06"]
+    with pytest.raises(ValueError, match="the atlas has no round 5; it has: 1, 2, 3 and 4"):
+        real_sets.atlas_round(tmp_path, 5)
+
+
 def test_a_plate_of_jump_moa(root):
     wells, dropped = real_sets.jump_moa_plate(root, "BR00122250")
     assert dropped == []

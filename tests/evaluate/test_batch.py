@@ -231,6 +231,126 @@ def test_positions_of_wells():
         batch.positions(pd.DataFrame({"well": ["A01", "x-ray"]}))
 
 
+def blobs(seed=2, shift=0.0):
+    """Three labels in two batches that lie apart by `shift`; one label missing here and there."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"compound": rng.choice(list("abc"), 60), "batch": list("xxy") * 20})
+    centre = frame["compound"].map({"a": 0.0, "b": 6.0, "c": 12.0})
+    frame["emb0"] = centre + rng.normal(size=60) + shift * (frame["batch"] == "y")
+    frame["emb1"] = 5 + rng.normal(size=60)
+    frame.loc[[7, 20], "compound"] = None
+    return frame
+
+
+def twin_nearest(frame, count):
+    values = frame[["emb0", "emb1"]].to_numpy()
+    far = [[np.linalg.norm(a - b) for b in values] for a in values]
+    return [
+        sorted((j for j in range(len(far)) if j != i), key=row.__getitem__)[:count]
+        for i, row in enumerate(far)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_graph_connectivity_equals_a_walk(count):
+    frame = blobs(shift=3.0)
+    made = batch.graph_connectivity(frame, "compound", "euclidean", neighbours=count)
+    part = frame.dropna(subset="compound").reset_index(drop=True)
+    near = twin_nearest(part, count)
+    assert made["compound"].tolist() == ["a", "b", "c"]
+    for row in made.itertuples():
+        left = set(np.flatnonzero(part["compound"] == row.compound))
+        assert row.n_profiles == len(left)
+        largest, size = 0, len(left)
+        while left:
+            walk, reached = [left.pop()], 0
+            while walk:
+                here, reached = walk.pop(), reached + 1
+                joined = {i for i in left if i in near[here] or here in near[i]}
+                left -= joined
+                walk += joined
+            largest = max(largest, reached)
+        assert row.connected == pytest.approx(largest / size)
+
+
+def test_graph_connectivity_at_its_ends():
+    apart = batch.graph_connectivity(blobs(shift=200.0), "compound", "euclidean", neighbours=15)
+    shares = blobs().dropna(subset="compound").groupby("compound")["batch"]
+    largest = [part.value_counts(normalize=True).max() for _, part in shares]
+    # Each batch hangs together, and no path leads to the other.
+    assert apart["connected"].tolist() == pytest.approx(largest)
+    assert batch.graph_connectivity(blobs(), "compound", "euclidean")["connected"].min() == 1
+
+
+@pytest.mark.parametrize("count", [None, 7])
+def test_kbet_equals_its_twin(count):
+    from scipy.stats import chisquare
+
+    frame = blobs(shift=1.0)
+    made = batch.kbet(frame, "batch", neighbours=count)
+    size = count or 30
+    for i, near in enumerate(twin_nearest(frame, size)):
+        others = frame["batch"].drop(i)
+        expected = [size * (others == name).mean() for name in "xy"]
+        observed = [(frame["batch"][near] == name).sum() for name in "xy"]
+        assert made["p_value"][i] == pytest.approx(chisquare(observed, expected).pvalue)
+    assert (made["accepted"] == (made["p_value"] >= 0.05)).all()
+    assert set(made["neighbours"]) == {size}
+
+
+def test_kbet_at_its_ends():
+    assert batch.kbet(blobs(shift=300.0), "batch")["accepted"].mean() == 0
+    assert batch.kbet(blobs(), "batch", neighbours=8)["accepted"].mean() > 0.8
+    lone = blobs().assign(batch=["z"] + list("xy") * 29 + ["x"])
+    assert np.isfinite(batch.kbet(lone, "batch")["p_value"]).all()
+
+
+def test_drift_equals_its_twin():
+    from scipy.spatial.distance import cdist
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(6)
+    frame = pd.DataFrame({"batch": list("aabbbcc") * 3})
+    names = ["emb0", "emb1", "emb2"]
+    frame[names] = rng.normal(size=(21, 3)) + (frame["batch"] == "c").to_numpy()[:, None]
+
+    def whitened(part):
+        values = part[names] - part[names].mean()
+        return part.assign(**(values / part[names].std()))
+
+    made = batch.drift(frame, "batch", whitened)
+    assert made["batch"].tolist() == ["a", "b", "c"] and made["n_profiles"].tolist() == [15, 12, 15]
+    for row in made.itertuples():
+        old = (frame["batch"] != row.batch).to_numpy()
+        before = whitened(frame[old])[names].to_numpy()
+        after = whitened(frame)[old][names].to_numpy()
+        size = np.mean([np.linalg.norm(x - before.mean(0)) for x in before])
+        moved = np.mean([np.linalg.norm(x - y) for x, y in zip(before, after, strict=True)])
+        assert row.displacement == pytest.approx(moved / size)
+        far = [cdist(values, values, "cosine") for values in (before, after)]
+        ranks, other = [], []
+        for i in range(old.sum()):
+            first, second = (np.delete(block[i], i) for block in far)
+            ranks.append(spearmanr(first, second).statistic)
+            other.append(first.argmin() != second.argmin())
+        assert row.rank_change == pytest.approx(1 - np.mean(ranks))
+        assert row.new_neighbour == pytest.approx(np.mean(other))
+
+
+def test_nothing_drifts_where_each_batch_is_treated_alone():
+    frame = blobs()[["batch", "emb0", "emb1"]]
+
+    def by_batch(part):
+        features = ["emb0", "emb1"]
+        about = part[features] - part.groupby("batch")[features].transform("mean")
+        return part.assign(**about)
+
+    made = batch.drift(frame, "batch", by_batch)
+    assert made["displacement"].tolist() == pytest.approx([0, 0], abs=1e-12)
+    assert made["new_neighbour"].tolist() == [0, 0]
+    assert made["rank_change"].tolist() == pytest.approx([0, 0], abs=1e-12)
+
+
 class Centred:
     """A correction for tests: takes out the mean of what it was fit on."""
 
@@ -282,6 +402,25 @@ def test_inductive_scores_leave_each_batch_out():
             "there is one batch only",
         ),
         (lambda f: batch.lisi(f.assign(emb0=np.nan), "batch"), "missing or infinite features"),
+        (
+            lambda f: batch.graph_connectivity(f, "compound", neighbours=20),
+            "graph_connectivity: 20 profiles are too few for 20 neighbours each",
+        ),
+        (lambda f: batch.graph_connectivity(f, "compound", neighbours=0), "neighbours is 0"),
+        (
+            lambda f: batch.graph_connectivity(f.assign(compound=range(20)), "compound"),
+            "no compound has two profiles: there is nothing to connect",
+        ),
+        (lambda f: batch.kbet(f.assign(batch="x"), "batch"), "one batch only: nothing to mix"),
+        (lambda f: batch.kbet(f, "batch", neighbours=20), "kbet: 20 profiles are too few for 20"),
+        (
+            lambda f: batch.drift(f.assign(batch="x"), "batch", lambda part: part),
+            "one batch only: no other is there before it is added",
+        ),
+        (
+            lambda f: batch.drift(f.head(4), "batch", lambda part: part),
+            "drift: 2 profiles are too few",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(asked, message):

@@ -7,7 +7,8 @@ from scipy.spatial.distance import cdist
 
 from unidino import evaluate, paths, profiles, tables
 from unidino.demo import real_sets
-from unidino.evaluate import bbbc021, cell_painting, gene_sets, questions, variants
+from unidino.evaluate import bbbc021, cell_painting, gene_sets, preparations, questions, variants
+from unidino.pages import findings
 
 TREATMENT = ["compound", "concentration"]
 
@@ -334,3 +335,58 @@ def test_what_the_real_constructs_of_bbbc037_allow():
     census = gene_sets.Screen().census(labels)
     names = ["constructs", "genes", "genes of several constructs"]
     assert census[names].tolist() == [323, 190, 98]
+
+
+def atlas(number):
+    root = paths.real_data_root()
+    if root is None or not (root / "pediatric_cancer_atlas").is_dir():
+        pytest.skip("the real plates of the Pediatric Cancer Atlas are absent (set UNIDINO_REAL)")
+    return real_sets.atlas_round(root, number)
+
+
+@pytest.mark.parametrize(
+    ("number", "plates", "lines", "features", "accuracy"),
+    [(1, 6, 18, 123, 0.943), (2, 6, 13, 160, 0.658), (3, 12, 23, 160, 0.602),
+     (4, 15, 32, 45, 0.665)],
+)  # fmt: skip
+def test_lines_of_the_atlas_on_another_plate(number, plates, lines, features, accuracy):
+    wells = atlas(number)
+    assert wells["plate"].nunique() == plates
+    assert wells["cell_line_named"].nunique() == lines
+    assert len(tables.feature_columns(wells)) == features
+    assert (wells["cell_line"] == real_sets.ANCHOR).groupby(wells["plate"]).any().all()
+    wells = wells.drop(columns="control_type")
+    made = evaluate.nearest_neighbour_accuracy(wells, "cell_line_named", ["plate"])
+    barred = evaluate.nearest_neighbour_accuracy(wells, "cell_line_named", ["plate", "well"])
+    assert float(made) == pytest.approx(accuracy, abs=0.0005)
+    assert made - barred < 0.01
+
+
+def test_all_plates_of_the_atlas_on_the_features_they_share():
+    rounds = [atlas(number) for number in real_sets.ATLAS_ROUNDS]
+    common = set.intersection(*(set(tables.feature_columns(wells)) for wells in rounds))
+    assert len(common) == 26
+    every = pd.concat(
+        [wells[["plate", "cell_line", *sorted(common)]] for wells in rounds], ignore_index=True
+    )
+    assert len(every) == 6943 and every["plate"].nunique() == 39
+    made = evaluate.nearest_neighbour_accuracy(every, "cell_line", ["plate"])
+    assert float(made) == pytest.approx(0.413, abs=0.0005)
+
+
+def test_harmony_costs_the_atlas_its_lines():
+    """Mixing the plates takes the lines along, and the page's warning says so."""
+    pytest.importorskip("harmonypy")
+    layout = preparations.Layout("plate", "cell_line", None)
+    prepared = preparations.prepare(atlas(1), layout, "no_post_proc", methods=["harmony"])
+    scored = preparations.scores(prepared, layout, "raw", draws=200)
+    row = scored.set_index(["prepared", "measure"]).loc[("harmony", "NSB")]
+    assert row["difference_high"] < 0
+    assert (
+        scored.set_index(["prepared", "measure"]).loc[
+            ("harmony", preparations.REMOVED), "difference_low"
+        ]
+        > 0
+    )
+    told = findings.lost_retrieval(scored, list(preparations.BIOLOGY), "raw")
+    assert told.startswith("- **Warning: retrieval is lower under `harmony`**: NSB (")

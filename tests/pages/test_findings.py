@@ -121,3 +121,61 @@ def test_rises_says_which_do_not():
     )
     assert findings.rises(table, ["b"]) == "It falls somewhere for b (1 of 2 steps)."
     assert findings.rises(table, ["c"]) == "From row to row the score never falls for c."
+
+
+def ways(rows):
+    """(prepared, measure, difference, low, high), the base among them."""
+    names = ["prepared", "measure", "difference", "difference_low", "difference_high"]
+    base = [("raw", measure, 0.0, 0.0, 0.0) for measure in ("gone", "kept", "NSC")]
+    return pd.DataFrame([*base, *rows], columns=names)
+
+
+def test_worth_needs_both_sides():
+    up, level, down = (0.2, 0.1, 0.3), (0.1, -0.1, 0.3), (-0.2, -0.3, -0.1)
+    cases = {
+        "a": (up, up), "b": (up, level), "c": (up, down), "d": (level, up), "e": (down, level),
+    }  # fmt: skip
+    table = ways(
+        [
+            (name, measure, *move)
+            for name, moves in cases.items()
+            for measure, move in zip(("gone", "kept"), moves, strict=True)
+        ]
+        + [("f", "gone", *up)]
+    )
+    assert findings.worth(table, "gone", "kept", "raw").split("\n") == [
+        "- `a`: gone higher (+0.20); kept higher (+0.20); it counts: less batch and more biology.",
+        "- `b`: gone higher (+0.20); kept not clear of 0 (+0.10); less batch, at no cost that is "
+        "clear of 0 and for no gain that is.",
+        "- `c`: gone higher (+0.20); kept lower (-0.20); biology is lost.",
+        "- `d`: gone not clear of 0 (+0.10); kept higher (+0.20); more biology, though not for "
+        "less batch.",
+        "- `e`: gone lower (-0.20); kept not clear of 0 (+0.10); neither is clearly better.",
+        "- `f`: gone higher (+0.20); one side could not be asked, so nothing is known of its "
+        "worth.",
+    ]
+
+
+def test_a_way_that_lowers_retrieval_is_warned_of():
+    table = ways(
+        [
+            ("a", "NSC", -0.2, -0.3, -0.1),
+            ("a", "NSB", -0.1, -0.2, -0.05),
+            ("a", "kept", -0.2, -0.3, -0.1),
+            ("b", "NSC", -0.1, -0.3, 0.1),
+            ("b", "NSB", 0.1, 0.05, 0.2),
+        ]
+    )
+    assert findings.lost_retrieval(table, ["NSC", "NSB"], "raw").split("\n") == [
+        "- **Warning: retrieval is lower under `a`**: NSC (-0.20, -0.30 to -0.10) and NSB (-0.10, "
+        "-0.20 to -0.05).",
+        "- Lower, but not clear of 0: `b` for NSC.",
+    ]
+    assert findings.lost_retrieval(table[table["prepared"] != "a"], ["NSC"], "raw").split("\n") == [
+        "- No way is clearly below `raw` in any question.",
+        "- Lower, but not clear of 0: `b` for NSC.",
+    ]
+    only = table[table["prepared"] == "b"]
+    assert findings.lost_retrieval(only, ["NSB"], "raw") == (
+        "- None of the ways scores less than `raw` in any question."
+    )

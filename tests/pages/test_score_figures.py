@@ -135,3 +135,54 @@ def test_linkages_order_rows_differently():
         assert f"by {method} linkage" in figure.axes[0].get_ylabel()
         plots.plt.close(figure)
     assert not np.array_equal(orders["average"], orders["complete"])
+
+
+def points(names, kinds):
+    at = np.arange(len(names)) / 10
+    frame = pd.DataFrame({"name": names, "kind": kinds, "x": at, "y": at + 0.3})
+    for side in "xy":
+        frame[f"{side}_low"], frame[f"{side}_high"] = frame[side] - 0.1, frame[side] + 0.2
+    return frame
+
+
+def test_two_scores_of_each_way_have_one_mark_in_every_panel():
+    panels = {
+        "one": points(["raw", "a", "b"], ["raw", "made", "made"]),
+        "two": points(["b", "raw"], ["made", "raw"]),
+    }
+    figure = plots.tradeoff(panels, ("removed", "kept"), "heading", {"one": (0.8, 0.9)})
+    first, second = figure.axes
+    assert (first.get_title(), first.get_ylabel(), second.get_xlabel()) == (
+        "one",
+        "kept",
+        "removed",
+    )
+    lines = [container.lines[0] for container in first.containers]
+    assert [float(line.get_xdata()[0]) for line in lines] == [0, 0.1, 0.2]
+    assert [float(line.get_ydata()[0]) for line in lines] == [0.3, 0.4, 0.5]
+    colours = [line.get_color() for line in lines]
+    assert colours[1] == colours[2] != colours[0]
+    assert lines[1].get_marker() != lines[2].get_marker()
+    again = second.containers[0].lines[0]
+    assert (again.get_color(), again.get_marker()) == (colours[2], lines[2].get_marker())
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["raw", "a", "b", "batches exchanged"]
+    assert len(first.patches) == 1 and not second.patches
+    plots.plt.close(figure)
+    three = plots.tradeoff({**panels, "three": panels["two"]}, ("x", "y"), "heading")
+    assert [axis.get_visible() for axis in three.axes] == [True] * 3 + [False]
+    plots.plt.close(three)
+
+
+def test_members_of_groups_in_their_order():
+    rows = pd.DataFrame(
+        {"name": ["p2", "p1", "p2", "p1"], "way": list("aabb"), "value": [0.1, 0.2, 0.3, 0.4]}
+    )
+    panels = {"round 1": rows, "round 2": rows[:1]}
+    figure = plots.series_panels(panels, ["b", "a"], "found", "heading")
+    first, second = figure.axes
+    assert [text.get_text() for text in first.get_xticklabels()] == ["p2", "p1"]
+    drawn = [line.get_ydata().tolist() for line in first.lines]
+    assert drawn == [[0.3, 0.4], [0.1, 0.2]]
+    assert np.isnan(second.lines[0].get_ydata()).all() and first.get_ylabel() == "found"
+    plots.plt.close(figure)

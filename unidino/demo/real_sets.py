@@ -269,6 +269,64 @@ def cpjump1_plates(root):
     return pd.concat([pd.DataFrame(labels), values], axis=1)
 
 
+ATLAS_ROUNDS = (1, 2, 3, 4)
+"""Rounds of the pilot of the Pediatric Cancer Atlas, each with features of its own."""
+
+ANCHOR = "U2-OS"
+"""The line that stands on every plate of the atlas."""
+
+_SPELLINGS = {"U-2OS": ANCHOR, "A-673": "A673", "TC-71": "TC71"}
+
+
+def atlas_round(root, number):
+    """Plates of one round of the Pediatric Cancer Atlas: cell lines, untreated, at three times.
+
+    Parameters
+    ----------
+    root : Path
+        The real data root, see `unidino.paths.real_data_root`.
+    number : int
+        One of `ATLAS_ROUNDS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a well: plate, well, cell_line (in one spelling), cell_line_named (as in the
+        tables), hours (24, 48 or 72), density (cells seeded), condition (coating), control_type,
+        and the features common to the round's plates, normalised on each plate as published.
+        Of the anchor's wells on a plate every second, in the order of density and position, is
+        negcon: what corrections may learn from. The others are a line like any other.
+
+    Raises
+    ------
+    ValueError
+        Another round.
+    """
+    if number not in ATLAS_ROUNDS:
+        raise ValueError(f"the atlas has no round {number!r}; it has: 1, 2, 3 and 4.")
+    table = pd.read_parquet(Path(root) / "pediatric_cancer_atlas" / f"round_{number}.parquet")
+    named = table["Metadata_cell_line"].astype(str)
+    labels = pd.DataFrame(
+        {
+            "plate": table["Metadata_Plate"].astype(str),
+            "well": table["Metadata_Well"].astype(str),
+            "cell_line": named.replace(_SPELLINGS),
+            "cell_line_named": named,
+            "hours": table["Metadata_time_point"].astype(int),
+            "density": table["Metadata_seeding_density"].astype(int),
+            "condition": table["Metadata_condition"].astype(str),
+        }
+    )
+    anchor = labels[labels["cell_line"] == ANCHOR].sort_values(["plate", "density", "well"])
+    second = anchor.index[anchor.groupby("plate").cumcount() % 2 == 1]
+    labels["control_type"] = np.where(labels.index.isin(second), "negcon", None)
+    return pd.concat([labels, _features(table)[0]], axis=1)
+
+
+MIX_FOLDERS = ("train_mix", "train_more")
+"""Folders of real single-channel images to train on, each with its ``manifest.csv``."""
+
+
 VARCHAMP_BATCHES = ("2026_01_05_Batch_20", "2026_01_05_Batch_21")
 
 VARCHAMP_CONTROLS = ("NC", "PC", "TC")

@@ -6,6 +6,9 @@ what is left of biology.
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import chi2, rankdata
 
 from .. import arguments, tables, wells
 from . import similarity
@@ -199,6 +202,119 @@ def scaled_lisi(scores, kind):
     return float(mixed if kind == "batch" else 1 - mixed)
 
 
+def graph_connectivity(profiles, label, metric="cosine", features=None, *, neighbours=15):
+    """Whether profiles of one label hang together in the graph of nearest neighbours.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `bras`; profiles without a label are left out of the graph.
+    label : str
+        Such as the compound, whose batches may lie apart.
+    metric, features
+        As of `bras`.
+    neighbours : int
+        Of each profile; two are joined where either is among those of the other.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a label, in the order of their names: the label, ``n_profiles`` and ``connected``
+        (the part of its profiles that paths within the label join, of the largest such group).
+
+    Raises
+    ------
+    ValueError
+        As `bras`; no label of two profiles, no more profiles than neighbours.
+
+    Source: Luecken et al. 2022 (doi 10.1038/s41592-021-01336-8).
+    """
+    arguments.check_positive("neighbours", neighbours)
+    arguments.check_choice("metric", metric, similarity.METRICS)
+    features = similarity.find_features(profiles, features, [label])
+    column = tables.find_column(profiles, label)
+    rows = np.flatnonzero(profiles[column].notna())
+    values = similarity.comparable(profiles, features, metric, rows)
+    near = _nearest(values, metric, neighbours, "graph_connectivity")
+    own = np.repeat(np.arange(len(values)), neighbours)
+    graph = coo_array((np.ones(near.size), (own, near.ravel())), shape=[len(values)] * 2).tocsr()
+    made = []
+    names = profiles[column].to_numpy()[rows]
+    for name, members in pd.Series(names).groupby(names).indices.items():
+        if len(members) < 2:
+            continue
+        part = graph[members][:, members]
+        _, component = connected_components(part, directed=False)
+        made.append((name, len(members), np.bincount(component).max() / len(members)))
+    if not made:
+        raise ValueError(f"no {label} has two profiles: there is nothing to connect.")
+    return pd.DataFrame(made, columns=[column, "n_profiles", "connected"])
+
+
+def kbet(profiles, batch, metric="euclidean", features=None, *, neighbours=None, level=0.05):
+    """Whether the batches among each profile's neighbours are those of a random choice.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `bras`.
+    batch : str
+    metric, features
+        As of `bras`.
+    neighbours : int, optional
+        As many as a batch has profiles on average by default.
+    level : float
+        A neighbourhood passes where the p-value of a chi-squared test is at least this.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a profile: the batch, ``p_value``, ``accepted`` and ``neighbours``. The mean of
+        ``accepted`` is the score, 1 for batches that are mixed.
+
+    Raises
+    ------
+    ValueError
+        As `bras`; one batch only, no more profiles than neighbours.
+
+    Source: Büttner et al. 2019 (doi 10.1038/s41592-018-0254-1). Expected is what batches have of
+    all other profiles, since no profile is a neighbour of its own.
+    """
+    arguments.check_choice("metric", metric, similarity.METRICS)
+    features = similarity.find_features(profiles, features, [batch])
+    codes = similarity.whole_codes(profiles, batch)
+    counts = np.bincount(codes)
+    if len(counts) < 2:
+        raise ValueError(f"there is one {batch} only: nothing to mix.")
+    neighbours = neighbours or max(2, round(len(codes) / len(counts)))
+    values = similarity.comparable(profiles, features, metric)
+    near = _nearest(values, metric, neighbours, "kbet")
+    member = np.eye(len(counts))
+    observed = member[codes[near]].sum(1)
+    others = counts - member[codes]
+    expected = neighbours * others / (len(codes) - 1)
+    apart = (observed - expected) ** 2
+    # Of a batch that no other profile belongs to, none is expected, and none is there.
+    statistic = np.divide(apart, expected, out=np.zeros_like(apart), where=expected > 0).sum(1)
+    p_value = chi2.sf(statistic, (others > 0).sum(1) - 1)
+    column = tables.find_column(profiles, batch)
+    made = {column: profiles[column], "p_value": p_value, "accepted": p_value >= level}
+    return pd.DataFrame(made | {"neighbours": neighbours})
+
+
+def _nearest(values, metric, count, name):
+    """(n, count): the nearest other rows of each, in no order."""
+    if count >= len(values):
+        raise ValueError(
+            f"{name}: {len(values)} profiles are too few for {count} neighbours each; give fewer."
+        )
+    near = np.empty((len(values), count), int)
+    for here, distances in similarity.distance_blocks(values, metric):
+        distances[np.arange(len(distances)), np.arange(here.start, here.stop)] = np.inf
+        near[here] = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    return near
+
+
 def variance_explained(profiles, columns, features=None):
     """Share of the features' variance that each column explains by itself.
 
@@ -236,7 +352,7 @@ def variance_explained(profiles, columns, features=None):
         chance = degrees / (n - 1)
         left = n - 1 - degrees
         adjusted = 1 - (1 - explained) * (n - 1) / left if left else np.nan
-        kind = "line" if _is_line(series) else "groups"
+        kind = "line" if is_line(series) else "groups"
         rows.append((name, kind, n, explained, chance, adjusted))
     names = ["column", "kind", "n_profiles", "explained", "by_chance", "beyond_chance"]
     return pd.DataFrame(rows, columns=names)
@@ -306,14 +422,14 @@ def _varies(centred):
     return spread > similarity.TOLERANCE * max(spread.max(initial=0), np.finfo(float).tiny)
 
 
-def _is_line(series):
+def is_line(series):
     """Whether values are numbers, rather than names of groups."""
     return pd.api.types.is_numeric_dtype(series) and not pd.api.types.is_bool_dtype(series)
 
 
 def _design(series):
     """Orthonormal columns that span what a column of groups, or of numbers, can explain."""
-    if _is_line(series):
+    if is_line(series):
         columns = series.to_numpy(float)[:, None]
     else:
         codes = pd.factorize(series.astype(str))[0]
@@ -423,3 +539,74 @@ def inductive_scores(profiles, batch, fit, score):
         after = fit(rest).transform(own)
         rows.append((own[column].iloc[0], len(own), float(score(own)), float(score(after))))
     return pd.DataFrame(rows, columns=[column, "n_profiles", "before", "after"])
+
+
+def drift(profiles, batch, refit, metric="cosine"):
+    """How far profiles move when a batch is added to those that a correction learns from.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+    batch : str
+        Column of what is added in turn.
+    refit : callable
+        Profiles -> the same rows corrected, by what it learns from all of them.
+    metric : str
+        Of the distances whose ranks are compared.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a batch that is added, in their order: the batch, ``n_profiles`` (of the old ones),
+        ``displacement`` (mean Euclidean distance between a profile before and after, in units of
+        the mean distance of the profiles before from their mean), ``rank_change`` (1 minus the
+        Spearman correlation of a profile's distances to the other old ones, mean over profiles),
+        ``new_neighbour`` (share of the old profiles whose nearest old one is another). All three
+        are 0 where nothing moves.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two batches, profiles without one; fewer than three old profiles; as `bras`.
+    """
+    arguments.check_choice("metric", metric, similarity.METRICS)
+    codes = similarity.whole_codes(profiles, batch)
+    if codes.max() < 1:
+        raise ValueError(f"there is one {batch} only: no other is there before it is added.")
+    column = tables.find_column(profiles, batch)
+    every = refit(profiles)
+    rows = []
+    for code in range(codes.max() + 1):
+        old = np.flatnonzero(codes != code)
+        if len(old) < 3:
+            raise ValueError(f"drift: {len(old)} profiles are too few; it needs three or more.")
+        before = refit(profiles.iloc[old].reset_index(drop=True))
+        after = every.iloc[old].reset_index(drop=True)
+        features = similarity.find_features(before, None, [batch])
+        first, second = (made[features].to_numpy(float) for made in (before, after))
+        size = np.linalg.norm(first - first.mean(0), axis=1).mean()
+        moved = np.linalg.norm(second - first, axis=1).mean()
+        ranks = [_ranks(made, features, metric) for made in (before, after)]
+        centred = [r - r.mean(1, keepdims=True) for r in ranks]
+        lengths = [np.linalg.norm(r, axis=1) for r in centred]
+        alike = (centred[0] * centred[1]).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-12)
+        nearest = [r.argmin(1) for r in ranks]
+        rows.append(
+            {
+                column: profiles[column].iloc[np.flatnonzero(codes == code)[0]],
+                "n_profiles": len(old),
+                "displacement": moved / size if size else np.nan,
+                "rank_change": float(1 - alike.mean()),
+                "new_neighbour": float((nearest[0] != nearest[1]).mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _ranks(profiles, features, metric):
+    """(n, n - 1): ranks of each profile's distances to the others, in the others' order."""
+    values = similarity.comparable(profiles, features, metric)
+    far = np.concatenate([block for _, block in similarity.distance_blocks(values, metric)])
+    others = far[~np.eye(len(far), dtype=bool)].reshape(len(far), -1)
+    # What differs by rounding alone is one rank: a refit of the same would else move.
+    return rankdata(np.round(others, 9), axis=1)

@@ -229,7 +229,7 @@ def protocols(scores):
     return "\n".join(items) or "Nothing was asked."
 
 
-def worth(curves):
+def between_curves(curves):
     """By how much one curve is above another where they begin and end, in Markdown.
 
     Parameters
@@ -253,4 +253,96 @@ def worth(curves):
             for share, difference in more.iloc[[0, -1]].items()
         ]
         items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {_listed(ends)}.")
+    return "\n".join(items)
+
+
+def _moves(row):
+    """How a difference stands to 0, in a word."""
+    if row["difference_low"] > 0:
+        return "higher"
+    return "lower" if row["difference_high"] < 0 else "not clear of 0"
+
+
+def worth(scored, removed, kept, base):
+    """What each way to prepare profiles is worth beside the one it starts from, in Markdown.
+
+    Parameters
+    ----------
+    scored : pd.DataFrame
+        Of `preparations.scores`: prepared, measure, value, difference, difference_low,
+        difference_high.
+    removed, kept : str
+        The measures that tell how much of the batch is gone, and how much biology is left.
+    base : str
+        The way that the others are compared with.
+
+    Returns
+    -------
+    str
+        A list, one item a way: whether it removes the batch at no cost, at a cost, or not at all.
+    """
+    wide = scored[scored["prepared"] != base].set_index(["measure", "prepared"])
+    items = []
+    for name in scored.loc[scored["prepared"] != base, "prepared"].unique():
+        said = []
+        for measure in (removed, kept):
+            if (measure, name) in wide.index:
+                row = wide.loc[(measure, name)]
+                said.append((measure, _moves(row), f"{row['difference']:+.2f}"))
+        moves = {measure: move for measure, move, _ in said}
+        told = "; ".join(f"{measure} {move} ({amount})" for measure, move, amount in said)
+        if moves.get(kept) == "lower":
+            verdict = "biology is lost"
+        elif removed not in moves or kept not in moves:
+            verdict = "one side could not be asked, so nothing is known of its worth"
+        elif moves[removed] == "higher" and moves[kept] == "higher":
+            verdict = "it counts: less batch and more biology"
+        elif moves[removed] == "higher":
+            verdict = "less batch, at no cost that is clear of 0 and for no gain that is"
+        elif moves[kept] == "higher":
+            verdict = "more biology, though not for less batch"
+        else:
+            verdict = "neither is clearly better"
+        items.append(f"- `{name}`: {told}; {verdict}.")
+    return "\n".join(items)
+
+
+def lost_retrieval(scored, questions, base):
+    """A warning for each way that lowers retrieval, in Markdown.
+
+    Parameters
+    ----------
+    scored, base
+        As of `worth`.
+    questions : list of str
+        The measures of retrieval.
+
+    Returns
+    -------
+    str
+        A list: first what is lowered with the whole interval, as warnings, then what is lower
+        without being clear of 0; or that nothing is lower.
+    """
+    part = scored[scored["measure"].isin(questions) & (scored["prepared"] != base)]
+    part = part[part["difference"] < 0]
+    clear = part[part["difference_high"] < 0]
+    items = []
+    for name, rows in clear.groupby("prepared", sort=False):
+        shown = [
+            f"{row.measure} ({row.difference:+.2f}, {row.difference_low:.2f} to "
+            f"{row.difference_high:.2f})"
+            for row in rows.itertuples()
+        ]
+        items.append(f"- **Warning: retrieval is lower under `{name}`**: {_listed(shown)}.")
+    slight = part[part["difference_high"] >= 0]
+    if len(slight):
+        shown = [
+            f"`{name}` for {_listed(rows['measure'])}"
+            for name, rows in slight.groupby("prepared", sort=False)
+        ]
+        items.append(f"- Lower, but not clear of 0: {'; '.join(shown)}.")
+    if not items:
+        items = [f"- None of the ways scores less than `{base}` in any question."]
+    elif not len(clear):
+        items.insert(0, f"- No way is clearly below `{base}` in any question.")
     return "\n".join(items)

@@ -242,3 +242,98 @@ def curve_panels(curves, heading, axes_names, columns=3):
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
     )
     return figure
+
+
+def tradeoff(panels, axes_names, heading, bands=None):
+    """Two scores of each way to do something, with intervals, one panel a set.
+
+    Parameters
+    ----------
+    panels : dict of str to pd.DataFrame
+        Title -> one row a way: ``name``, ``kind`` (which gives the colour, at most seven), x,
+        x_low, x_high, y, y_low, y_high. A way has the same mark in every panel.
+    axes_names : (str, str)
+    heading : str
+    bands : dict of str to (float, float), optional
+        Title -> range of x that chance gives, drawn grey.
+    """
+    rows = pd.concat(panels.values())
+    kinds = list(dict.fromkeys(rows["kind"]))
+    names = list(dict.fromkeys(rows["name"]))
+    kind_of = rows.drop_duplicates("name").set_index("name")["kind"]
+    place = {
+        name: [other for other in names if kind_of[other] == kind_of[name]].index(name)
+        for name in names
+    }
+    styles = {name: (PALETTE[kinds.index(kind_of[name])], MARKERS[place[name]]) for name in names}
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    beside = len(names) if len(names) < 7 else 4 if max(map(len, names)) < 20 else 3
+    height = 3.1 * down + 0.6 + 0.21 * -(-len(names) // beside)
+    figure, axes = subplots(height, down, across, sharex=True, sharey=True)
+    for axis, (title, points) in zip(axes.flat, panels.items(), strict=False):
+        if bands and title in bands:
+            axis.axvspan(*bands[title], color="#E3E3E3", lw=0, zorder=0)
+        for row in points.itertuples():
+            colour, marker = styles[row.name]
+            axis.errorbar(
+                row.x, row.y,
+                xerr=[[max(0, row.x - row.x_low)], [max(0, row.x_high - row.x)]],
+                yerr=[[max(0, row.y - row.y_low)], [max(0, row.y_high - row.y)]],
+                fmt=marker, color=colour, markersize=8 if marker == "*" else 6, lw=0.8,
+                markeredgecolor="white", markeredgewidth=0.5, alpha=0.9,
+            )  # fmt: skip
+        axis.set_title(title, fontsize=9.5)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel(axes_names[0], fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(axes_names[1], fontsize=9)
+    handles = [
+        plt.Line2D([], [], color=styles[name][0], marker=styles[name][1], ls="", label=name)
+        for name in names
+    ]
+    if bands:
+        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="batches exchanged"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=8.5
+    )
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def series_panels(panels, ways, label, heading):
+    """A score of each member of several ordered groups, one panel a group, one mark a way.
+
+    Parameters
+    ----------
+    panels : dict of str to pd.DataFrame
+        Title -> one row a member and way: ``name`` (in order), ``way``, ``value`` (0 to 1).
+    ways : list of str
+        At most eight, in the order of the legend.
+    label : str
+        Of the values.
+    heading : str
+    """
+    sizes = [rows["name"].nunique() for rows in panels.values()]
+    figure, axes = subplots(3.6, 1, len(panels), sharey=True, width_ratios=[n + 1.5 for n in sizes])
+    for axis, (title, rows) in zip(axes[0], panels.items(), strict=True):
+        names = list(dict.fromkeys(rows["name"]))
+        for i, way in enumerate(ways):
+            part = rows[rows["way"] == way].set_index("name").reindex(names)
+            axis.plot(
+                np.arange(len(names)), part["value"], color=PALETTE[i], marker=MARKERS[i],
+                markersize=4.5, lw=0.8, clip_on=False,
+            )  # fmt: skip
+        axis.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+        axis.set_xlim(-0.5, len(names) - 0.5)
+        axis.set_title(title, fontsize=9.5)
+    axes[0, 0].set(ylim=(0, 1.03), ylabel=label)
+    handles = [
+        plt.Line2D([], [], color=PALETTE[i], marker=MARKERS[i], lw=0.8, label=way)
+        for i, way in enumerate(ways)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(ways), frameon=False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure

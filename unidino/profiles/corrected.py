@@ -17,7 +17,16 @@ CORRECTIONS = ("none", *FITTED, "harmony")
 """Names of all, none included."""
 
 
-def _fresh(method, batch):
+def fresh(method, batch="batch"):
+    """A correction of `FITTED` by its name, not fit yet.
+
+    Parameters
+    ----------
+    method : str
+        A key of `FITTED`.
+    batch : str
+        Column of the batches that tvn aligns.
+    """
     return TVN(batch=batch) if method == TVN.name else FITTED[method]()
 
 
@@ -41,7 +50,7 @@ def check_correction(profiles, method, batch="batch"):
     """
     arguments.check_choice("correct", method, CORRECTIONS)
     if method in FITTED:
-        _fresh(method, batch).check(profiles)
+        fresh(method, batch).check(profiles)
     elif method == "harmony":
         check_batches(profiles, batch)
 
@@ -79,7 +88,7 @@ def correct(profiles, method, batch="batch"):
     if method == "harmony":
         corrected = harmony(profiles[whole], batch)
     else:
-        fitted = _fresh(method, batch).fit(profiles[whole])
+        fitted = fresh(method, batch).fit(profiles[whole])
         corrected = fitted.transform(profiles[whole])
     made = profiles.copy()
     made[features] = made[features].astype(float)

@@ -189,7 +189,14 @@ def load(path, kinds):
         ) from None
 
 
-def eigen(centred):
-    """Eigenvalues (0 or more) and eigenvectors of the mean outer product of rows."""
-    eigenvalues, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+def eigen(rows):
+    """Eigenvalues (0 or more) and eigenvectors of the mean outer product of rows (n, features).
+
+    Of fewer rows than features the product is never made: that is many times faster.
+    """
+    count, features = rows.shape
+    if count < features:
+        _, sizes, vectors = np.linalg.svd(rows, full_matrices=True)
+        return np.pad(sizes**2 / count, (0, features - len(sizes))), vectors.T
+    eigenvalues, vectors = np.linalg.eigh(rows.T @ rows / count)
     return np.maximum(eigenvalues, 0), vectors

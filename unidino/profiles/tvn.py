@@ -58,7 +58,7 @@ class TVN(Correction):
         mean = values[rows].mean(0)
         eigenvalues, vectors = eigen(values[rows] - mean)
         whitening = vectors / np.sqrt(eigenvalues + self.regularisation)
-        colour = _root(self._second_moment((values[rows] - mean) @ whitening), 0.5)
+        colour = self._root((values[rows] - mean) @ whitening, 0.5)
         self.arrays = {"mean": mean, "whitening": whitening, "colour": colour}
         return self
 
@@ -68,13 +68,18 @@ class TVN(Correction):
         groups = self._batches(profiles, rows)
         values = (values - self.arrays["mean"]) @ self.arrays["whitening"]
         for here in groups.values():
-            own = self._second_moment(values[here[rows[here]]])
-            values[here] = values[here] @ (_root(own, -0.5) @ self.arrays["colour"])
+            own = self._root(values[here[rows[here]]], -0.5)
+            values[here] = values[here] @ own @ self.arrays["colour"]
         return self.replaced(profiles, values)
 
-    def _second_moment(self, values):
-        """Mean outer product about the pooled centre: a batch's shift counts as its spread."""
-        return values.T @ values / len(values) + self.regularisation * np.eye(values.shape[1])
+    def _root(self, values, power):
+        """A power of the regularised mean outer product of rows about the pooled centre.
+
+        A batch's shift counts as its spread. By eigenvectors: scipy's sqrtm stalls on
+        ill-conditioned matrices.
+        """
+        eigenvalues, vectors = eigen(values)
+        return (vectors * (eigenvalues + self.regularisation) ** power) @ vectors.T
 
     def _batches(self, profiles, controls):
         """{batch: its rows}, each with enough controls."""
@@ -118,9 +123,3 @@ def tvn(profiles, controls="negcon", batch="batch", regularisation=1.0):
         As `TVN`.
     """
     return TVN(controls, batch, regularisation).fit(profiles).transform(profiles)
-
-
-def _root(covariance, power):
-    """Symmetric matrix power by eigenvectors: scipy's sqrtm stalls on ill-conditioned matrices."""
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.maximum(eigenvalues, np.finfo(float).tiny) ** power) @ vectors.T
