@@ -18,8 +18,9 @@ DATASET_FOLDERS = {
     "HPA": "HPA",
     "BBBC037": "BBBC037_v1",
     "insect": "picasso-monheim",
+    "worlds": "worlds",
 }
-"""Folder of each published dataset under the data root."""
+"""Folder of each dataset under the data root: the published ones, and the simulated worlds."""
 
 UNIDINO_WEIGHTS = "uniDINO.pth"
 """File name of the released weights, looked for in `checkpoint_folders`."""

@@ -97,29 +97,47 @@ class Outlines:
             self._nuclei()
 
     def _place(self):
-        """Centres: cells grow in patches, no two nuclei overlap."""
+        """Centres: cells grow in patches, no two nuclei overlap; in clumps they are squeezed."""
         rng, (height, width) = self.rng, self.shape
-        radius, phenotype = self.cell_type.radius, self.phenotype
-        area = (height + 2 * radius) * (width + 2 * radius)
-        wanted = rng.poisson(max(self.cell_type.density * phenotype["count"] * area / 1e6, 0.2))
-        least = 2.1 * self.cell_type.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
-        points = np.empty((wanted, 2))
+        kind, phenotype = self.cell_type, self.phenotype
+        radius = kind.radius
+        area = (height + 2 * radius) * (width + 2 * radius) * phenotype["count"] / 1e6
+        wanted = rng.poisson(max(kind.density * area, 0.2))
+        clumps = rng.integers(*_CLUMP, rng.poisson(kind.clumps * area), endpoint=True)
+        least = 2.1 * kind.nucleus_radius * np.sqrt(phenotype["nucleus_area"])
+        points = np.empty((wanted + clumps.sum(), 2))
         count = 0
+
+        def anywhere():
+            return rng.uniform((-radius, -radius), (height + radius, width + radius))
+
+        def beside(point, nearest, furthest):
+            angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(nearest, furthest)
+            return point + reach * np.array([np.sin(angle), np.cos(angle)])
+
+        def far_enough(point, least):
+            return (np.hypot(*(points[:count] - point).T) > least).all()
+
+        for size in clumps:
+            centre = anywhere()
+            for _ in range(8 * size):
+                point = beside(centre, 0.0, 1.3)
+                if size and far_enough(point, 0.72 * least):
+                    points[count] = point
+                    count, size = count + 1, size - 1
+        piled = count
         for _ in range(8 * wanted):
-            if count == wanted:
+            if count == piled + wanted:
                 break
-            if count and rng.random() < 0.35:
-                angle, reach = rng.uniform(0, 2 * np.pi), radius * rng.uniform(1.1, 1.9)
-                point = points[rng.integers(count)] + reach * np.array(
-                    [np.sin(angle), np.cos(angle)]
-                )
-            else:
-                point = rng.uniform((-radius, -radius), (height + radius, width + radius))
-            if (np.hypot(*(points[:count] - point).T) > least).all():
+            near = count and rng.random() < kind.clustering
+            point = beside(points[rng.integers(count)], 1.1, 1.9) if near else anywhere()
+            if far_enough(point, least):
                 points[count] = point
                 count += 1
         self.centres = points[:count]
         self.cells = count
+        # Cells of a clump lie on top of each other.
+        self.thickness = np.where(np.arange(count) < piled, _PILED, 1.0)
 
     def _outline(self):
         """Which cell each pixel belongs to, and where in that cell it lies."""
@@ -217,6 +235,9 @@ NORMAL = {
 
 SHARES = ("mitotic", "apoptotic", "binucleate")
 
+# Cells of a clump, fewest and most, and how much brighter they are than one layer.
+_CLUMP, _PILED = (4, 8), 1.25
+
 # Pixels: grains of the fine, medium and coarse texture that all stains of a field share.
 _GRAINS = (1.1, 2.3, 6.0)
 
@@ -233,12 +254,21 @@ class CellType:
         How ragged the outline is, 0 to 1.
     density : float
         Cells per million pixels.
+    clustering : float
+        Share of the cells that grow beside another, 0 to 1.
+    clumps : float
+        Heaps of cells per million pixels, beside the other cells.
+    line : str
+        Cell line with a texture of its own, see `microscope.style`; none for the usual one.
     """
 
     radius: float = 25.0
     nucleus_radius: float = 9.5
     irregular: float = 0.5
     density: float = 470.0
+    clustering: float = 0.35
+    clumps: float = 2.0
+    line: str = ""
 
 
 def blend(changes, strength):
@@ -306,7 +336,8 @@ class Field(Outlines):
 
     def _per_cell(self, sigma):
         """A brightness of each cell, spread over its pixels."""
-        return np.exp(self.rng.normal(0, sigma, self.cells))[self.own].astype(np.float32)
+        bright = self.thickness * np.exp(self.rng.normal(0, sigma, self.cells))
+        return bright[self.own].astype(np.float32)
 
     def _beside_nucleus(self, reach):
         """Place of each pixel relative to a point beside its cell's nucleus."""
@@ -515,3 +546,49 @@ STAINS = {
     "Vesicles": Field.vesicles,
 }
 """Stains, and localisations of single proteins by the names of the Human Protein Atlas."""
+
+_OWN = {
+    Field.dna: ("dna_intensity", "chromatin"),
+    Field.tubulin: ("tubulin_intensity", "tubulin_density", "tubulin_bundling"),
+    Field.actin: ("actin_intensity", "actin_fibres", "actin_cortex"),
+    Field.er: ("er_intensity", "er_spread"),
+    Field.rna: ("rna_intensity", "nucleoli"),
+    Field.golgi: ("golgi_intensity", "golgi_dispersal"),
+    Field.mito: ("mito_intensity", "mito_fragmentation"),
+}
+_OWN[Field.agp] = (*_OWN[Field.actin], *_OWN[Field.golgi])
+
+_OF_STAINS = frozenset(name for own in _OWN.values() for name in own)
+
+# What is the cells' changes all stains but these: of nuclei alone, and of outlines alone.
+_UNSEEN = dict.fromkeys(
+    (Field.dna, Field.nucleoplasm, Field.nucleolus, Field.speckles), ("elongation",)
+)
+_UNSEEN[Field.membrane] = ("nucleus_roughness", "binucleate")
+
+
+def changed_stains(changes, stains):
+    """Which stains look different where parameters of a phenotype change.
+
+    What is a stain's own (`tubulin_density`) changes that stain, what is the cells' (`count`,
+    `cell_area`) changes all.
+
+    Parameters
+    ----------
+    changes : iterable of str
+        Parameters of `NORMAL`.
+    stains : iterable of str
+        Keys of `STAINS`.
+
+    Returns
+    -------
+    list of str
+        Of `stains`, in their order.
+    """
+
+    def touched(drawn, name):
+        if name in _OF_STAINS:
+            return name in _OWN.get(drawn, ())
+        return name not in _UNSEEN.get(drawn, ())
+
+    return [stain for stain in stains if any(touched(STAINS[stain], name) for name in changes)]

@@ -1,4 +1,4 @@
-"""Simulated plates with planted phenotypes, written in the layout of each published dataset.
+"""Simulated plates with planted phenotypes, in the layout of each published dataset; worlds.
 
 ``python -m unidino.simulate`` writes those that are missing under the data root.
 """
@@ -19,7 +19,7 @@ import tifffile
 
 from .. import arguments, paths, tables
 from ..progress import Progress
-from . import cells, designs, layouts, microscope
+from . import cells, designs, layouts, microscope, worlds
 
 MARKER = "SIMULATED.json"
 TRUTH = "planted_truth.csv"
@@ -32,10 +32,15 @@ LAYOUTS = {
     "HPA": layouts.hpa,
     "BBBC037": layouts.bbbc037,
     "insect": layouts.insect,
+    "worlds": worlds.plan,
 }
-"""Planner of each dataset that can be simulated: all seven."""
+"""Planner of each dataset that can be simulated: the published seven, and the worlds, which are
+nothing but simulated."""
 
-_SIMULATOR = (cells, designs, layouts, microscope)
+_SIMULATOR = (cells, designs, layouts, microscope, worlds)
+
+_SIZES = {"worlds": {"field": worlds.FIELD, "sites": worlds.SITES}}
+_USUAL_SIZE = {"field": 224, "sites": 1}
 
 PHENOTYPES = ("published", "random")
 """Phenotypes of the mechanisms: of `designs.MECHANISMS`, or drawn for each treatment."""
@@ -68,22 +73,28 @@ def draw(site, seed, mechanisms="published", rendering=0):
     phenotype = cells.blend(_changes(site, seed, mechanisms), site.strength)
     for name, factor in site.changes.items():
         phenotype[name] *= factor
+    # A few fields are empty or sparse, and a few confluent.
     luck = rng.random()
     if luck < 0.012:
         phenotype["count"] = 0.0
     elif luck < 0.035:
         phenotype["count"] *= 0.25
+    elif luck < 0.075:
+        phenotype["count"] *= 1.7
     blurred = replace(site.camera, blur=site.camera.blur * float(np.exp(rng.normal(0, 0.12))))
     if rng.random() < 0.02:
         blurred = replace(blurred, blur=blurred.blur + 1.6)
     kind = microscope.cell_type(rendering, site.cell_type)
-    shapes = microscope.style(rendering, "shapes")
+    shapes = microscope.style(rendering, "shapes", kind.line)
     drawn = cells.Field(rng, site.shape, kind, phenotype, shapes)
+    debris = microscope.debris(rng, site.shape)
     planes = []
     for stain, gain in zip(site.stains, site.gains, strict=True):
-        brightness = gain * drawn.stain(stain, microscope.style(rendering, stain))
+        brightness = gain * drawn.stain(stain, microscope.style(rendering, stain, kind.line))
+        if debris is not None:
+            brightness = brightness + float(rng.exponential()) * debris
         optics = microscope.camera(rendering, blurred, stain)
-        planes.append(microscope.photograph(rng, brightness, optics, debris=0.02))
+        planes.append(microscope.photograph(rng, brightness, optics))
     return np.stack(planes)
 
 
@@ -112,8 +123,8 @@ def simulate(
     root: str | Path,
     *,
     seed: int = 0,
-    field: int = 224,
-    sites: int = 1,
+    field: int | None = None,
+    sites: int | None = None,
     wells: int | None = None,
     plates: int | None = None,
     batches: int | None = None,
@@ -128,25 +139,28 @@ def simulate(
     Parameters
     ----------
     valset : str
-        One of the seven published datasets.
+        A key of `LAYOUTS`: one of the seven published datasets, or worlds.
     root : str or Path
         Data root; the dataset's folder below it must not exist.
     seed : int
         Of everything random; the same seed gives the same bytes.
     field : int
-        Shorter side of a field in pixels; the longer one keeps the real aspect ratio.
+        Shorter side of a field in pixels (224, of the worlds 176); the longer one keeps the real
+        aspect ratio.
     sites : int
-        Fields a well.
+        Fields a well (1, in the worlds 2).
     wells, plates, batches : int
         Wells a plate, plates a batch and batches (sources in JUMP-CP, cell lines in Cell Health);
-        each dataset has its own defaults. HPA has no wells: `wells` is the number of images.
+        each dataset has its own defaults. HPA has no wells: `wells` is the number of images. The
+        worlds have plates of their own.
     effect : float
         Factor on the strength of every treatment; 0 plants nothing.
     batch_effect : float
         Factor on the batch, plate and well-position effects; 0 plants none.
     mechanisms : {"published", "random"}
         Phenotypes of the mechanisms, or random ones of each treatment, which follow from `seed`
-        and the names. (``cell_count`` of the insect table stays that of the published ones.)
+        and the names. (``cell_count`` of the insect table and ``stains`` of the planted truth
+        stay those of the published ones.)
     rendering : int
         Another look of all stains, cells and optics for every number, see `renderings`; 0 is the
         usual one.
@@ -163,10 +177,9 @@ def simulate(
     ValueError, FileExistsError
         Unknown dataset, numbers out of range; a folder that exists.
     """
-    parameters = {
+    arguments.check_choice("valset", valset, LAYOUTS)
+    parameters = _sized(valset, {"field": field, "sites": sites}) | {
         "seed": seed,
-        "field": field,
-        "sites": sites,
         "wells": wells,
         "plates": plates,
         "batches": batches,
@@ -174,7 +187,6 @@ def simulate(
         "batch_effect": batch_effect,
     }
     look = {"mechanisms": mechanisms, "rendering": rendering}
-    arguments.check_choice("valset", valset, LAYOUTS)
     for name in ("field", "sites", "wells", "plates", "batches"):
         arguments.check_positive(name, parameters[name])
     for name in ("effect", "batch_effect"):
@@ -210,6 +222,12 @@ def simulate(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def _sized(valset, parameters):
+    """Parameters with the dataset's own size of fields and number of sites where none is given."""
+    own = _SIZES.get(valset, _USUAL_SIZE)
+    return parameters | {n: size for n, size in own.items() if parameters.get(n) is None}
 
 
 def _draw_all(jobs, workers, title):
@@ -259,7 +277,7 @@ def ensure(valset, root=None, **parameters):
         made = json.loads(marker.read_text())
         # Without parameters of its own, a call takes what is there, and renews it as it was made.
         parameters = made["parameters"] | parameters
-        wanted = {name: value for name, value in parameters.items() if name != "workers"}
+        wanted = _sized(valset, {n: value for n, value in parameters.items() if n != "workers"})
         if made["parameters"] == wanted and made["simulator"] == fingerprint():
             return folder
         stale = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
@@ -286,8 +304,8 @@ def write(
     valset: str = "all",
     root: str | None = None,
     seed: int = 0,
-    field: int = 224,
-    sites: int = 1,
+    field: int | None = None,
+    sites: int | None = None,
     wells: int | None = None,
     plates: int | None = None,
     batches: int | None = None,
@@ -302,13 +320,13 @@ def write(
     Parameters
     ----------
     valset : str
-        One of the seven, or all.
+        One of the published seven, worlds, or all.
     root : str
         Data root; data/sample by default.
     seed : int
         Of everything random.
     field : int
-        Shorter side of a field in pixels.
+        Shorter side of a field in pixels; each dataset has its own default, as of what follows.
     sites : int
         Fields a well.
     wells, plates, batches : int

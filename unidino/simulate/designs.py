@@ -143,6 +143,18 @@ MECHANISMS = {
 }
 """Phenotype of each mechanism at full effect (parameters of `cells.NORMAL`); the last are weak."""
 
+ONE_STAIN = {
+    "DNA stain loss": {"dna_intensity": 0.5},
+    "Chromatin condensation": {"chromatin": 3.2, "dna_intensity": 1.2},
+    "Microtubule loss": {"tubulin_density": 0.15, "tubulin_intensity": 0.7},
+    "Microtubule bundling": {"tubulin_bundling": 3.0, "tubulin_intensity": 1.25},
+    "Actin fibre loss": {"actin_fibres": 0.1, "actin_cortex": 0.4},
+    "Actin fibre gain": {"actin_fibres": 2.4, "actin_intensity": 1.3},
+}
+"""Mechanisms that change one stain only, two each of dna, tubulin and actin: of the worlds."""
+
+MECHANISMS |= ONE_STAIN
+
 LIMITS = {
     "count": (0.4, 1.4),
     "cell_area": (0.55, 1.9),
@@ -190,14 +202,14 @@ ONE_BATCH_MOA = ("Cholesterol-lowering", "Kinase inhibitors")
 
 JUMP_TARGETS = {
     "TUBB": "Microtubule destabilizers",
-    "AURKA": "Aurora kinase inhibitors",
-    "TOP1": "Topoisomerase inhibitor",
     "HDAC1": "HDAC inhibitor",
     "PSMB5": "Protein degradation",
-    "RPL3": "Protein synthesis",
-    "KIF11": "Eg5 inhibitors",
     "NDUFS1": "Mitochondrial complex I inhibitor",
     "ATP1A1": "ER stress",
+    "AURKA": "Aurora kinase inhibitors",
+    "TOP1": "Topoisomerase inhibitor",
+    "RPL3": "Protein synthesis",
+    "KIF11": "Eg5 inhibitors",
     "NR3C1": "Glucocorticoid agonist",
 }
 """Target of the simulated JUMP compounds and the mechanism drawn for it."""

@@ -12,7 +12,7 @@ import pandas as pd
 import tifffile
 
 from .. import paths, tables
-from . import cells, datasets, designs, layouts
+from . import cells, datasets, layouts
 from .microscope import Camera
 
 CHANNELS = {"DNA": "dna", "Tubulin": "tubulin", "Actin": "actin"}
@@ -45,7 +45,7 @@ def wells(seed=0):
                     "strength": strength,
                 }
             )
-    placed = layouts.lay_out(designs.generator(seed, "example plate"), treatments)
+    placed = layouts.lay_out(seed, ("example plate",), treatments)
     return sorted(placed, key=lambda well: well["well"])
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from .. import arguments
 from . import cells, designs
 from .microscope import Camera
 
@@ -115,14 +116,29 @@ def well_label(row, column):
     return f"{letters}{column + 1:02d}"
 
 
-def lay_out(rng, treatments):
-    """Put treatments into the wells of a plate, in random places.
+POSITIONS = ("random", "fixed")
+"""Where replicates stand: on each plate anew, or in the same well of all plates of a batch."""
+
+
+def lay_out(seed, names, treatments, positions="random"):
+    """Put treatments into the wells of a plate, in places drawn from the plate's names.
+
+    Parameters
+    ----------
+    seed : int
+    names : tuple
+        Of the plate, the last its own.
+    treatments : list of dict
+    positions : {"random", "fixed"}
+        See `POSITIONS`; fixed places follow from all names but the last.
 
     Returns
     -------
     list of dict
         The treatments with ``row`` and ``column`` (from 0), ``well`` and ``edge``.
     """
+    arguments.check_choice("positions", positions, POSITIONS)
+    rng = designs.generator(seed, *(names if positions == "random" else names[:-1]))
     rows, columns = well_grid(len(treatments))
     # A compact block that keeps the plate's proportions, so that small plates have edges, too.
     high = max(1, min(rows, round((len(treatments) * rows / columns) ** 0.5)))
@@ -136,6 +152,7 @@ def lay_out(rng, treatments):
             "well": well_label(row, column),
             "edge": row in (0, high - 1) or column in (0, wide - 1),
             "across": (column + 0.5) / wide - 0.5,
+            "down": (row + 0.5) / high - 0.5,
         }
         for treatment, (row, column) in zip(treatments, places, strict=True)
     ]
@@ -163,15 +180,13 @@ class Effects:
         return np.exp(gain).tolist(), {"count": float(count)}
 
 
-def plate_wells(seed, batches, plates, treatments_of, effects, effect, batch_effect):
+def plate_wells(seed, batches, plates, treatments_of, effects, effect, positions="random"):
     """Every well of every plate as a dict: keys, treatment, effects, planted strength."""
     wells = []
     for batch in batches:
         for plate in plates(batch):
-            placed = lay_out(
-                designs.generator(seed, "layout", batch, plate), treatments_of(batch, plate)
-            )
-            for well in placed:
+            names = ("layout", batch, plate)
+            for well in lay_out(seed, names, treatments_of(batch, plate), positions):
                 gains, changes = effects.of(batch, plate, well)
                 well = {"batch": batch, "plate": plate, **well}
                 well["strength"] = well.get("strength", 0.0) * effect
@@ -180,12 +195,22 @@ def plate_wells(seed, batches, plates, treatments_of, effects, effect, batch_eff
     return wells
 
 
-def truth_table(wells, extra=()):
-    """The planted truth, a row a well."""
+def stains_of(mechanism, stains):
+    """Those of `stains` that a mechanism of `designs.MECHANISMS` changes, joined by |."""
+    changes = designs.MECHANISMS.get(mechanism, {})
+    return "|".join(cells.changed_stains(changes, stains)) or None
+
+
+def truth_table(wells, stains, extra=()):
+    """The planted truth, a row a well; a treatment of strength 0 changes no stain."""
     names = ["batch", "plate", "well", *extra, "mechanism", "strength"]
     rows = [
         {name: well.get(name) for name in names}
-        | {"count_factor": well["changes"]["count"], "mean_gain": float(np.mean(well["gains"]))}
+        | {
+            "stains": stains_of(well.get("mechanism"), stains) if well["strength"] else None,
+            "count_factor": well["changes"]["count"],
+            "mean_gain": float(np.mean(well["gains"])),
+        }
         for well in wells
     ]
     return pd.DataFrame(rows).round(4)
@@ -220,9 +245,15 @@ def guid(seed, *names):
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
 
 
+_MCF7 = cells.CellType(
+    radius=23, nucleus_radius=9, irregular=0.35, density=540, clustering=0.6, line="MCF7"
+)
+
+
 def bbbc021(seed, field, sites, wells, plates, batches, effect, batch_effect):
-    """Weeks of replicate plates; each compound in one week, as in the real set."""
-    wells, plates, batches = wells or 27, plates or 2, batches or 4
+    """Weeks of replicate plates; each compound in one week and each dose in one well of all its
+    plates, as in the real set."""
+    wells, plates, batches = wells or 30, plates or 3, batches or 3
     names = {"DAPI": "dna", "Tubulin": "tubulin", "Actin": "actin"}
     room = room_for_treatments(9, wells, "BBBC021")
     weeks = {week: [] for week in range(1, batches + 1)}
@@ -268,7 +299,7 @@ def bbbc021(seed, field, sites, wells, plates, batches, effect, batch_effect):
         treatments,
         Effects(seed, batch_effect, names),
         effect,
-        batch_effect,
+        positions="fixed",
     )
     camera = Camera(bits=12, shift=4, offset=110, read_noise=4, electrons=700, gain=2.2)
     shape = (field, round(field * 1280 / 1024))
@@ -292,7 +323,7 @@ def bbbc021(seed, field, sites, wells, plates, batches, effect, batch_effect):
                 "Image_Metadata_Concentration": well["concentration"],
             }
             rows.append(row)
-            drawn.append(site_of(well, s, files, names.values(), cells.CellType(), camera, shape))
+            drawn.append(site_of(well, s, files, names.values(), _MCF7, camera, shape))
     known = [w for w in placed if w.get("moa")]
     moa = pd.DataFrame(known)[["compound", "concentration", "moa"]].drop_duplicates()
     compounds = pd.DataFrame(placed)[["compound"]].drop_duplicates()
@@ -301,12 +332,15 @@ def bbbc021(seed, field, sites, wells, plates, batches, effect, batch_effect):
         "BBBC021_v1_moa.csv": moa.sort_values(["compound", "concentration"]),
         "BBBC021_v1_compound.csv": compounds.assign(smiles="").sort_values("compound"),
     }
-    return Plan(drawn, tables, truth_table(placed, ["compound", "concentration"]))
+    return Plan(drawn, tables, truth_table(placed, names.values(), ["compound", "concentration"]))
 
 
-def _compounds_of_targets(count):
-    """`count` compounds over the JUMP targets: identifier, target, mechanism, strength."""
-    targets = list(designs.JUMP_TARGETS.items())
+def _compounds_of_targets(count, each=1):
+    """`count` compounds over the JUMP targets: identifier, target, mechanism, strength.
+
+    Targets are the first ones, as many as have `each` compounds or more, but all at most.
+    """
+    targets = list(designs.JUMP_TARGETS.items())[: max(1, count // each)]
     made = []
     for i in range(count):
         target, mechanism = targets[i % len(targets)]
@@ -322,15 +356,18 @@ def _compounds_of_targets(count):
     return made
 
 
+# Fewer give no interval over compounds.
+_COMPOUNDS_A_TARGET = 5
+
 _JUMP_DMSO = {"perturbation_id": "DMSO", "target": None, "strength": 0.0}
 
 
 def jump(seed, field, sites, wells, plates, batches, effect, batch_effect):
     """The same compounds at every source, each with its own microscope."""
-    wells, plates, sources = wells or 36, plates or 1, batches or 4
+    wells, plates, sources = wells or 46, plates or 1, batches or 4
     dmso = max(16, wells // 6)
     treatments = [_JUMP_DMSO] * dmso + _compounds_of_targets(
-        room_for_treatments(dmso, wells, "jumpcp-valset")
+        room_for_treatments(dmso, wells, "jumpcp-valset"), _COMPOUNDS_A_TARGET
     )
     names = [f"source_{i}" for i in (3, 5, 8, 11, 2, 4, 6, 7, 9, 10)[:sources]]
     names += [f"source_{i}" for i in range(12, 12 + sources - len(names))]
@@ -341,7 +378,6 @@ def jump(seed, field, sites, wells, plates, batches, effect, batch_effect):
         lambda source, plate: treatments,
         Effects(seed, batch_effect, PAINTING),
         effect,
-        batch_effect,
     )
     drawn, rows = [], []
     for well in placed:
@@ -376,7 +412,7 @@ def jump(seed, field, sites, wells, plates, batches, effect, batch_effect):
         f"{folder}trainset_4sources.csv": table.drop(columns=["strong", "target"]),
         f"{folder}trainset_4sources_active_only.csv": active,
     }
-    return Plan(drawn, tables, truth_table(placed, ["perturbation_id", "target"]))
+    return Plan(drawn, tables, truth_table(placed, PAINTING, ["perturbation_id", "target"]))
 
 
 def example(seed, field, sites, wells, plates, batches, effect, batch_effect):
@@ -396,7 +432,6 @@ def example(seed, field, sites, wells, plates, batches, effect, batch_effect):
         lambda batch, plate: treatments,
         Effects(seed, batch_effect, PAINTING),
         effect,
-        batch_effect,
     )
     drawn, rows = [], []
     for well in placed:
@@ -408,7 +443,7 @@ def example(seed, field, sites, wells, plates, batches, effect, batch_effect):
             files = [f"JCPQC051/{file}"]
             drawn.append(site_of(well, s, files, PAINTING, cells.CellType(), Camera(), shape))
     tables = {"example_metadata.csv": pd.DataFrame(rows)}
-    return Plan(drawn, tables, truth_table(placed, ["perturbation_id", "target"]))
+    return Plan(drawn, tables, truth_table(placed, PAINTING, ["perturbation_id", "target"]))
 
 
 _SF9 = cells.CellType(radius=13.5, nucleus_radius=7.2, irregular=0.12, density=1250)
@@ -446,7 +481,6 @@ def insect(seed, field, sites, wells, plates, batches, effect, batch_effect):
         lambda batch, plate: [dmso] * 16 + doses,
         Effects(seed, batch_effect, PAINTING),
         effect,
-        batch_effect,
     )
     drawn, rows = [], []
     for well in placed:
@@ -466,7 +500,7 @@ def insect(seed, field, sites, wells, plates, batches, effect, batch_effect):
             drawn.append(site_of(well, s, files, PAINTING, _SF9, camera, (field, field)))
     table = pd.DataFrame(rows)
     tables = {"metadata_all_batches_sf9.csv": table}
-    return Plan(drawn, tables, truth_table(placed, ["perturbation_id", "concentration"]))
+    return Plan(drawn, tables, truth_table(placed, PAINTING, ["perturbation_id", "concentration"]))
 
 
 _LINES = {
@@ -508,7 +542,6 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
         lambda line, plate: [*negative, *empty, *guides],
         Effects(seed, batch_effect, PAINTING),
         effect,
-        batch_effect,
     )
     drawn, rows = [], []
     for well in placed:
@@ -536,7 +569,7 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
             kind = _LINES[well["batch"]]
             drawn.append(site_of(well, s, files, PAINTING, kind, Camera(), shape))
     extra = ["gene_symbol", "reagent_identifier"]
-    return Plan(drawn, {"metadata.csv": pd.DataFrame(rows)}, truth_table(placed, extra))
+    return Plan(drawn, {"metadata.csv": pd.DataFrame(rows)}, truth_table(placed, PAINTING, extra))
 
 
 def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
@@ -572,6 +605,7 @@ def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
             nucleus_radius=float(by_line.uniform(8.5, 11.5)),
             irregular=float(by_line.uniform(0.15, 0.65)),
             density=float(by_line.uniform(300, 600)),
+            line=line,
         )
         side = round(field * 1.28) if i % 10 == 5 else field
         gains = np.exp(rng.normal(0, 0.15 * batch_effect, 4)).tolist()
@@ -611,7 +645,6 @@ def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):
         lambda batch, plate: [{"strength": 0.0}] * 16 + genes,
         Effects(seed, batch_effect, PAINTING),
         effect,
-        batch_effect,
     )
     channels = ("Hoechst", "ERSyto", "ERSytoBleed", "PhGolgi", "Mito")
     shape = (field, round(field * 696 / 520))
@@ -642,4 +675,4 @@ def bbbc037(seed, field, sites, wells, plates, batches, effect, batch_effect):
         "BBBC037_v1_DatasetGroundTruth.csv": truth,
         f"{idr}/screens/idr0033-screenA-annotation.csv": pd.DataFrame(notes),
     }
-    return Plan(drawn, tables, truth_table(placed, ["gene_symbol", "orf_identifier"]))
+    return Plan(drawn, tables, truth_table(placed, PAINTING, ["gene_symbol", "orf_identifier"]))

@@ -40,7 +40,38 @@ class Camera:
     vignette: float = 0.2
 
 
-def photograph(rng, brightness, camera, background=0.03, debris=0.0):
+_SPECKS = 3.0
+"""Specks of debris per million pixels."""
+
+
+def debris(rng, shape):
+    """Brightness of what lies about between and on cells: dust, fragments of dead ones.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (int, int)
+        Height, width in pixels.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (H, W) float32, in focus or out of it; None where a field has no speck, as most have.
+    """
+    count = rng.poisson(_SPECKS * shape[0] * shape[1] / 1e6)
+    if not count:
+        return None
+    made = np.zeros(shape, np.float32)
+    for _ in range(count):
+        speck = np.zeros(shape, np.float32)
+        speck[rng.integers(shape[0]), rng.integers(shape[1])] = 1
+        sigma = rng.uniform(1.0, 6.0)
+        # The same light, spread over more pixels out of focus.
+        made += gaussian_filter(speck, sigma) * sigma * rng.uniform(6, 25)
+    return made
+
+
+def photograph(rng, brightness, camera, background=0.03):
     """What the camera stores of a stain: blur, uneven light, shot and read noise, saturation.
 
     Parameters
@@ -51,8 +82,6 @@ def photograph(rng, brightness, camera, background=0.03, debris=0.0):
     camera : Camera
     background : float
         Brightness between cells.
-    debris : float
-        Probability of a bright out-of-focus speck.
 
     Returns
     -------
@@ -60,11 +89,6 @@ def photograph(rng, brightness, camera, background=0.03, debris=0.0):
         (H, W) uint8 for an 8-bit camera, else uint16.
     """
     height, width = brightness.shape
-    if rng.random() < debris:
-        speck = np.zeros_like(brightness)
-        speck[rng.integers(height), rng.integers(width)] = 1
-        sigma = rng.uniform(2.0, 7.0)
-        brightness = brightness + gaussian_filter(speck, sigma) * sigma**2 * rng.uniform(4, 14)
     sharp = gaussian_filter(brightness, camera.blur)
     hazy = gaussian_filter(brightness, 9.0, truncate=2.5)
     light = (1 - camera.haze) * sharp + camera.haze * hazy + background
@@ -87,6 +111,8 @@ _SPREAD = {
     "reach": 0.35,
     "wave": 0.5,
 }
+# Of these for the lines of cells that one laboratory stains alike.
+_LINE_SHARE = 0.8
 # No factor goes beyond: structures stay recognisable.
 _LARGEST = 2.2
 
@@ -98,7 +124,7 @@ def _factor(rng, spread, largest=_LARGEST):
     return float(np.clip(np.exp(rng.normal(0, spread)), 1 / largest, largest))
 
 
-def style(rendering, name):
+def style(rendering, name, line=""):
     """The style of a stain, or of the shapes of cells.
 
     Parameters
@@ -106,17 +132,29 @@ def style(rendering, name):
     rendering : int
     name : str
         A key of `cells.STAINS`, or "shapes".
+    line : str
+        Cell line with a texture of its own (`cells.CellType.line`), on top of the rendering's.
 
     Returns
     -------
-    textures.Style
+    cells.Style
     """
-    if rendering == 0:
-        return USUAL
-    rng = generator(rendering, "style", name)
-    factors = {factor: _factor(rng, spread) for factor, spread in _SPREAD.items()}
-    diffuse = max(0.0, float(rng.normal(0.0, 0.08))) if name != "shapes" else 0.0
-    return Style(**factors, diffuse=diffuse)
+    made = USUAL
+    if rendering:
+        rng = generator(rendering, "style", name)
+        factors = {factor: _factor(rng, spread) for factor, spread in _SPREAD.items()}
+        diffuse = max(0.0, float(rng.normal(0.0, 0.08))) if name != "shapes" else 0.0
+        made = Style(**factors, diffuse=diffuse)
+    if not line:
+        return made
+    rng = generator(0, "line style", line, name)
+    both = {
+        factor: getattr(made, factor) * _factor(rng, _LINE_SHARE * spread)
+        for factor, spread in _SPREAD.items()
+    }
+    return replace(
+        made, **{name: float(np.clip(f, 1 / _LARGEST, _LARGEST)) for name, f in both.items()}
+    )
 
 
 def cell_type(rendering, kind):

@@ -1,9 +1,10 @@
-"""Datasets: the seven published ones by name, and any table of images by path."""
+"""Datasets: the seven published ones and worlds by name, and any table of images by path."""
 
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
 from .registry import TRAINING_SETS, VALSETS, name_and_root, open_valset
+from .worlds import WorldsMetadata
 
 __all__ = [
     "TRAINING_SETS",
@@ -16,6 +17,7 @@ __all__ = [
     "HPAMetadata",
     "InsectMetadata",
     "JUMPCPMetadata",
+    "WorldsMetadata",
     "name_and_root",
     "open_valset",
 ]

@@ -1,4 +1,4 @@
-"""The seven published datasets by name, and any CSV by path."""
+"""The seven published datasets and the simulated worlds by name, and any CSV by path."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,6 +7,7 @@ from ..metadata import mark_controls
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
+from .worlds import WorldsMetadata
 
 VALSETS = {
     cls.valset: cls
@@ -18,9 +19,10 @@ VALSETS = {
         HPAMetadata,
         BBBC037Metadata,
         InsectMetadata,
+        WorldsMetadata,
     )
 }
-"""Name of each published dataset and its class."""
+"""Name of each dataset and its class: the published seven, and the simulated worlds."""
 
 TRAINING_SETS = {
     "jumpcp": (JUMPCPMetadata, {"training_set": True}),
