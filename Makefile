@@ -143,17 +143,21 @@ $(EXTRACTED)/%.ipynb: always
 	$(if $(UNIDINO_DATA),-)$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
 	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
 	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
-	  -p reference $(if $(filter HPA@%,$*),all,negcon) $(if $(findstring @random_vit,$*),-p size 112)
+	  -p reference $(if $(filter HPA@%,$*),all,negcon) $(if $(findstring @random_vit,$*),-p size 112) \
+	  $(if $(filter worlds@%,$*),-p foreground_channel any)
 READS = $(PAGE) $(patsubst %,--reads %,$(filter $(EXTRACTED)/%,$^))
 
 OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
   BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
 OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
+OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit \
+  $(if $(UNIDINO_DATA),,worlds@unidino-demo)
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_ALL)))
+extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) \
+  $(OF_ATTRIBUTION) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -185,6 +189,12 @@ $(RESULTS)/evaluate_jumpcp.ipynb: $(OF_JUMP:%=$(EXTRACTED)/%.ipynb) always
 PAGES += $(RESULTS)/evaluate_insect.ipynb
 $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
+
+# The worlds are simulated: in a data root of one's own the page does without them.
+PAGES += $(RESULTS)/attribution.ipynb
+$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
+	  $(if $(UNIDINO_DATA),-p planted none)
 
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.

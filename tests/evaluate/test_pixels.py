@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import unidino
+from unidino import dataset, tiles
 from unidino.evaluate import pixels
 from unidino.models import vit
 
@@ -228,15 +229,61 @@ def test_tiles_and_cells_of_sites():
     images = unidino.Dataset(
         metadata, use_crops_with_metadata=True, size=112, foreground_channel="any"
     )
-    for row, tiles, cells in read:
+    statistics = dataset.plate_statistics(metadata).set_index("channel")
+    thresholds = statistics.loc[metadata.channels, "threshold"].to_numpy()
+    for row, made, cells in read:
         item = images[row]
         kept = item["crops"][:, item["labels"]].squeeze(2).transpose(0, 1)
-        torch.testing.assert_close(tiles, kept)
-        statistics = unidino.dataset.plate_statistics(metadata).set_index("channel")
-        scaled = [
-            (s.threshold - s.low) / (s.high - s.low)
-            for s in statistics.loc[metadata.channels].itertuples()
-        ]
-        above = tiles.numpy() > np.array(scaled)[:, None, None]
-        assert (above.any(1) == cells).mean() > 0.999  # rounding of scaled intensities
-        assert pd.Series(cells.mean((1, 2))).between(0.01, 1).all()
+        torch.testing.assert_close(made, kept)
+        raw, _ = images.image(row)
+        grid = tiles.tile_grid(*raw.shape[1:], 112)
+        shares = tiles.foreground_shares(raw, grid, 112, thresholds, "any")
+        np.testing.assert_allclose(cells.mean((1, 2)), shares[item["labels"].numpy()])
+
+
+def test_sites_of_wells_and_every_second_plate():
+    metadata = unidino.CSVMetadata("data/example/plate.csv")
+    table = metadata.metadata
+    wells = pd.DataFrame({"Metadata_Plate": table["plate"], "Metadata_Well": table["well"]})
+    assert pixels.rows_of(metadata, wells.iloc[[7, 3]]) == [3, 7]
+    with pytest.raises(ValueError, match="no site of plate lies in the 1 wells, such as x A01"):
+        pixels.rows_of(metadata, wells.iloc[:1].assign(Metadata_Plate="x"))
+    with pytest.raises(ValueError, match="lies in the 0 wells, such as none"):
+        pixels.rows_of(metadata, wells.iloc[:0])
+    assert pixels.every_second_plate(metadata) == set()
+    table["plate"] = [f"p{i % 5}" for i in range(len(table))]
+    held = pixels.every_second_plate(metadata)
+    assert held == set(np.flatnonzero(table["plate"].isin(["p1", "p3"])))
+
+
+def test_a_case_is_looked_at_where_its_axis_was_not_made():
+    rng = np.random.default_rng(0)
+    sites = {}
+    for row in range(12):
+        level = 0.5 if row < 6 else 1.0 + row / 100
+        planes = rng.random((3, 2, 8, 16)).astype(np.float32)
+        planes[:, 1] *= level
+        sites[row] = torch.from_numpy(planes), rng.random((3, 8, 16)) > 0.5
+    held = {4, 5, 10, 11}
+    made = pixels.case(sites, sums, 1, range(6), range(6, 12), held, 2)
+
+    def embedded(rows):
+        return sums(torch.cat([sites[row][0][:, 1:] for row in rows]))
+
+    way = pixels.axis(embedded(range(4)), embedded(range(6, 10)))
+    np.testing.assert_allclose(made.axis.weights, way.weights)
+    assert made.fitted == (12, 12)
+    control, treated = way(embedded([4, 5])), way(embedded([10, 11]))
+    assert made.position == pytest.approx((control.mean(), treated.mean()))
+    nearest = int(np.abs(control).argmin())
+    torch.testing.assert_close(made.control[0], sites[4 + nearest // 3][0][nearest % 3, 1])
+    furthest = np.argsort(-treated)[:2]
+    for (plane, cells), number in zip(made.treated, furthest, strict=True):
+        torch.testing.assert_close(plane, sites[10 + number // 3][0][number % 3, 1])
+        np.testing.assert_array_equal(cells, sites[10 + number // 3][1][number % 3])
+    with pytest.raises(ValueError, match="no site of the controls is held out"):
+        pixels.case(sites, sums, 1, range(6), range(6, 12), {10})
+    with pytest.raises(ValueError, match="no site of the treatment is left for the axis"):
+        pixels.case(sites, sums, 1, range(6), [10, 11], held)
+    with pytest.raises(ValueError, match="count is 0"):
+        pixels.case(sites, sums, 1, range(6), range(6, 12), held, 0)

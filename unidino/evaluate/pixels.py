@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import arguments, dataset, intensity
+from .. import arguments, dataset, intensity, tables
 
 LEAST_TILES = 4
 """Tiles of the controls, and of the treatment, below which there is no way between them."""
@@ -76,6 +76,43 @@ def axis(controls, treated):
     return Axis(origin, scaled / np.where(varies, deviation, 1) / length)
 
 
+def rows_of(metadata, wells):
+    """The sites of some wells.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    wells : pd.DataFrame
+        Profiles with the columns that name a well in the dataset.
+
+    Returns
+    -------
+    list of int
+        Rows of the dataset's table.
+
+    Raises
+    ------
+    ValueError
+        No site lies in any of the wells.
+    """
+    names = metadata.well_columns
+    own = wells[[tables.find_column(wells, name) for name in names]].astype(str)
+    asked = pd.MultiIndex.from_frame(own)
+    known = pd.MultiIndex.from_frame(metadata.metadata[names].astype(str))
+    rows = np.flatnonzero(known.isin(asked))
+    if not len(rows):
+        raise ValueError(
+            f"no site of {metadata.valset} lies in the {len(wells)} wells, such as "
+            f"{' '.join(own.iloc[0]) if len(own) else 'none'}: are these profiles of its images?"
+        )
+    return rows.tolist()
+
+
+def every_second_plate(metadata):
+    """The rows of the second, fourth … plate of a dataset, as a set."""
+    return {int(row) for rows in list(metadata.plates().values())[1::2] for row in rows}
+
+
 def read_tiles(metadata, rows, model):
     """Tiles of sites as a model sees them, and which of their pixels are cells.
 
@@ -123,6 +160,91 @@ def read_tiles(metadata, rows, model):
             raw = item["tiles"]
             cells = (raw.numpy() > background).any(1)
             yield row, intensity.scale(raw, low, high), cells
+
+
+@dataclass(frozen=True)
+class Case:
+    """A treatment as one channel sees it, and tiles that its axis has not seen.
+
+    Attributes
+    ----------
+    axis : Axis
+    fitted : (int, int)
+        Tiles of the controls and of the treatment that the axis was made of.
+    position : (float, float)
+        Where held-out tiles of the controls and of the treatment lie on it, on average: 0 and 1
+        where it holds beyond the tiles that it was made of.
+    control : (torch.Tensor, numpy.ndarray)
+        The held-out control tile nearest to 0: (h, w), and its cells (h, w).
+    treated : list of (torch.Tensor, numpy.ndarray)
+        The held-out treated tiles that lie furthest on the way.
+    """
+
+    axis: Axis
+    fitted: tuple
+    position: tuple
+    control: tuple
+    treated: list
+
+
+def case(read, embed, channel, controls, treated, held, count=1):
+    """An axis from some sites, and tiles of others to look at.
+
+    Parameters
+    ----------
+    read : dict of int to (torch.Tensor, numpy.ndarray)
+        Row of a site -> its tiles (n, C, h, w) and cells (n, h, w), of `read_tiles`.
+    embed : callable
+        (n, 1, h, w) torch.Tensor -> (n, D) numpy.ndarray.
+    channel : int
+        Number of the channel.
+    controls, treated : sequence of int
+        Rows of sites.
+    held : collection of int
+        Rows that are held out of the axis, such as those of other plates.
+    count : int
+        Treated tiles to look at.
+
+    Returns
+    -------
+    Case
+
+    Raises
+    ------
+    ValueError
+        As `axis`; no held-out site of either.
+    """
+    arguments.check_positive("count", count)
+    parts = {}
+    for name, rows in (("controls", controls), ("treatment", treated)):
+        for part, own in (
+            ("fit", [row for row in rows if row not in held]),
+            ("held", [row for row in rows if row in held]),
+        ):
+            if not own:
+                which = "is held out" if part == "held" else "is left for the axis"
+                raise ValueError(
+                    f"no site of the {name} {which}: give sites of two plates or more."
+                )
+            planes = torch.cat([read[row][0][:, channel] for row in own])
+            cells = np.concatenate([read[row][1] for row in own])
+            parts[name, part] = planes, cells, embed(planes[:, None])
+    way = axis(parts["controls", "fit"][2], parts["treatment", "fit"][2])
+    places = {name: way(parts[name, "held"][2]) for name in ("controls", "treatment")}
+    nearest = int(np.abs(places["controls"]).argmin())
+    furthest = np.argsort(-places["treatment"], kind="stable")[:count]
+
+    def tile(name, number):
+        planes, cells, _ = parts[name, "held"]
+        return planes[number], cells[number]
+
+    return Case(
+        way,
+        tuple(len(parts[name, "fit"][0]) for name in ("controls", "treatment")),
+        tuple(float(places[name].mean()) for name in ("controls", "treatment")),
+        tile("controls", nearest),
+        [tile("treatment", int(number)) for number in furthest],
+    )
 
 
 def background(plane, cells, seed=0):
