@@ -35,9 +35,10 @@ def channel_heat_maps(panels, heading, label, planted=None):
         Title -> label, channel, shapley; of the same labels and channels.
     heading, label : str
         Label of the colour bar.
-    planted : dict of str to str, optional
+    planted : dict of str to str or pd.Series, optional
         Label -> the channel whose cell is framed.
     """
+    planted = {} if planted is None else dict(planted)
     wide = {
         title: table.pivot(index="label", columns="channel", values="shapley")
         .reindex(index=list(dict.fromkeys(table["label"])))
@@ -55,7 +56,7 @@ def channel_heat_maps(panels, heading, label, planted=None):
             axis.text(
                 column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8.5
             )
-            if planted and planted.get(table.index[row]) == table.columns[column]:
+            if planted.get(table.index[row]) == table.columns[column]:
                 axis.add_patch(
                     plt.Rectangle(
                         (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, ec="black", lw=2
