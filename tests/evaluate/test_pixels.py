@@ -1,13 +1,20 @@
 """Occlusion, roll-out and curves: a model whose pixels are known, and naive twins."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 import torch
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import unidino
-from unidino import dataset, tiles
+from unidino import dataset, tables, tiles
+from unidino.embedding import Embedder
 from unidino.evaluate import pixels
 from unidino.models import vit
 
@@ -28,19 +35,20 @@ def tile(seed=0, shape=(8, 16)):
 LEFT = pixels.Axis(np.zeros(2), np.array([1.0, 0.0]))
 
 
-def test_axis_leads_from_controls_to_treatment():
+def test_axis_is_the_direction_that_tells_the_treatment_from_the_controls_spread():
     rng = np.random.default_rng(0)
-    controls, treated = rng.normal(size=(40, 3)), rng.normal(size=(9, 3)) + (2, 0, -1)
-    controls[:, 1], treated[:, 1] = 5.0, 9.0  # constant among the controls: left out
+    spread = np.array([[3.0, 0, 0], [2.9, 0.3, 0], [0, 0, 1]])
+    controls = rng.normal(size=(60, 3)) @ spread.T
+    treated = rng.normal(size=(50, 3)) @ spread.T + (0.5, -0.5, 0.2)
     way = pixels.axis(controls, treated)
     assert way(controls).mean() == pytest.approx(0)
     assert way(treated).mean() == pytest.approx(1)
-    assert way.weights[1] == 0
-    mean, deviation = controls.mean(0), controls.std(0)
-    kept = [0, 2]
-    d = ((treated.mean(0) - mean) / deviation.clip(1e-9))[kept]
-    z = ((treated - mean) / deviation.clip(1e-9))[:, kept]
-    np.testing.assert_allclose(way(treated), z @ d / (d @ d))
+    inverse = np.linalg.inv(LedoitWolf().fit(controls).covariance_)
+    step = treated.mean(0) - controls.mean(0)
+    np.testing.assert_allclose(way.weights, inverse @ step / (step @ inverse @ step))
+    # It tells them apart better than the plain difference of means does.
+    plain = pixels.Axis(controls.mean(0), step / (step @ step))
+    assert way(controls).std() < 0.5 * plain(controls).std()
 
 
 def test_no_way():
@@ -51,6 +59,8 @@ def test_no_way():
         pixels.axis(some, some[:2])
     with pytest.raises(ValueError, match="there is no way there"):
         pixels.axis(some, some)
+    with pytest.raises(ValueError, match="the tiles of the controls are all alike"):
+        pixels.axis(np.ones((5, 3)), some)
 
 
 def test_patches_are_numbered_row_by_row():
@@ -275,6 +285,8 @@ def test_a_case_is_looked_at_where_its_axis_was_not_made():
     assert made.fitted == (12, 12)
     control, treated = way(embedded([4, 5])), way(embedded([10, 11]))
     assert made.position == pytest.approx((control.mean(), treated.mean()))
+    labels = [0] * len(control) + [1] * len(treated)
+    assert made.apart == pytest.approx(roc_auc_score(labels, [*control, *treated]))
     nearest = int(np.abs(control).argmin())
     torch.testing.assert_close(made.control[0], sites[4 + nearest // 3][0][nearest % 3, 1])
     furthest = np.argsort(-treated)[:2]
@@ -287,3 +299,58 @@ def test_a_case_is_looked_at_where_its_axis_was_not_made():
         pixels.case(sites, sums, 1, range(6), [10, 11], held)
     with pytest.raises(ValueError, match="count is 0"):
         pixels.case(sites, sums, 1, range(6), range(6, 12), held, 0)
+
+
+@pytest.fixture(scope="module")
+def dim_plate(tmp_path_factory):
+    """Six sites of the example plate in two channels; in four the first is black, but for corners.
+
+    The sixth shows nothing in any channel.
+    """
+    folder = tmp_path_factory.mktemp("plate")
+    table = pd.read_csv("data/example/plate.csv").iloc[:6]
+    channels = unidino.CSVMetadata("data/example/plate.csv").channels[:2]
+    stored = {}
+    for name in channels:
+        for row, file in enumerate(table[name]):
+            image = tifffile.imread(Path("data/example", file))
+            if (row > 1 and name == channels[0]) or row == 5:
+                dark = image.copy()
+                dark[:, :] = np.percentile(image, 1)
+                if row < 4:
+                    dark[:112, :112] = image[:112, :112]
+                image = dark
+            stored[name, row] = f"{name}_{row}.tif"
+            tifffile.imwrite(folder / stored[name, row], image)
+    for name in channels:
+        table[name] = [stored[name, row] for row in range(6)]
+    others = [c for c in table if c in unidino.CSVMetadata("data/example/plate.csv").channels[2:]]
+    table.drop(columns=others).to_csv(folder / "plate.csv", index=False)
+    return folder
+
+
+def test_profiles_by_any_channel_are_those_of_such_an_extraction(dim_plate, tmp_path):
+    common = {"valset": str(dim_plate / "plate.csv"), "norm_method": "no_post_proc"}
+    by_first = unidino.extract(**common, outdir=str(tmp_path / "first"))
+    by_any = unidino.extract(**common, outdir=str(tmp_path / "any"), foreground_channel="any")
+    gone = pixels.left_out_tiles(by_first.profiles)
+    assert gone.tolist()[:2] == [0, 0] and (gone[2:] > 0).all()
+    made = pixels.by_any_channel(
+        by_first.profiles,
+        by_first.metadata,
+        Embedder(unidino.load_model(), 64, torch.device("cpu")),
+    )
+    features = tables.feature_columns(made)
+    assert list(made.columns) == list(by_first.profiles.columns)
+    np.testing.assert_allclose(made[features], by_any.profiles[features], atol=1e-5)
+    assert not np.allclose(made[features], by_first.profiles[features], atol=1e-3)
+    pd.testing.assert_frame_equal(made.iloc[:2], by_first.profiles.iloc[:2])
+
+
+def test_profiles_of_all_tiles_stay_as_they_are():
+    wells = pd.DataFrame({"Metadata_tiles": [6, 6], "Metadata_tiles_kept": [6, 6]})
+    assert pixels.by_any_channel(wells, None, SimpleNamespace(model=None)) is wells
+    wells["Metadata_tiles_kept"] = [6, 4]
+    assert pixels.left_out_tiles(wells).tolist() == [0, 2]
+    bare = pd.DataFrame({"Metadata_Well": ["A01", "A02"]})
+    assert pixels.left_out_tiles(bare).tolist() == [0, 0]

@@ -46,21 +46,24 @@ def test_heat_maps_show_the_values_and_frame_what_was_planted():
     plots.plt.close(figure)
 
 
-def test_pixel_maps_lie_over_their_tiles():
+def test_pixel_maps_beside_their_tiles():
     tile = np.linspace(0, 1, 16).reshape(4, 4)
+    cells = tile > 0.5
     signed, looked_at = np.array([[0.5, -1.0]]), np.array([[0.2, 0.8]])
     rows = [
-        ("a", [("tile", tile, None), ("signed", tile, signed), ("looked at", tile, looked_at)]),
-        ("b", [("tile", tile, None)]),
+        ("a", [("tile", tile, cells), ("signed", signed, cells), ("looked at", looked_at, cells)]),
+        ("b", [("tile", tile, np.ones((4, 4), bool))]),
     ]
     figure = attributed.pixel_maps(rows, "heading")
     axes = figure.axes
     assert [axis.get_title() for axis in axes[:3]] == ["tile", "signed", "looked at"]
     assert axes[0].get_ylabel() == "a" and axes[3].get_ylabel() == "b"
-    over = axes[1].images[1]
-    np.testing.assert_array_equal(over.get_array(), signed)
-    assert over.get_clim() == (-1, 1) and over.get_extent() == [0, 4, 4, 0]
-    assert axes[2].images[1].get_clim() == (0, 0.8)
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), tile)
+    (shown,) = axes[1].images
+    np.testing.assert_array_equal(shown.get_array(), signed)
+    assert shown.get_clim() == (-1, 1) and shown.get_extent() == [0, 4, 4, 0]
+    assert axes[2].images[0].get_clim() == (0, 0.8)
+    assert [len(axis.collections) for axis in axes[:4]] == [0, 1, 1, 0]  # outlines
     assert not axes[4].get_visible()
     plots.plt.close(figure)
 
@@ -128,7 +131,7 @@ def test_what_is_said_of_pixels():
         ("occlusion", test, p)
         for test, p_values in (
             ("deletion", (0.05, 0.05)),
-            ("insertion", (0.05, 0.1)),
+            ("insertion", (0.05, 1.0)),
             ("on cells", (0.5, np.nan)),
         )
         for p in p_values
@@ -137,33 +140,42 @@ def test_what_is_said_of_pixels():
     assert attributed.believed(scores) == (
         "- **occlusion**, against random orders of the patches: in 2 of 2 tiles its patches, "
         "deleted first, take the treatment away sooner, in 1 of 2 tiles inserted first, they bring "
-        "it back sooner and in 0 of 2 tiles more of it lies on cells."
+        "it back sooner (in 1 it is worse than each random order) and in 0 of 2 tiles more of it "
+        "lies on cells."
+    )
+
+
+def test_what_is_said_of_emptied_tiles():
+    assert attributed.emptied(curves()) == (
+        "A tile of nothing but its background lies at 0.50 (x) and 1.00 (y): what is near 1 says "
+        "that the model takes emptiness for the treatment, and a curve need not end at 0."
     )
 
 
 def test_what_is_said_of_tiles():
     wells = pd.DataFrame({"Metadata_tiles": [6, 6, 6], "Metadata_tiles_kept": [6, 4, 5]})
-    assert attributed.left_out_tiles(wells).tolist() == [0, 2, 1]
-    by_one = attributed.chosen_tiles(wells, "DAPI")
-    assert by_one.startswith(
+    by_one = attributed.chosen_tiles(wells, "DAPI", True)
+    assert by_one == (
         "Tiles were chosen by the channel DAPI alone: 3 of 18 are left out, in 2 of 3 wells. Where "
-        "DAPI shows little"
+        "DAPI shows little, the other channels are looked at less, too: they know it from DAPI. "
+        "Their wells were embedded again for this page, with tiles chosen by any channel."
     )
-    assert attributed.chosen_tiles(wells, "any") == (
+    not_again = attributed.chosen_tiles(wells, "DAPI", False)
+    assert not_again.endswith("`foreground_channel='any'` extracts profiles without this leak.")
+    assert attributed.chosen_tiles(wells, "any", False) == (
         "Tiles were chosen by any channel: 3 of 18 are left out, in 2 of 3 wells."
     )
     unknown = "The profiles do not say which tiles they are made of."
-    assert attributed.chosen_tiles(wells, None) == unknown
+    assert attributed.chosen_tiles(wells, None, False) == unknown
     bare = pd.DataFrame({"Metadata_Well": ["A01", "A02"]})
-    assert attributed.chosen_tiles(bare, "DAPI") == unknown
-    assert attributed.left_out_tiles(bare).tolist() == [0, 0]
+    assert attributed.chosen_tiles(bare, "DAPI", False) == unknown
 
 
-def test_what_is_said_of_values_without_some_wells():
+def test_what_is_said_of_two_ways_to_make_profiles():
     made = table()
-    assert attributed.moved_without(made, made) == "Without these wells no value changes."
+    assert attributed.moved(made, made) == "No value differs."
     other = made.assign(shapley=[0.1, 0.15, -0.2, 0.3, 0.25, 0.2])
-    assert attributed.moved_without(made, other) == (
-        "Without these wells the values over all compounds move by at most 0.05, those of single "
-        "mechanisms by at most 0.30, and the first channel stays the same in 1 of 2 mechanisms."
+    assert attributed.moved(made, other) == (
+        "The values over all compounds differ by at most 0.05, those of single mechanisms by at "
+        "most 0.30; the first channel is the same in 1 of 2 mechanisms."
     )

@@ -12,6 +12,8 @@ import pandas as pd
 import torch
 
 from .. import arguments, dataset, intensity, tables
+from ..embedding import channel_groups
+from ..profiles.aggregation import aggregate
 
 LEAST_TILES = 4
 """Tiles of the controls, and of the treatment, below which there is no way between them."""
@@ -45,11 +47,13 @@ class Axis:
 def axis(controls, treated):
     """The way from the mean of control tiles to that of treated ones.
 
+    What the controls differ by among themselves, such as how many cells a tile holds, counts
+    little (Fisher's direction); their covariance is shrunk, for tiles may be fewer than features.
+
     Parameters
     ----------
     controls, treated : numpy.ndarray
-        (n, D) embeddings of tiles. Features count in units of their deviation among the controls;
-        those that are constant there are left out.
+        (n, D) embeddings of tiles.
 
     Returns
     -------
@@ -58,22 +62,31 @@ def axis(controls, treated):
     Raises
     ------
     ValueError
-        Fewer than `LEAST_TILES`; embeddings that do not differ.
+        Fewer than `LEAST_TILES`; controls that are all alike, or a treatment that lies where they
+        do.
+
+    Source: Fisher 1936 (doi 10.1111/j.1469-1809.1936.tb02137.x); shrinkage: Ledoit and Wolf 2004
+    (doi 10.1016/S0047-259X(03)00096-4).
     """
+    from sklearn.covariance import ledoit_wolf
+
     for name, tiles in (("controls", controls), ("treatment", treated)):
         if len(tiles) < LEAST_TILES:
             raise ValueError(
                 f"{len(tiles)} tiles of the {name} are too few for a direction; give "
                 f"{LEAST_TILES} or more."
             )
-    origin, deviation = controls.mean(0, dtype=float), controls.std(0, dtype=float)
-    varies = deviation > 1e-6 * np.abs(controls).max()
-    step = np.where(varies, treated.mean(0, dtype=float) - origin, 0)
-    scaled = step / np.where(varies, deviation, 1)
-    length = scaled @ scaled
+    controls = np.asarray(controls, float)
+    origin = controls.mean(0)
+    step = np.asarray(treated, float).mean(0) - origin
+    covariance, _ = ledoit_wolf(controls)
+    if not np.trace(covariance) > 0:
+        raise ValueError("the tiles of the controls are all alike: nothing to measure a way by.")
+    weights = np.linalg.solve(covariance, step)
+    length = weights @ step
     if not length > 0:
         raise ValueError("the treatment's tiles lie where the controls' do: there is no way there.")
-    return Axis(origin, scaled / np.where(varies, deviation, 1) / length)
+    return Axis(origin, weights / length)
 
 
 def rows_of(metadata, wells):
@@ -113,6 +126,25 @@ def every_second_plate(metadata):
     return {int(row) for rows in list(metadata.plates().values())[1::2] for row in rows}
 
 
+def _plates(metadata, rows, model):
+    """Of each plate: its rows, their `dataset.SiteTiles` chosen by any channel, its statistics."""
+    wanted = set(rows)
+    for members in metadata.plates().values():
+        here = [int(row) for row in members if int(row) in wanted]
+        if not here:
+            continue
+        statistics = dataset.plate_statistics(dataset.subset(metadata, members))
+        reader = dataset.SiteTiles(
+            dataset.subset(metadata, here),
+            statistics,
+            size=model.config.size,
+            foreground_channel="any",
+            on_error="raise",
+            with_limits=model.config.intensity == "image",
+        )
+        yield here, reader, statistics.set_index("channel").loc[metadata.channels]
+
+
 def read_tiles(metadata, rows, model):
     """Tiles of sites as a model sees them, and which of their pixels are cells.
 
@@ -139,27 +171,74 @@ def read_tiles(metadata, rows, model):
     images.ImageError
         A site that cannot be read.
     """
-    for members in metadata.plates().values():
-        here = [int(row) for row in members if row in set(rows)]
-        if not here:
-            continue
-        plate = dataset.subset(metadata, members)
-        statistics = dataset.plate_statistics(plate)
-        by_channel = statistics.set_index("channel").loc[metadata.channels]
-        reader = dataset.SiteTiles(
-            dataset.subset(metadata, here),
-            statistics,
-            size=model.config.size,
-            foreground_channel="any",
-            on_error="raise",
-            with_limits=model.config.intensity == "image",
-        )
-        background = by_channel["threshold"].to_numpy()[:, None, None]
-        for row, item in zip(here, reader, strict=False):
-            low, high = intensity.site_limits(item, by_channel, model.config.intensity)
-            raw = item["tiles"]
-            cells = (raw.numpy() > background).any(1)
-            yield row, intensity.scale(raw, low, high), cells
+    for here, reader, statistics in _plates(metadata, rows, model):
+        background = statistics["threshold"].to_numpy()[:, None, None]
+        for number, row in enumerate(here):
+            item = reader[number]
+            low, high = intensity.site_limits(item, statistics, model.config.intensity)
+            cells = (item["tiles"].numpy() > background).any(1)
+            yield row, intensity.scale(item["tiles"], low, high), cells
+
+
+def left_out_tiles(profiles):
+    """How many tiles of each well an extraction left out: numbers, 0 where the table tells none.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+
+    Returns
+    -------
+    pd.Series
+    """
+    if "Metadata_tiles_kept" not in profiles:
+        return pd.Series(0, profiles.index)
+    return profiles["Metadata_tiles"] - profiles["Metadata_tiles_kept"]
+
+
+def by_any_channel(profiles, metadata, embedder):
+    """Profiles as they are where tiles are chosen by any channel.
+
+    A choice by one channel tells the others where to look. Wells that had all their tiles have the
+    same ones then; only the others are embedded again.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Of an extraction by the same model, not normalised: means of sites.
+    metadata : Metadata
+    embedder : Embedder
+
+    Returns
+    -------
+    pd.DataFrame
+        The same rows and columns.
+    """
+    model = embedder.model
+    again = profiles[left_out_tiles(profiles) > 0]
+    if again.empty:
+        return profiles
+    groups = channel_groups(model, metadata.channels)
+    names = [f"emb_{group}_{i:04d}" for group in groups for i in range(model.embedding_dim)]
+    parts = []
+    for here, reader, statistics in _plates(metadata, rows_of(metadata, again), model):
+
+        def limits(item, statistics=statistics):
+            return intensity.site_limits(item, statistics, model.config.intensity)
+
+        items = (reader[number] for number in range(len(here)))
+        made = [(item, values.ravel()) for item, values in embedder.sites(items, limits)]
+        keys = metadata.metadata.iloc[here][metadata.well_columns].reset_index(drop=True)
+        status = pd.Series(["empty" if item["empty"] else "ok" for item, _ in made])
+        keys = tables.prefixed(keys).astype(str).assign(Metadata_status=status)
+        parts.append(keys.join(pd.DataFrame([values for _, values in made], columns=names)))
+    sites = pd.concat(parts, ignore_index=True)
+    columns = [tables.metadata_name(name) for name in metadata.well_columns]
+    wells = aggregate(sites, columns).set_index(columns)
+    places = pd.MultiIndex.from_frame(again[columns].astype(str))
+    remade = profiles.copy()
+    remade.loc[again.index, names] = wells.reindex(places)[names].to_numpy()
+    return remade
 
 
 @dataclass(frozen=True)
@@ -174,6 +253,9 @@ class Case:
     position : (float, float)
         Where held-out tiles of the controls and of the treatment lie on it, on average: 0 and 1
         where it holds beyond the tiles that it was made of.
+    apart : float
+        Probability that a held-out treated tile lies further on the way than a control: 0.5 where
+        the axis tells nothing.
     control : (torch.Tensor, numpy.ndarray)
         The held-out control tile nearest to 0: (h, w), and its cells (h, w).
     treated : list of (torch.Tensor, numpy.ndarray)
@@ -183,6 +265,7 @@ class Case:
     axis: Axis
     fitted: tuple
     position: tuple
+    apart: float
     control: tuple
     treated: list
 
@@ -242,9 +325,16 @@ def case(read, embed, channel, controls, treated, held, count=1):
         way,
         tuple(len(parts[name, "fit"][0]) for name in ("controls", "treatment")),
         tuple(float(places[name].mean()) for name in ("controls", "treatment")),
+        _apart(places["controls"], places["treatment"]),
         tile("controls", nearest),
         [tile("treatment", int(number)) for number in furthest],
     )
+
+
+def _apart(low, high):
+    """Share of pairs in which the second is higher; ties count half."""
+    step = high[:, None] - low
+    return float((step > 0).mean() + (step == 0).mean() / 2)
 
 
 def background(plane, cells, seed=0):

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from ..evaluate.attribution import ALL, LEAST_UNITS
+from ..evaluate.pixels import left_out_tiles
 from . import plots
 from .findings import _listed
 
@@ -75,35 +76,36 @@ def channel_heat_maps(panels, heading, label, planted=None):
 
 
 def pixel_maps(rows, heading):
-    """Tiles beside what is attributed to their patches.
+    """Tiles, and what is attributed to their patches with the outlines of cells.
 
     Parameters
     ----------
-    rows : list of (str, list of (str, numpy.ndarray, numpy.ndarray or None))
-        Title of a row -> its pictures: title, the tile (h, w) from 0 to 1, and the map (rows,
-        columns) that lies over it: symmetric about 0 where it has negative values. Maps of one row
-        and sign share their scale.
+    rows : list of (str, list of (str, numpy.ndarray, numpy.ndarray))
+        Title of a row -> its pictures: title, values, cells (h, w) bool. Values of the cells' shape
+        are a tile, from 0 to 1; others are of its patches, symmetric about 0 where some are
+        negative. Maps with negative values share the scale of their row.
     heading : str
     """
     columns = max(len(pictures) for _, pictures in rows)
     side = plots.WIDTH / columns
-    figure, axes = plots._figure(side * 1.12 * len(rows) + 0.5, len(rows), columns)
+    figure, axes = plots._figure(side * 1.05 * len(rows) + 0.5, len(rows), columns)
     for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
-        signed = [m for _, _, m in pictures if m is not None and m.min() < 0]
-        most = max((float(np.abs(m).max()) for m in signed), default=1.0)
+        signed = [np.abs(values).max() for _, values, _ in pictures if values.min() < 0]
+        most = max(signed, default=1.0)
         for axis in line[len(pictures) :]:
             axis.set_visible(False)
-        for axis, (name, tile, values) in zip(line, pictures, strict=False):
-            height, width = tile.shape
-            shown = dict(extent=(0, width, height, 0), interpolation="nearest")
-            axis.imshow(tile, cmap="gray", vmin=0, vmax=1, **shown)
-            if values is not None:
-                scale = (
-                    {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
-                    if values.min() < 0
-                    else {"cmap": "cividis", "vmin": 0}
-                )
-                axis.imshow(values, alpha=0.65, **scale, **shown)
+        for axis, (name, values, cells) in zip(line, pictures, strict=False):
+            height, width = cells.shape
+            scale = {"cmap": "cividis", "vmin": 0}
+            if values.shape == cells.shape:
+                scale = {"cmap": "gray", "vmin": 0, "vmax": 1}
+            elif values.min() < 0:
+                scale = {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
+            axis.imshow(values, extent=(0, width, height, 0), interpolation="nearest", **scale)
+            if values.shape != cells.shape and 0 < cells.mean() < 1:
+                x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+                light = "white" if scale["cmap"] == "cividis" else "black"
+                axis.contour(x, y, cells, levels=[0.5], colors=light, linewidths=0.6)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if not number:
@@ -253,6 +255,27 @@ def planted_found(found):
     )
 
 
+def emptied(curves):
+    """Where tiles lie once all of their patches are deleted, in a sentence.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        As of `fidelity_curves`.
+
+    Returns
+    -------
+    str
+    """
+    own = curves[(curves["attribution"] == "random") & (curves["test"] == "deletion")]
+    ends = own[own["patches"] == 1].groupby("case", sort=False)["score"].mean()
+    parts = [f"{score:.2f} ({case})" for case, score in ends.items()]
+    return (
+        f"A tile of nothing but its background lies at {_listed(parts)}: what is near 1 says that "
+        "the model takes emptiness for the treatment, and a curve need not end at 0."
+    )
+
+
 def believed(scores):
     """In how many tiles an attribution beats random orders of patches, in Markdown.
 
@@ -271,28 +294,16 @@ def believed(scores):
         said = []
         for test, words in _TESTS.items():
             own = part[part["test"] == test]
-            said.append(f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles {words}")
+            worse = int((own["p_value"] == 1).sum())
+            said.append(
+                f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles {words}"
+                + (f" (in {worse} it is worse than each random order)" if worse else "")
+            )
         items.append(f"- **{name}**, against random orders of the patches: {_listed(said)}.")
     return "\n".join(items)
 
 
-def left_out_tiles(profiles):
-    """How many tiles of each well were left out of an extraction: numbers, 0 where none are named.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-
-    Returns
-    -------
-    pd.Series
-    """
-    if "Metadata_tiles_kept" not in profiles:
-        return pd.Series(0, profiles.index)
-    return profiles["Metadata_tiles"] - profiles["Metadata_tiles_kept"]
-
-
-def chosen_tiles(profiles, channel):
+def chosen_tiles(profiles, channel, again):
     """By which channel tiles were chosen, and how many are not there for it, in Markdown.
 
     Parameters
@@ -301,6 +312,8 @@ def chosen_tiles(profiles, channel):
         Wells of an extraction: Metadata_tiles and Metadata_tiles_kept.
     channel : str or None
         The extraction's foreground_channel; None where it is not known.
+    again : bool
+        Whether `pixels.by_any_channel` makes up for it.
 
     Returns
     -------
@@ -317,35 +330,39 @@ def chosen_tiles(profiles, channel):
     )
     if channel != "any" and lost:
         said += (
-            f" Where {channel} shows little, the other channels are looked at less, too: that is "
-            f"known from {channel}. `foreground_channel='any'` makes profiles without this leak."
+            f" Where {channel} shows little, the other channels are looked at less, too: they know "
+            f"it from {channel}. "
+        )
+        said += (
+            "Their wells were embedded again for this page, with tiles chosen by any channel."
+            if again
+            else "`foreground_channel='any'` extracts profiles without this leak."
         )
     return said
 
 
-def moved_without(table, without):
-    """How much values change without some wells, in Markdown.
+def moved(table, other):
+    """How much values differ by two ways to make profiles, in Markdown.
 
     Parameters
     ----------
-    table, without : pd.DataFrame
-        Of `attribution.shapley`, with these wells and without.
+    table, other : pd.DataFrame
+        Of `attribution.shapley`, of the same labels and channels.
 
     Returns
     -------
     str
     """
-    both = table.merge(without, on=["label", "channel"], suffixes=("", "_without"))
-    step = (both["shapley"] - both["shapley_without"]).abs()
-    if not len(step[step > 0]):
-        return "Without these wells no value changes."
+    both = table.merge(other, on=["label", "channel"], suffixes=("", "_other"))
+    step = (both["shapley"] - both["shapley_other"]).abs()
+    if not (step > 0).any():
+        return "No value differs."
     first, second = (
         both.loc[both.groupby("label")[name].idxmax()].set_index("label")["channel"].drop(ALL)
-        for name in ("shapley", "shapley_without")
+        for name in ("shapley", "shapley_other")
     )
     return (
-        f"Without these wells the values over all compounds move by at most "
-        f"{step[both['label'] == ALL].max():.2f}, those of single mechanisms by at most "
-        f"{step[both['label'] != ALL].max():.2f}, and the first channel stays the same in "
-        f"{int((first == second).sum())} of {len(first)} mechanisms."
+        f"The values over all compounds differ by at most {step[both['label'] == ALL].max():.2f}, "
+        f"those of single mechanisms by at most {step[both['label'] != ALL].max():.2f}; the first "
+        f"channel is the same in {int((first == second).sum())} of {len(first)} mechanisms."
     )
