@@ -143,7 +143,8 @@ $(EXTRACTED)/%.ipynb: always
 	$(if $(UNIDINO_DATA),-)$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
 	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
 	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
-	  -p reference $(if $(filter HPA@%,$*),all,negcon) $(if $(findstring @random_vit,$*),-p size 112)
+	  -p reference $(if $(filter HPA@%,$*),all,negcon) $(if $(findstring @random_vit,$*),-p size 112) \
+	  $(if $(filter worlds@%,$*),-p foreground_channel any)
 READS = $(PAGE) $(patsubst %,--reads %,$(filter $(EXTRACTED)/%,$^))
 
 OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
@@ -155,6 +156,8 @@ OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@rand
 OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
 OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
 OF_BATCHES := jumpcp-valset@unidino-demo jumpcp-valset@transfer
+OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit \
+  $(if $(UNIDINO_DATA),,worlds@unidino-demo)
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
@@ -169,7 +172,8 @@ $(WITHOUT_BATCH): always
 endif
 
 extracted: $(WITHOUT_BATCH) $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) \
-  $(OF_INSECT) $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_BATCHES) $(OF_WORLDS) $(OF_ALL)))
+  $(OF_INSECT) $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_BATCHES) $(OF_WORLDS) \
+  $(OF_ATTRIBUTION) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -224,6 +228,12 @@ $(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.ipynb) always
 PAGES += $(RESULTS)/evaluate_batches.ipynb
 $(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.ipynb) $(WITHOUT_BATCH) always
 	$(READS) papermill notebooks/evaluate_batches.ipynb $@ -k python3
+
+# The worlds are simulated: in a data root of one's own the page does without them.
+PAGES += $(RESULTS)/attribution.ipynb
+$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
+	  $(if $(UNIDINO_DATA),-p planted none)
 
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always

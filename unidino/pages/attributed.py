@@ -1,0 +1,368 @@
+"""What the page of attribution shows: values of channels, maps of pixels, and what they say."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from ..evaluate.attribution import ALL, LEAST_UNITS
+from ..evaluate.pixels import left_out_tiles
+from . import plots
+from .findings import _listed
+
+WAYS = {
+    "shapley": "Shapley value",
+    "alone": "alone",
+    "left out": "left out",
+    "permuted": "permuted",
+    "forest": "forest count",
+}
+"""Columns of `attribution.compared` in words."""
+
+_TESTS = {
+    "deletion": "its patches, deleted first, take the treatment away sooner",
+    "insertion": "inserted first, they bring it back sooner",
+    "on cells": "more of it lies on cells",
+}
+_DONE = {"deletion": "deleted", "insertion": "inserted"}
+_CLEAR = 0.05
+
+
+def channel_heat_maps(panels, heading, label, planted=None):
+    """Values of channels, a row a label, one panel a question.
+
+    Parameters
+    ----------
+    panels : dict of str to pd.DataFrame
+        Title -> label, channel, shapley; of the same labels and channels.
+    heading, label : str
+        Label of the colour bar.
+    planted : dict of str to str or pd.Series, optional
+        Label -> the channel whose cell is framed.
+    """
+    planted = {} if planted is None else dict(planted)
+    wide = {
+        title: table.pivot(index="label", columns="channel", values="shapley")
+        .reindex(index=list(dict.fromkeys(table["label"])))
+        .reindex(columns=list(dict.fromkeys(table["channel"])))
+        for title, table in panels.items()
+    }
+    most = max(float(np.nanmax(np.abs(table))) for table in wide.values())
+    first = next(iter(wide.values()))
+    width = min(plots.WIDTH, 3.2 + 0.8 * first.shape[1] * len(wide))
+    figure, axes = plots._figure(0.26 * len(first) + 1.3, 1, len(wide), width, sharey=True)
+    for axis, (title, table) in zip(axes[0], wide.items(), strict=True):
+        mesh = axis.imshow(table, aspect="auto", vmin=-most, vmax=most, cmap="PuOr_r")
+        for (row, column), value in np.ndenumerate(table.to_numpy()):
+            colour = "white" if abs(value) > 0.7 * most else "black"
+            axis.text(
+                column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8.5
+            )
+            if planted.get(table.index[row]) == table.columns[column]:
+                axis.add_patch(
+                    plt.Rectangle(
+                        (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, ec="black", lw=2
+                    )
+                )
+        axis.set_xticks(range(table.shape[1]), table.columns)
+        axis.set_yticks(range(len(table)), table.index, fontsize=8.5)
+        if ALL in table.index:
+            axis.axhline(list(table.index).index(ALL) - 0.5, color="black", lw=0.8)
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(title, fontsize=9.5)
+    figure.colorbar(mesh, ax=axes[0].tolist(), label=label)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def pixel_maps(rows, heading):
+    """Tiles, and what is attributed to their patches with the outlines of cells.
+
+    Parameters
+    ----------
+    rows : list of (str, list of (str, numpy.ndarray, numpy.ndarray))
+        Title of a row -> its pictures: title, values, cells (h, w) bool. Values of the cells' shape
+        are a tile, from 0 to 1; others are of its patches, symmetric about 0 where some are
+        negative. Maps with negative values share the scale of their row.
+    heading : str
+    """
+    columns = max(len(pictures) for _, pictures in rows)
+    side = plots.WIDTH / columns
+    figure, axes = plots._figure(side * 1.05 * len(rows) + 0.5, len(rows), columns)
+    for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
+        signed = [np.abs(values).max() for _, values, _ in pictures if values.min() < 0]
+        most = max(signed, default=1.0)
+        for axis in line[len(pictures) :]:
+            axis.set_visible(False)
+        for axis, (name, values, cells) in zip(line, pictures, strict=False):
+            height, width = cells.shape
+            scale = {"cmap": "cividis", "vmin": 0}
+            if values.shape == cells.shape:
+                scale = {"cmap": "gray", "vmin": 0, "vmax": 1}
+            elif values.min() < 0:
+                scale = {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
+            axis.imshow(values, extent=(0, width, height, 0), interpolation="nearest", **scale)
+            if values.shape != cells.shape and 0 < cells.mean() < 1:
+                x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+                light = "white" if scale["cmap"] == "cividis" else "black"
+                axis.contour(x, y, cells, levels=[0.5], colors=light, linewidths=0.6)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if not number:
+                axis.set_title(name, fontsize=8.5)
+        line[0].set_ylabel(title, fontsize=8.5)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def fidelity_curves(curves, heading):
+    """Mean curves of tiles, a row a test and a column a case; chance is grey.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        case, attribution ("random" for chance), test, patches, score, as of `pixels.examined`.
+    heading : str
+    """
+    cases = list(dict.fromkeys(curves["case"]))
+    names = [name for name in dict.fromkeys(curves["attribution"]) if name != "random"]
+    colours = {name: plots.PALETTE[i] for i, name in enumerate(names)} | {"random": "#999999"}
+    figure, axes = plots._figure(
+        1.9 * len(_DONE) + 0.9, len(_DONE), len(cases), sharex=True, sharey="col"
+    )
+    for line, test in zip(axes, _DONE, strict=True):
+        for axis, case in zip(line, cases, strict=True):
+            part = curves[(curves["case"] == case) & (curves["test"] == test)]
+            for name, own in part.groupby("attribution", sort=False):
+                mean = own.groupby("patches")["score"].mean()
+                style = {"ls": "--", "zorder": 1} if name == "random" else {"marker": "o", "ms": 3}
+                axis.plot(mean.index, mean, color=colours[name], label=name, **style)
+            axis.axhline(0, color="#DDDDDD", lw=0.8, zorder=0)
+            if test == next(iter(_DONE)):
+                axis.set_title(case, fontsize=9)
+            axis.set_xlabel(f"share of patches {_DONE[test]}", fontsize=8.5)
+        line[0].set_ylabel(f"{test}:\ncontrol 0, treated 1")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
+def first_by_each_way(table):
+    """The channel that each way puts first, a row a label.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `attribution.compared`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns as `WAYS` says; channels of the same value stand beside each other, "–" where no
+        channel has a value.
+    """
+
+    def leading(part, way):
+        values = part.set_index("channel")[way].astype(float).round(9)
+        return " = ".join(values.index[values == values.max()]) or "–"
+
+    groups = table.groupby("label", sort=False)
+    return groups.apply(
+        lambda part: pd.Series({WAYS[way]: leading(part, way) for way in WAYS}),
+        include_groups=False,
+    ).rename_axis("label")
+
+
+def overall(table):
+    """What the channels are worth over all labels, and which labels have no interval, in Markdown.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `attribution.shapley` or `attribution.compared`.
+
+    Returns
+    -------
+    str
+    """
+    own = table[table["label"] == ALL]
+    parts = [
+        f"{row.channel} {row.shapley:.2f}"
+        + (f" ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else "")
+        for row in own.itertuples()
+    ]
+    units = own["units"].iloc[0]
+    said = (
+        f"Over all {units} compounds the channels are worth {_listed(parts)}, in sum "
+        f"{own['shapley'].sum():.2f}."
+    )
+    labels = table[table["label"] != ALL].drop_duplicates("label")
+    few = labels[labels["units"] < LEAST_UNITS]
+    if len(few) == len(labels):
+        said += f" No mechanism has {LEAST_UNITS} compounds: their values stand without interval."
+    elif len(few):
+        said += (
+            f" {len(few)} of {len(labels)} mechanisms have fewer than {LEAST_UNITS} compounds and "
+            "no interval."
+        )
+    return said
+
+
+def agreement(table):
+    """How often each other way puts the same channel first as the Shapley value does, in Markdown.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        From `attribution.compared`.
+
+    Returns
+    -------
+    str
+    """
+    first = first_by_each_way(table[table["label"] != ALL])
+    by_value = first[WAYS["shapley"]]
+    clear = ~by_value.str.contains(" = ")
+    parts = [
+        f"{name} in {int((first[name] == by_value)[clear].sum())}"
+        for name in list(first.columns)[1:]
+    ]
+    return (
+        f"The Shapley value puts one channel first in {int(clear.sum())} of {len(first)} "
+        f"mechanisms; of these the same channel comes first by {_listed(parts)}."
+    )
+
+
+def planted_found(found):
+    """How often the planted channel comes first, in Markdown.
+
+    Parameters
+    ----------
+    found : pd.DataFrame
+        From `attribution.found_first`.
+
+    Returns
+    -------
+    str
+    """
+    rows = found.set_index("way")
+    parts = [f"{row.first} by {WAYS[way]}" for way, row in rows[["first"]].iterrows()]
+    total, chance = rows["of"].iloc[0], rows["by chance"].iloc[0]
+    return (
+        f"Of {total} mechanisms that change one stain only, the planted channel comes first in "
+        f"{_listed(parts)}; by chance it would in {chance:.1f}."
+    )
+
+
+def emptied(curves):
+    """Where tiles lie once all of their patches are deleted, in a sentence.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        As of `fidelity_curves`.
+
+    Returns
+    -------
+    str
+    """
+    own = curves[(curves["attribution"] == "random") & (curves["test"] == "deletion")]
+    ends = own[own["patches"] == 1].groupby("case", sort=False)["score"].mean()
+    parts = [f"{score:.2f} ({case})" for case, score in ends.items()]
+    return (
+        f"A tile of nothing but its background lies at {_listed(parts)}: what is near 1 says that "
+        "the model takes emptiness for the treatment, and a curve need not end at 0."
+    )
+
+
+def believed(scores):
+    """In how many tiles an attribution beats random orders of patches, in Markdown.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        attribution, test, p_value, as of `pixels.examined`; a row a tile.
+
+    Returns
+    -------
+    str
+        A list, one item an attribution.
+    """
+    items = []
+    for name, part in scores.groupby("attribution", sort=False):
+        said = []
+        for test, words in _TESTS.items():
+            own = part[part["test"] == test]
+            worse = int((own["p_value"] == 1).sum())
+            said.append(
+                f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles {words}"
+                + (f" (in {worse} it is worse than each random order)" if worse else "")
+            )
+        items.append(f"- **{name}**, against random orders of the patches: {_listed(said)}.")
+    return "\n".join(items)
+
+
+def chosen_tiles(profiles, channel, again):
+    """By which channel tiles were chosen, and how many are not there for it, in Markdown.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Wells of an extraction: Metadata_tiles and Metadata_tiles_kept.
+    channel : str or None
+        The extraction's foreground_channel; None where it is not known.
+    again : bool
+        Whether `pixels.by_any_channel` makes up for it.
+
+    Returns
+    -------
+    str
+    """
+    if channel is None or "Metadata_tiles_kept" not in profiles:
+        return "The profiles do not say which tiles they are made of."
+    count, gone = profiles["Metadata_tiles"].sum(), left_out_tiles(profiles)
+    lost = int((gone > 0).sum())
+    by = "any channel" if channel == "any" else f"the channel {channel} alone"
+    said = (
+        f"Tiles were chosen by {by}: {gone.sum():.0f} of {count:.0f} are left out, in {lost} of "
+        f"{len(profiles)} wells."
+    )
+    if channel != "any" and lost:
+        said += (
+            f" Where {channel} shows little, the other channels are looked at less, too: they know "
+            f"it from {channel}. "
+        )
+        said += (
+            "Their wells were embedded again for this page, with tiles chosen by any channel."
+            if again
+            else "`foreground_channel='any'` extracts profiles without this leak."
+        )
+    return said
+
+
+def moved(table, other):
+    """How much values differ by two ways to make profiles, in Markdown.
+
+    Parameters
+    ----------
+    table, other : pd.DataFrame
+        Of `attribution.shapley`, of the same labels and channels.
+
+    Returns
+    -------
+    str
+    """
+    both = table.merge(other, on=["label", "channel"], suffixes=("", "_other"))
+    step = (both["shapley"] - both["shapley_other"]).abs()
+    if not (step > 0).any():
+        return "No value differs."
+    first, second = (
+        both.loc[both.groupby("label")[name].idxmax()].set_index("label")["channel"].drop(ALL)
+        for name in ("shapley", "shapley_other")
+    )
+    return (
+        f"The values over all compounds differ by at most {step[both['label'] == ALL].max():.2f}, "
+        f"those of single mechanisms by at most {step[both['label'] != ALL].max():.2f}; the first "
+        f"channel is the same in {int((first == second).sum())} of {len(first)} mechanisms."
+    )
