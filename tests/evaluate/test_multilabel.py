@@ -284,7 +284,9 @@ def test_intervals_and_exchanged_labels_keep_groups_together():
     again = multilabel.measures(made.scores, asked.member, weights)
     shifted = again - again.mean(0) + table["value"].to_numpy()
     assert table["low"].to_numpy() == pytest.approx(np.quantile(shifted, 0.025, axis=0))
-    assert table["high"].to_numpy() == pytest.approx(np.quantile(shifted, 0.975, axis=0).clip(max=1))
+    assert table["high"].to_numpy() == pytest.approx(
+        np.quantile(shifted, 0.975, axis=0).clip(max=1)
+    )
     null = [multilabel.measures(made.scores, m) for m in multilabel.exchanged(asked, 20, 0)]
     assert table["null"].to_numpy() == pytest.approx(np.mean(null, axis=0))
     assert table["null_high"].to_numpy() == pytest.approx(np.quantile(null, 0.975, axis=0))
