@@ -86,6 +86,7 @@ def draw(site, seed, mechanisms="published", rendering=0):
             share * drawn.stain(name, microscope.style(rendering, name))
             for name, share in shares.items()
         )
+        # A channel has one optics, that of its first stain.
         optics = microscope.camera(rendering, blurred, next(iter(shares)))
         planes.append(microscope.photograph(rng, brightness, optics, debris=0.02))
     return np.stack(planes)
