@@ -38,6 +38,7 @@ def test_both_questions_are_asked_by_antibody():
     profiles = images()
     made = hpa.questions(profiles, seed=3)
     assert made.said == ()
+    assert (made.group, made.groups) == ("antibody", "antibodies")
     assert made.rows.tolist() == list(range(72))
     antibody = profiles["Metadata_antibody"]
     for question in (made.localisation, made.cell_line):
@@ -60,14 +61,16 @@ def test_what_cannot_be_asked_is_said():
     lacking.loc[10, "Metadata_antibody"] = None
     made = hpa.questions(lacking)
     assert made.said == (
-        "1 images without antibody are left out.",
-        "2 images without label are left out.",
+        "Left out, without antibody: 1 of 72 images.",
+        "Left out, without label: 2 of 72 images.",
     )
     assert made.rows.tolist() == [i for i in range(72) if i not in (3, 4, 10)]
     assert len(made.localisation.member) == 69
 
     made = hpa.questions(profiles.drop(columns="Metadata_antibody"))
     assert "No image has an antibody: each is split by itself" in made.said[0]
+    assert (made.group, made.groups) == ("image", "images")
+    assert hpa.counted(made).columns.tolist() == ["images", "asked"]
     assert made.localisation.groups.tolist() == list(range(72))
     made = hpa.questions(profiles.drop(columns=["Metadata_label", "Metadata_cell_line"]))
     assert made.localisation is None and made.cell_line is None
@@ -81,15 +84,14 @@ def test_what_cannot_be_asked_is_said():
     rare.loc[rare["Metadata_antibody"].isin(["0", "1"]), "Metadata_label"] += "|Aggresome"
     made = hpa.questions(rare)
     assert made.said == (
-        "Left out, since fewer than 5 antibodies have or lack it: Aggresome (label).",
+        "Left out, since fewer than 5 values of antibody have or lack it: Aggresome (label).",
     )
     assert hpa.counted(made).loc["Aggresome"].tolist() == [2, 6, "no"]
 
     small = hpa.questions(images(antibodies=6))
     assert small.localisation is None
-    assert "Where a protein lies cannot be asked: no label can be asked about: 5 val" in (
-        small.said[0]
-    )
+    expected = "Where a protein lies cannot be asked: no label can be asked about: 5 values"
+    assert expected in small.said[0]
 
 
 def test_nothing_is_compared_where_nothing_can_be_asked():

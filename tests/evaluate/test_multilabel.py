@@ -284,7 +284,9 @@ def test_intervals_and_exchanged_labels_keep_groups_together():
     again = multilabel.measures(made.scores, asked.member, weights)
     shifted = again - again.mean(0) + table["value"].to_numpy()
     assert table["low"].to_numpy() == pytest.approx(np.quantile(shifted, 0.025, axis=0))
-    assert table["high"].to_numpy() == pytest.approx(np.quantile(shifted, 0.975, axis=0).clip(max=1))
+    assert table["high"].to_numpy() == pytest.approx(
+        np.quantile(shifted, 0.975, axis=0).clip(max=1)
+    )
     null = [multilabel.measures(made.scores, m) for m in multilabel.exchanged(asked, 20, 0)]
     assert table["null"].to_numpy() == pytest.approx(np.mean(null, axis=0))
     assert table["null_high"].to_numpy() == pytest.approx(np.quantile(null, 0.975, axis=0))
@@ -400,8 +402,26 @@ def test_tables_of_several_sets_and_classes():
         assert made.loc[name, "a"] == pytest.approx(expected)
 
 
+def test_features_that_training_does_not_vary_tell_nothing():
+    profiles = images()
+    asked = ask(profiles)
+    for classifier in (multilabel.Logistic((3.0,)), multilabel.Nearest()):
+        plain = multilabel.predict(profiles, asked, classifier).scores
+        beside = profiles.assign(emb8=np.where(asked.folds == 0, 9.0, 7.0))
+        features = [f"emb{i}" for i in range(9)]
+        made = multilabel.predict(beside, asked, classifier, features).scores[asked.folds == 0]
+        assert np.isfinite(made).all()
+        if isinstance(classifier, multilabel.Nearest):
+            assert (made == plain[asked.folds == 0]).all()
+
+
 def test_mistakes_are_named():
     profiles = images()
+    for strengths in ((), (1.0, 0.0)):
+        with pytest.raises(ValueError, match=r"strengths is \[.*; it takes one number above 0"):
+            multilabel.Logistic(strengths)
+    with pytest.raises(ValueError, match="neighbours is 0; it must be above 0"):
+        multilabel.Nearest(0)
     with pytest.raises(ValueError, match="folds is 1 and least 5; both are 2 or more"):
         ask(profiles, folds=1)
     with pytest.raises(ValueError, match="no column 'gene'"):

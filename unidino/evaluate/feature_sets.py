@@ -365,7 +365,8 @@ def described(sets, unit="well"):
     Returns
     -------
     pd.DataFrame
-        features (the name), wells or images, dimensions, kind, made by, said; an absent set has its reason.
+        features (the name), wells or images, dimensions, kind, made by, said; an absent set has
+        its reason.
     """
     rows = []
     for one in sets:

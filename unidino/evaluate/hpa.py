@@ -26,6 +26,8 @@ class Questions:
     ----------
     rows : numpy.ndarray of int
         The profiles that are asked about.
+    group : str
+        Column of what stays together: the antibody, or the image where none is known.
     localisation, cell_line : multilabel.Asked or None
         None where it cannot be asked.
     said : tuple of str
@@ -33,9 +35,15 @@ class Questions:
     """
 
     rows: np.ndarray
+    group: str
     localisation: multilabel.Asked | None
     cell_line: multilabel.Asked | None
     said: tuple
+
+    @property
+    def groups(self):
+        """What stays together, in the plural."""
+        return {ANTIBODY: "antibodies", IMAGE: "images"}[self.group]
 
 
 def questions(profiles, least=LEAST, folds=5, seed=0):
@@ -44,8 +52,8 @@ def questions(profiles, least=LEAST, folds=5, seed=0):
     Parameters
     ----------
     profiles : pd.DataFrame
-        One row an image: label, antibody and cell_line, bare or with ``Metadata_``, as far as they
-        are there, then features.
+        One row an image: image, and label, antibody and cell_line as far as they are there, bare
+        or with ``Metadata_``; then features.
     least, folds, seed
         As of `multilabel.ask`.
 
@@ -63,7 +71,7 @@ def questions(profiles, least=LEAST, folds=5, seed=0):
         known = profiles[column[0]].notna().to_numpy() if column else np.zeros(len(kept), bool)
         there[name] = known.any()
         if there[name] and not known.all():
-            said.append(f"{int((~known).sum())} images without {name} are left out.")
+            said.append(f"Left out, without {name}: {int((~known).sum())} of {len(known)} images.")
             kept &= known
     rows = np.flatnonzero(kept)
     asked = profiles.iloc[rows]
@@ -73,10 +81,12 @@ def questions(profiles, least=LEAST, folds=5, seed=0):
             "No image has an antibody: each is split by itself, so that images of one antibody may "
             "lie on both sides. What follows is no more than an upper bound."
         )
-        group = "Metadata_split"
-        asked = asked.assign(**{group: np.arange(len(asked))})
+        group = IMAGE
     made = {}
-    for name, what in ((LABEL, "Where a protein lies"), (LINE, "How much of the cell line is read")):
+    for name, what in (
+        (LABEL, "Where a protein lies"),
+        (LINE, "How much of the cell line is read"),
+    ):
         made[name] = None
         if not there[name]:
             said.append(f"{what} cannot be asked: no image has a {name}.")
@@ -90,10 +100,10 @@ def questions(profiles, least=LEAST, folds=5, seed=0):
         left = counts.loc[~counts["asked"], name]
         if len(left):
             said.append(
-                f"Left out, since fewer than {least} antibodies have or lack it: "
+                f"Left out, since fewer than {least} values of {group} have or lack it: "
                 f"{', '.join(left)} ({name})."
             )
-    return Questions(rows, made[LABEL], made[LINE], tuple(said))
+    return Questions(rows, group, made[LABEL], made[LINE], tuple(said))
 
 
 def protein_alone(profiles, channel=PROTEIN):
@@ -182,7 +192,9 @@ def counted(asked):
         return pd.DataFrame()
     counts = asked.localisation.counts.set_index(LABEL)
     counts["asked"] = counts["asked"].map({True: "yes", False: "no"})
-    named = counts.rename(columns={"groups": "antibodies", "profiles": "images"})
+    if asked.group == IMAGE:
+        counts = counts.drop(columns="groups")
+    named = counts.rename(columns={"groups": asked.groups, "profiles": "images"})
     return named.rename_axis("localisation")
 
 

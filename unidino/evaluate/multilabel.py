@@ -187,11 +187,20 @@ class Logistic:
         few and many.
     inner : int
         Parts of the training part for that choice; they keep groups together as well.
+    name : str
+        In tables.
     """
 
     strengths: tuple = (1.0, 10.0, 100.0)
     inner: int = 2
     name: str = "logistic regression"
+
+    def __post_init__(self):
+        if not self.strengths or not all(strength > 0 for strength in self.strengths):
+            raise ValueError(
+                f"strengths is {list(self.strengths)}; it takes one number above 0 or more, such "
+                "as [3.0, 30.0]."
+            )
 
     def predict(self, values, member, groups, others):
         """Scores of other profiles.
@@ -254,10 +263,15 @@ class Nearest:
     Attributes
     ----------
     neighbours : int
+    name : str
+        In tables.
     """
 
     neighbours: int = 5
     name: str = "nearest neighbours"
+
+    def __post_init__(self):
+        arguments.check_positive("neighbours", self.neighbours)
 
     def fixed(self, values, member, groups):
         """Itself: nothing is chosen inside the training part."""

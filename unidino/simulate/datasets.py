@@ -97,6 +97,7 @@ def draw(site, seed, mechanisms="published", rendering=0):
         )
         if debris is not None:
             brightness = brightness + float(rng.exponential()) * debris
+        # A channel has one optics, that of its first stain.
         optics = microscope.camera(rendering, blurred, next(iter(shares)))
         planes.append(microscope.photograph(rng, brightness, optics))
     return np.stack(planes)

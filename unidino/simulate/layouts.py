@@ -619,7 +619,7 @@ def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
         number, image = divmod(i, _IMAGES_AN_ANTIBODY)
         antibody = str(10000 + 13 * number)
         labels, shares, brightness = _antibody(seed, number, effect, batch_effect)
-        # As in the real set one line shows every antibody, the others a few each.
+        # One line shows every antibody, so that lines are unequal; the others some.
         line = usual if image == 0 else others[int(rng.integers(len(others)))]
         trained = i % 12 != 11
         rows.append(
