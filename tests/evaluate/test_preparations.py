@@ -135,6 +135,12 @@ def test_measures_of_others_are_those_of_their_functions():
     assert made["activity"] == pytest.approx(active.mean())
 
 
+def test_batches_that_are_numbers_are_names():
+    frame = world(shift=1.0, effect=1.0)
+    number = frame["Metadata_Batch"].str[1:].astype(int) * 10
+    assert values_of(frame.assign(Metadata_Batch=number)) == values_of(frame)
+
+
 def test_a_batch_that_is_planted_is_read_and_one_that_is_none_is_not():
     far = preparations.measures(world(shift=30.0), LAYOUT)
     none = preparations.measures(world(shift=0.0, effect=0.5), LAYOUT)

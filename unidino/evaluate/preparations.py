@@ -21,6 +21,7 @@ from ..profiles.corrected import fresh
 from ..profiles.reference import ALL
 from . import batch as batches
 from . import neighbours, probes, questions, retrieval
+from .batch import is_line
 
 BATCH = ("nearest", "line", "mixing")
 """Measures of how far the batch is gone: for the nearest well, for a line through the features, and
@@ -198,7 +199,10 @@ def described(made):
 
 
 def treated(profiles, layout):
-    """The wells that are asked about: those that are no negative control, with a perturbation."""
+    """The wells that are asked about: those that are no negative control, with a perturbation.
+
+    Batches and plates that are numbers become text: they are names, not amounts.
+    """
     names = layout.of(profiles)
     if "perturbation" not in names:
         tables.find_column(profiles, layout.perturbation)
@@ -210,7 +214,11 @@ def treated(profiles, layout):
         raise ValueError(
             f"no well is treated: each is a negative control, or has no {layout.perturbation}."
         )
-    return profiles[kept].reset_index(drop=True)
+    asked = profiles[kept].reset_index(drop=True)
+    numbers = [
+        names[key] for key in ("batch", "plate") if key in names and is_line(asked[names[key]])
+    ]
+    return asked.assign(**{name: tables.text(asked[name]) for name in numbers})
 
 
 def unaskable(profiles, layout):
