@@ -236,6 +236,7 @@ def unaskable(profiles, layout):
         Of ``batch``, ``controls``, ``position``, ``label`` and ``across`` (whether batches can be
         told from what they hold) those that are lacking -> the reason, in words.
     """
+    profiles = profiles[tables.metadata_columns(profiles)]
     names = layout.of(profiles)
     asked = treated(profiles, layout)
     said = {}
