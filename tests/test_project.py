@@ -186,8 +186,11 @@ def test_profiles_are_extracted_once_and_read_by_pages(makefile):
     )
     (page,) = re.findall(r"page.py --reads[^\n]*evaluate_bbbc021.ipynb -k[^\n]*", printed)
     assert f"--reads {extraction}" in page and page.count("--reads") == 5
+    (page,) = re.findall(r"page.py --reads[^\n]*evaluate_batches.ipynb -k[^\n]*", printed)
+    assert "/without_batch/jumpcp-valset@unidino-demo.ipynb" in page and page.count("--reads") == 3
+    assert printed.count("--batch-effect 0") == 1
     of_own = make("-n", "pages", UNIDINO_DATA=str(PROJECT / "data"))
-    assert " _build/extracted" not in of_own
+    assert " _build/extracted" not in of_own and "without_batch" not in of_own
 
 
 def test_own_data_root_has_pages_of_its_own(tmp_path):

@@ -135,6 +135,12 @@ def test_measures_of_others_are_those_of_their_functions():
     assert made["activity"] == pytest.approx(active.mean())
 
 
+def test_batches_that_are_numbers_are_names():
+    frame = world(shift=1.0, effect=1.0)
+    number = frame["Metadata_Batch"].str[1:].astype(int) * 10
+    assert values_of(frame.assign(Metadata_Batch=number)) == values_of(frame)
+
+
 def test_a_batch_that_is_planted_is_read_and_one_that_is_none_is_not():
     far = preparations.measures(world(shift=30.0), LAYOUT)
     none = preparations.measures(world(shift=0.0, effect=0.5), LAYOUT)
@@ -163,6 +169,26 @@ def test_scores_and_their_differences(prepared):
     assert text.columns.tolist() == [REMOVED, KEPT] and text.index[0] == "raw"
     row = raw[raw["measure"] == KEPT].iloc[0]
     assert text.loc["raw", KEPT] == f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+
+
+def test_means_are_over_what_every_way_was_asked():
+    """Without controls a table has no activity, and then none has a part in the means."""
+    raw = preparations.Prepared("raw", "raw", world())
+    other = preparations.Prepared("other", "raw", world().assign(Metadata_control_type=None))
+    other.profiles = other.profiles[other.profiles["Metadata_target"].notna()]
+    made = preparations.scores([raw, other], LAYOUT, "other", draws=20)
+    wide = made.pivot(index="prepared", columns="measure", values="value")
+    common = [name for name in BIOLOGY if name != "activity"]
+    assert np.isnan(wide.loc["other", "activity"])
+    assert wide[KEPT].to_numpy() == pytest.approx(wide[common].mean(axis=1).to_numpy())
+    activity = made[(made["prepared"] == "raw") & (made["measure"] == "activity")].iloc[0]
+    assert np.isnan(activity["difference"])
+
+
+def test_a_resample_without_any_answer_counts_for_nothing():
+    one = preparations.Measure(np.array([[0.0], [1.0]]), np.array([[0.0], [2.0]]))
+    values = one.values(np.array([[1.0, 1.0], [2.0, 0.0]]))
+    assert values[0] == 0.5 and np.isnan(values[1]) and one.n == 2
 
 
 def test_ceilings_are_what_no_batch_and_no_label_give():

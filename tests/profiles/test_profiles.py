@@ -503,22 +503,32 @@ def test_consensus_counts_replicates():
     )
 
 
-def test_tvn_equals_the_formulas():
+@pytest.mark.parametrize("features", [5, 30])
+def test_tvn_equals_the_formulas(features):
+    """As released, then turned back into the features' own axes; also with few controls."""
     from scipy.linalg import inv, sqrtm
 
     wells = plates(plates=4, controls=9)
+    rng = np.random.default_rng(features)
+    more = rng.normal(size=(len(wells), features - 5))
+    more = pd.DataFrame(more).add_prefix("emb_more_").set_axis(wells.index)
+    wells, names = pd.concat([wells, more], axis=1), [*NAMES, *more]
     controls = (wells["Metadata_control_type"] == "negcon").to_numpy()
-    made = profiles.tvn(wells, controls)[NAMES].to_numpy()
-    x = wells[NAMES].to_numpy(float)
+    if features > 5:
+        # Twelve controls, fewer than features.
+        controls = controls & (np.cumsum(controls) % 3 == 0)
+    made = profiles.tvn(wells, controls)[names].to_numpy()
+    x = wells[names].to_numpy(float)
     x = x - x[controls].mean(0)
     s, v = np.linalg.eigh(x[controls].T @ x[controls] / controls.sum())
     x = x @ v @ np.diag(1 / np.sqrt(s + 1))
-    target = sqrtm(x[controls].T @ x[controls] / controls.sum() + np.eye(5)).real
+    target = sqrtm(x[controls].T @ x[controls] / controls.sum() + np.eye(features)).real
     for batch in ("b0", "b1"):
         here = (wells["Metadata_Batch"] == batch).to_numpy()
         own = x[here & controls]
-        source = inv(sqrtm(own.T @ own / len(own) + np.eye(5)).real)
-        np.testing.assert_allclose(made[here], x[here] @ source @ target, rtol=1e-6, atol=1e-8)
+        source = inv(sqrtm(own.T @ own / len(own) + np.eye(features)).real)
+        released = x[here] @ source @ target
+        np.testing.assert_allclose(made[here], released @ v.T, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,16 @@
 """What profiles know: metrics, their intervals, baselines, and one module a benchmark."""
 
-from .batch import bras, inductive_scores, lisi, pc_regression, scaled_lisi, variance_explained
+from .batch import (
+    bras,
+    drift,
+    graph_connectivity,
+    inductive_scores,
+    kbet,
+    lisi,
+    pc_regression,
+    scaled_lisi,
+    variance_explained,
+)
 from .bootstrap import bootstrap_interval, mean_interval, paired_difference
 from .neighbours import Accuracy, in_several, nearest_neighbour_accuracy
 from .permutation import permutation_null
@@ -18,8 +28,11 @@ __all__ = [
     "bras",
     "consistency",
     "distinctiveness",
+    "drift",
+    "graph_connectivity",
     "in_several",
     "inductive_scores",
+    "kbet",
     "lisi",
     "mean_average_precision",
     "mean_interval",

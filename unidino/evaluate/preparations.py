@@ -21,6 +21,7 @@ from ..profiles.corrected import fresh
 from ..profiles.reference import ALL
 from . import batch as batches
 from . import neighbours, probes, questions, retrieval
+from .batch import is_line
 
 BATCH = ("nearest", "line", "mixing")
 """Measures of how far the batch is gone: for the nearest well, for a line through the features, and
@@ -31,12 +32,19 @@ BIOLOGY = ("NSC", "NSCB", "NSB", "activity", "consistency")
 
 _OF_LABELS = ("NSC", "NSCB", "consistency")
 
+_SCORES = [
+    "prepared", "kind", "measure", "value", "low", "high", "n", "difference", "difference_low",
+    "difference_high",
+]  # fmt: skip
+
+# Of p-values that are not looked at.
+_NULL_SIZE = 100
+
 ON_ALL = ", all wells"
 """Ends the name of the normalisation whose reference is all wells of a plate."""
 
 REMOVED, KEPT = "batch removed", "biology kept"
-"""Means of the measures of `BATCH` and of `BIOLOGY` that could be asked."""
-
+"""Means of the measures of `BATCH` and of `BIOLOGY` that every way could be asked."""
 
 _NO_POSITION = (
     "no position can be read or removed, and no activity, which bars replicates at one position"
@@ -191,7 +199,10 @@ def described(made):
 
 
 def treated(profiles, layout):
-    """The wells that are asked about: those that are no negative control, with a perturbation."""
+    """The wells that are asked about: those that are no negative control, with a perturbation.
+
+    Batches and plates that are numbers become text: they are names, not amounts.
+    """
     names = layout.of(profiles)
     if "perturbation" not in names:
         tables.find_column(profiles, layout.perturbation)
@@ -203,7 +214,11 @@ def treated(profiles, layout):
         raise ValueError(
             f"no well is treated: each is a negative control, or has no {layout.perturbation}."
         )
-    return profiles[kept].reset_index(drop=True)
+    asked = profiles[kept].reset_index(drop=True)
+    numbers = [
+        names[key] for key in ("batch", "plate") if key in names and is_line(asked[names[key]])
+    ]
+    return asked.assign(**{name: tables.text(asked[name]) for name in numbers})
 
 
 def unaskable(profiles, layout):
@@ -221,6 +236,7 @@ def unaskable(profiles, layout):
         Of ``batch``, ``controls``, ``position``, ``label`` and ``across`` (whether batches can be
         told from what they hold) those that are lacking -> the reason, in words.
     """
+    profiles = profiles[tables.metadata_columns(profiles)]
     names = layout.of(profiles)
     asked = treated(profiles, layout)
     said = {}
@@ -283,7 +299,7 @@ class Measure:
         """(draws,) values under weights (draws, perturbations)."""
         with np.errstate(invalid="ignore", divide="ignore"):
             means = (weights @ self.sums) / (weights @ self.counts)
-        return (np.nanmean(means, axis=1) - self.worst) / (self.best - self.worst)
+        return (_mean(means) - self.worst) / (self.best - self.worst)
 
 
 def measures(profiles, layout):
@@ -336,7 +352,7 @@ def of_batch(profiles, layout):
     return made
 
 
-def of_biology(profiles, layout, null_size=100):
+def of_biology(profiles, layout):
     """The measures of `BIOLOGY` that can be asked, see `measures`."""
     asked = treated(profiles, layout)
     lacking = unaskable(profiles, layout)
@@ -368,7 +384,7 @@ def of_biology(profiles, layout, null_size=100):
         try:
             active = questions.activity(
                 profiles, layout.perturbation, plate=layout.plate, well=layout.well, metric=metric,
-                null_size=null_size,
+                null_size=_NULL_SIZE,
             )  # fmt: skip
         except ValueError:
             active = None
@@ -425,8 +441,10 @@ def scores(prepared, layout, base, *, draws=2000, seed=0):
     Returns
     -------
     pd.DataFrame
-        One row a way and measure, ``REMOVED`` and ``KEPT`` among them: prepared, kind, measure,
-        value, low, high (95 %), n, difference (to `base`), difference_low, difference_high.
+        One row a way and measure: prepared, kind, measure, value, low, high (95 %), n (profiles),
+        difference (to `base`), difference_low, difference_high. At the end of a way stand
+        ``REMOVED`` and ``KEPT``, means of the measures that every way could be asked, with n
+        perturbations.
 
     Raises
     ------
@@ -436,7 +454,23 @@ def scores(prepared, layout, base, *, draws=2000, seed=0):
     there = [one for one in prepared if one.profiles is not None]
     if base not in [one.name for one in there]:
         raise ValueError(f"base is {base!r}; the ways are {', '.join(one.name for one in there)}.")
-    drawn = {one.name: _drawn(one.profiles, layout, draws, seed) for one in there}
+    asked = treated(there[0].profiles, layout)
+    count = asked[tables.find_column(asked, layout.perturbation)].nunique()
+    chances = np.full(count, 1 / count)
+    weights = np.random.default_rng(seed).multinomial(count, chances, draws)
+    # The first row is the sample itself.
+    weights = np.vstack([np.ones(count), weights])
+    made = {one.name: measures(one.profiles, layout) for one in there}
+    drawn = {
+        name: {measure: (one.values(weights), one.n) for measure, one in found.items()}
+        for name, found in made.items()
+    }
+    for mean, parts in ((REMOVED, BATCH), (KEPT, BIOLOGY)):
+        # What not every way could be asked would make means of different things.
+        common = [part for part in parts if all(part in found for found in made.values())]
+        for found in drawn.values() if common else ():
+            values = np.stack([found[part][0] for part in common], axis=1)
+            found[mean] = (_mean(values), count)
     rows = []
     for one in there:
         for name, (values, n) in drawn[one.name].items():
@@ -445,22 +479,14 @@ def scores(prepared, layout, base, *, draws=2000, seed=0):
             if name in drawn[base]:
                 row |= _interval(values - drawn[base][name][0], "difference")
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_SCORES)
 
 
-def _drawn(profiles, layout, draws, seed):
-    """{measure: (its value, then that of every resample; profiles)}, the two means at the end."""
-    made = measures(profiles, layout)
-    count = treated(profiles, layout)[tables.find_column(profiles, layout.perturbation)].nunique()
-    chances = np.full(count, 1 / count)
-    weights = np.random.default_rng(seed).multinomial(count, chances, draws)
-    weights = np.vstack([np.ones(count), weights])
-    drawn = {name: (one.values(weights), one.n) for name, one in made.items()}
-    for name, parts in ((REMOVED, BATCH), (KEPT, BIOLOGY)):
-        there = [drawn[part][0] for part in parts if part in drawn]
-        if there:
-            drawn[name] = (np.nanmean(there, axis=0), count)
-    return drawn
+def _mean(values):
+    """Mean of each row over what is there; missing where nothing is."""
+    there = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(there, values, 0).sum(1) / there.sum(1)
 
 
 def _interval(values, name):

@@ -10,8 +10,9 @@ from .reference import LEAST_REFERENCE
 class TVN(Correction):
     """Whiten profiles on the pooled controls, then align the controls of every batch (CORAL).
 
-    With one batch, or where batches are no matter, the second step changes nothing but rounding.
-    A batch that the fit did not see is aligned by its own controls to those of the fit.
+    Profiles stay in the features' own axes (ZCA; the released code turns them, which changes no
+    distance). With one batch, or where batches are no matter, the second step changes nothing but
+    rounding. A batch that the fit did not see is aligned by its own controls to those of the fit.
 
     Parameters
     ----------
@@ -57,7 +58,9 @@ class TVN(Correction):
         rows = self.check(profiles)
         mean = values[rows].mean(0)
         eigenvalues, vectors = eigen(values[rows] - mean)
-        whitening = vectors / np.sqrt(eigenvalues + self.regularisation)
+        # Back in the features' own axes: where controls are fewer than features, the axes of the
+        # directions in which no control varies are anyone's, and medians would depend on them.
+        whitening = (vectors / np.sqrt(eigenvalues + self.regularisation)) @ vectors.T
         colour = self._root((values[rows] - mean) @ whitening, 0.5)
         self.arrays = {"mean": mean, "whitening": whitening, "colour": colour}
         return self
