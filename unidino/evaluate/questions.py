@@ -77,7 +77,64 @@ def activity(
             "activity compares with negative controls, and the profiles hold none; name them as "
             "`controls`, a query such as \"compound == 'DMSO'\"."
         )
-    return asked.answers(lambda block: asked.control[block], null_size, seed)
+    return asked.told(asked.scores(lambda block: asked.control[block]), null_size, seed)
+
+
+def pooled_activity(
+    tables_of_wells,
+    perturbation="compound",
+    *,
+    controls="negcon",
+    plate="plate",
+    well="well",
+    same_position="barred",
+    metric="cosine",
+    features=None,
+    null_size=10000,
+    seed=0,
+):
+    """`activity` of the same treated wells in several tables, each with controls of its own.
+
+    So are treatments compared with controls that a correction did not see: a table a plate, all
+    treated wells and the controls of that plate, corrected by the controls of the others
+    (`profiles.held_out`). Wells without a control on their plate are not asked in that table.
+
+    Parameters
+    ----------
+    tables_of_wells : list of pd.DataFrame
+        The same treated wells in each.
+    perturbation, controls, plate, well, same_position, metric, features, null_size, seed
+        As of `activity`.
+
+    Returns
+    -------
+    pd.DataFrame
+        As of `activity`; the mean of a perturbation is over its wells in all tables.
+
+    Raises
+    ------
+    ValueError
+        As `activity`; no table, tables of different perturbations.
+    """
+    asked = [
+        _Wells(wells, perturbation, controls, plate, well, same_position, metric, features)
+        for wells in tables_of_wells
+    ]
+    if not asked:
+        raise ValueError("there is no table of wells to ask about.")
+    first = asked[0]
+    place = {name: code for code, name in enumerate(first.names)}
+    parts = []
+    for own in asked:
+        if own.treatments() != first.treatments():
+            raise ValueError(
+                f"the tables hold different {first.key}s; give the same wells in each."
+            )
+        scores = own.scores(lambda block, own=own: own.control[block])
+        if scores is not None:
+            parts.append(scores.assign(code=[place[own.names[code]] for code in scores["code"]]))
+    scores = pd.concat(parts, ignore_index=True) if parts else None
+    return first.told(scores, null_size, seed)
 
 
 def distinctiveness(
@@ -114,7 +171,7 @@ def distinctiveness(
         As `activity`.
     """
     asked = _Wells(profiles, perturbation, controls, plate, well, same_position, metric, features)
-    return asked.answers(lambda block: np.ones(len(block), bool), null_size, seed)
+    return asked.told(asked.scores(lambda block: np.ones(len(block), bool)), null_size, seed)
 
 
 class _Wells:
@@ -143,8 +200,12 @@ class _Wells:
         self.width = similarity.tie_widths(self.values, metric)
         self.counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
 
-    def answers(self, negatives, null_size, seed):
-        """One row a perturbation; `negatives` says which rows of a plate are compared with."""
+    def treatments(self):
+        """How many wells each perturbation has."""
+        return {name: n for name, n in zip(self.names, self.counts, strict=True) if n}
+
+    def scores(self, negatives):
+        """One row a well, or None; `negatives` says which rows of a plate are compared with."""
         query, distance = self._positives()
         starts = np.searchsorted(query, np.arange(len(self.values) + 1))
         parts = []
@@ -156,8 +217,7 @@ class _Wells:
                 own = queries[first : first + step]
                 like = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in own])
                 parts.append(self._ranked(own, against, query[like], distance[like]))
-        scores = pd.concat(parts, ignore_index=True) if parts else None
-        return self._told(scores, null_size, seed)
+        return pd.concat(parts, ignore_index=True) if parts else None
 
     def _positives(self):
         """(query, distance) of every replicate of every well, sorted by query."""
@@ -187,7 +247,7 @@ class _Wells:
         groups = tie_groups(number, far, like, self.width(far))
         return group_scores(groups, len(own)).assign(code=self.codes[own])
 
-    def _told(self, scores, null_size, seed):
+    def told(self, scores, null_size, seed):
         """The rows of all perturbations, with what is to be said of each."""
         asked = scores is not None and scores["average_precision"].notna().any()
         if not asked:
