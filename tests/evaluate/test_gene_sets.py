@@ -95,6 +95,16 @@ def test_retrieval_is_what_the_questions_give():
     pd.testing.assert_frame_equal(made["same set"], same)
 
 
+def test_activity_of_tables_with_controls_of_their_own():
+    frame = wells()
+    control = frame["Metadata_control_type"] == "negcon"
+    parts = [frame[~control | (frame["Metadata_Plate"] == plate)] for plate in "pqr"]
+    made, _ = gene_sets.retrieval(frame, compared=parts, null_size=20)
+    whole, _ = gene_sets.retrieval(frame, null_size=20)
+    for name in gene_sets.QUESTIONS:
+        pd.testing.assert_frame_equal(made[name], whole[name])
+
+
 def test_constructs_of_a_gene_beside_a_loop():
     frame = wells()
     made, _ = gene_sets.retrieval(frame, null_size=10)

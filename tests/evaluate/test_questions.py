@@ -343,3 +343,47 @@ def test_drawn_p_values_approach_the_exact_ones():
 def test_mistakes_are_named(asked, message):
     with pytest.raises(ValueError, match=message):
         asked(screen())
+
+
+def plate_by_plate(frame, transform=lambda table, plate: table):
+    """All treated wells and the controls of one plate, a table a plate."""
+    control = frame["control_type"] == "negcon"
+    return [
+        transform(frame[~control | (frame["plate"] == plate)].reset_index(drop=True), plate)
+        for plate in frame["plate"].unique()
+    ]
+
+
+def test_pooled_activity_of_the_same_features_is_activity():
+    frame = screen(2)
+    whole = questions.activity(frame, null_size=200)
+    pd.testing.assert_frame_equal(questions.pooled_activity([frame], null_size=200), whole)
+    pooled = questions.pooled_activity(plate_by_plate(frame), null_size=200)
+    pooled = pooled.set_index("compound").loc[whole["compound"]].reset_index()
+    pd.testing.assert_frame_equal(pooled, whole[list(pooled)])
+
+
+def test_pooled_activity_compares_each_plate_by_its_own_features():
+    frame = screen(3)
+
+    def rotated(table, plate):
+        rng = np.random.default_rng(int(plate[1]))
+        values = table.filter(regex="^emb")
+        return table.assign(
+            **dict(zip(values, (values.to_numpy() @ rng.normal(size=(5, 5))).T, strict=True))
+        )
+
+    parts = plate_by_plate(frame, rotated)
+    made = questions.pooled_activity(parts, null_size=50).set_index("compound")
+    # Every plate has as many wells of a compound, so that the mean of the tables is the mean.
+    expected = pd.DataFrame([twin(part, "controls", True) for part in parts]).mean()
+    for compound, mean in expected.items():
+        assert made.loc[compound, "mean_average_precision"] == pytest.approx(mean)
+
+
+def test_tables_that_cannot_be_pooled():
+    frame = screen()
+    with pytest.raises(ValueError, match="there is no table of wells to ask about"):
+        questions.pooled_activity([])
+    with pytest.raises(ValueError, match="the tables hold different compounds"):
+        questions.pooled_activity([frame, frame[frame["compound"] != "c1"]])

@@ -109,7 +109,7 @@ class Screen:
 _LABELS = ("construct", "gene", "gene_set")
 
 
-def retrieval(wells, screen=Screen(), *, metric="cosine", null_size=10000, seed=0):
+def retrieval(wells, screen=Screen(), *, compared=None, metric="cosine", null_size=10000, seed=0):
     """The four `QUESTIONS`, as far as the table allows.
 
     Constructs are the median of their wells where they are compared with each other.
@@ -119,6 +119,9 @@ def retrieval(wells, screen=Screen(), *, metric="cosine", null_size=10000, seed=
     wells : pd.DataFrame
         Normalised well profiles, controls included.
     screen : Screen
+    compared : list of pd.DataFrame, optional
+        What activity is asked of in the place of `wells`: tables of `profiles.held_out`, see
+        `questions.pooled_activity`.
     metric, null_size, seed
         As of `questions.activity`.
 
@@ -136,7 +139,9 @@ def retrieval(wells, screen=Screen(), *, metric="cosine", null_size=10000, seed=
         return screen.constructs(wells, "median")
 
     asks = {
-        "activity": lambda: questions.activity(_named(wells, screen), **replicates),
+        "activity": lambda: questions.pooled_activity(
+            [_named(part, screen) for part in compared or [wells]], **replicates
+        ),
         "distinctiveness": lambda: questions.distinctiveness(_named(wells, screen), **replicates),
         "same gene": lambda: questions.consistency(
             constructs(), screen.gene, screen.construct, **drawn

@@ -78,7 +78,64 @@ def activity(
             "activity compares with negative controls, and the profiles hold none; name them as "
             "`controls`, a query such as \"compound == 'DMSO'\"."
         )
-    return asked.answers(lambda block: asked.control[block], null_size, seed)
+    return asked.told(asked.scores(lambda block: asked.control[block]), null_size, seed)
+
+
+def pooled_activity(
+    tables_of_wells,
+    perturbation="compound",
+    *,
+    controls="negcon",
+    plate="plate",
+    well="well",
+    same_position="barred",
+    metric="cosine",
+    features=None,
+    null_size=10000,
+    seed=0,
+):
+    """`activity` of the same treated wells in several tables, each with controls of its own.
+
+    So are treatments compared with controls that a correction did not see: a table a plate, all
+    treated wells and the controls of that plate, corrected by the controls of the others
+    (`profiles.held_out`). Wells without a control on their plate are not asked in that table.
+
+    Parameters
+    ----------
+    tables_of_wells : list of pd.DataFrame
+        The same treated wells in each.
+    perturbation, controls, plate, well, same_position, metric, features, null_size, seed
+        As of `activity`.
+
+    Returns
+    -------
+    pd.DataFrame
+        As of `activity`; the mean of a perturbation is over its wells in all tables.
+
+    Raises
+    ------
+    ValueError
+        As `activity`; no table, tables of different perturbations.
+    """
+    asked = [
+        _Wells(wells, perturbation, controls, plate, well, same_position, metric, features)
+        for wells in tables_of_wells
+    ]
+    if not asked:
+        raise ValueError("there is no table of wells to ask about.")
+    first = asked[0]
+    place = {name: code for code, name in enumerate(first.names)}
+    parts = []
+    for own in asked:
+        if own.treatments() != first.treatments():
+            raise ValueError(
+                f"the tables hold different {first.key}s; give the same wells in each."
+            )
+        scores = own.scores(lambda block, own=own: own.control[block])
+        if scores is not None:
+            parts.append(scores.assign(code=[place[own.names[code]] for code in scores["code"]]))
+    scores = pd.concat(parts, ignore_index=True) if parts else None
+    return first.told(scores, null_size, seed)
 
 
 def distinctiveness(
@@ -115,7 +172,7 @@ def distinctiveness(
         As `activity`.
     """
     asked = _Wells(profiles, perturbation, controls, plate, well, same_position, metric, features)
-    return asked.answers(lambda block: np.ones(len(block), bool), null_size, seed)
+    return asked.told(asked.scores(lambda block: np.ones(len(block), bool)), null_size, seed)
 
 
 class _Wells:
@@ -145,8 +202,12 @@ class _Wells:
         self.counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
         self.members = pd.Series(rows).groupby(self.codes).indices
 
-    def answers(self, negatives, null_size, seed):
-        """One row a perturbation; `negatives` says which rows of a plate are compared with."""
+    def treatments(self):
+        """How many wells each perturbation has."""
+        return {name: n for name, n in zip(self.names, self.counts, strict=True) if n}
+
+    def scores(self, negatives):
+        """One row a well, or None; `negatives` says which rows of a plate are compared with."""
         parts = []
         for members in pd.Series(self.plates).groupby(self.plates).indices.values():
             against = members[negatives(members)]
@@ -158,8 +219,7 @@ class _Wells:
                 step = max(1, _BLOCK_PAIRS // (len(against) + 2**size))
                 for first in range(0, len(queries), step):
                     parts.append(self._ranked(queries[first : first + step], against))
-        scores = pd.concat(parts, ignore_index=True) if parts else None
-        return self._told(scores, null_size, seed)
+        return pd.concat(parts, ignore_index=True) if parts else None
 
     def _ranked(self, own, against):
         """Scores of some wells of one plate."""
@@ -177,7 +237,7 @@ class _Wells:
             positive[rows, : len(others)] = block
         return ranking_scores(positive, negative, self.width).assign(code=codes)
 
-    def _told(self, scores, null_size, seed):
+    def told(self, scores, null_size, seed):
         """The rows of all perturbations, with what is to be said of each."""
         asked = scores is not None and scores["average_precision"].notna().any()
         if not asked:

@@ -97,38 +97,42 @@ def correct(profiles, method, batch="batch"):
 
 
 def held_out(profiles, method, batch="batch", plate="plate"):
-    """Profiles after a correction whose fit saw half of the negative controls, beside the others.
+    """Profiles after corrections that did not see the negative controls they are compared with.
 
     A correction makes the controls it was fit on alike, the more so the fewer they are beside the
-    features: compared with these, whatever was not in the fit looks different. Controls that it
-    never saw are a fair comparison.
+    features: compared with these, whatever was not in the fit looks different.
 
     Parameters
     ----------
     profiles : pd.DataFrame
-        As of `correct`; with control_type.
+        As of `correct`, none of them incomplete.
     method, batch : str
         As of `check_correction`; a correction that is fit (`FITTED`).
     plate : str
-        Column; of each plate every second control is held out.
+        Column whose controls are held out in turn.
 
     Returns
     -------
     list of pd.DataFrame
-        Two tables: the treated profiles, and the controls that the fit did not see.
+        One table a plate: all treated profiles and the controls of that plate, corrected by the
+        controls of all others.
 
     Raises
     ------
     ValueError
-        A correction that is not fit; as `correct`.
+        A correction that is not fit, controls on fewer than two plates; as `correct`.
     """
     arguments.check_choice("correct", method, tuple(FITTED))
     control = _fresh(method, batch).controls(profiles)
-    column = profiles[tables.find_column(profiles, plate)]
-    turn = pd.Series(control).groupby(column.to_numpy()).cumsum().to_numpy() % 2
+    plates = profiles[tables.find_column(profiles, plate)].to_numpy()
+    names = pd.unique(plates[control])
+    if len(names) < 2:
+        raise ValueError(
+            f"controls stand on {len(names)} plate; to hold out those of one, others are needed."
+        )
     made = []
-    for part in (0, 1):
-        held = control & (turn == part)
+    for name in names:
+        held = control & (plates == name)
         fitted = _fresh(method, batch).fit(profiles[~held])
         made.append(fitted.transform(profiles[held | ~control]).reset_index(drop=True))
     return made
