@@ -558,7 +558,9 @@ def strength_curves(scores, heading, label="accuracy"):
     return figure
 
 
-def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
+def score_panels(
+    scores, heading, label="accuracy", groups=None, columns=3, floor="labels exchanged"
+):
     """One panel a question: a row a feature set, marks with their intervals.
 
     Parameters
@@ -573,6 +575,8 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         Feature set -> its group, by which rows are coloured; one colour otherwise.
     columns : int
         Panels beside each other.
+    floor : str
+        What the range from null_low to null_high is of.
     """
     asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
     names = list(dict.fromkeys(scores["features"]))
@@ -622,7 +626,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         if kind is not None
     ]
     if "null_low" in scores and scores["null_low"].notna().any():
-        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="labels exchanged"))
+        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label=floor))
     if handles:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
