@@ -136,14 +136,16 @@ $(RESULTS)/datasets.ipynb: always
 
 # Profiles of each dataset by each model, DATASET@MODEL or DATASET@random_vit@SEED: extracted once,
 # read by every page below that lists them; no pages of the book. Untrained transformers see the
-# tiles of the demo model. In a data root of one's own any may be absent: pages say so.
+# tiles of the demo model, and so do all models in the worlds, whose fields are no larger. In a data
+# root of one's own any may be absent: pages say so.
 EXTRACT := notebooks/extract.ipynb
 DEMO := data/checkpoints/unidino-demo.safetensors
 $(EXTRACTED)/%.ipynb: always
 	$(if $(UNIDINO_DATA),-)$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
 	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
 	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
-	  -p reference $(if $(filter HPA@%,$*),all,negcon) $(if $(findstring @random_vit,$*),-p size 112) \
+	  -p reference $(if $(filter HPA@%,$*),all,negcon) \
+	  $(if $(findstring @random_vit,$*)$(filter worlds@%,$*),-p size 112) \
 	  $(if $(filter worlds@%,$*),-p foreground_channel any)
 READS = $(PAGE) $(patsubst %,--reads %,$(filter $(EXTRACTED)/%,$^))
 

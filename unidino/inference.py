@@ -120,7 +120,7 @@ def extract(
     ----------
     valset : str
         A published dataset (BBBC021, jumpcp-valset, cell-health, HPA, BBBC037, insect,
-        example_data), or the path of a CSV with one row a site.
+        example_data), the simulated worlds, or the path of a CSV with one row a site.
     model : str
         unidino-demo, random_vit, unidino, transfer, dino (with ckpt), or a weights file's path.
     arch : str

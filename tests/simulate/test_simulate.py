@@ -466,7 +466,7 @@ def test_positions_of_a_plate():
 def test_stains_that_a_parameter_changes_are_those_that_look_different(stain):
     def brightness(**changes):
         phenotype = cells.NORMAL | changes
-        field = cells.Field(np.random.default_rng(5), (96, 96), cells.CellType(), phenotype)
+        field = cells.Field(np.random.default_rng(5), (64, 64), cells.CellType(), phenotype)
         return field.stain(stain)
 
     usual = brightness()
@@ -678,7 +678,9 @@ def test_table_of_the_worlds_is_that_of_their_class_and_of_any_csv(root):
     assert own.simulated
     assert table.metadata["path"].tolist() == own.metadata["path"].tolist()
     names = ["world", "batch", "plate", "well", "compound", "moa", "control_type"]
-    pd.testing.assert_frame_equal(table.metadata[names], own.metadata[names])
+    assert table.metadata[names].fillna("").to_numpy().tolist() == (
+        own.metadata[names].fillna("").to_numpy().tolist()
+    )
     truth = simulate.planted_truth("worlds", root)
     assert set(truth["world"]) == set(own.metadata["world"])
 

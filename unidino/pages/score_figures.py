@@ -21,7 +21,15 @@ def _nothing(heading):
     return figure
 
 
-def score_panels(scores, heading, label="accuracy", groups=None, columns=3, most=1.0):
+def score_panels(
+    scores,
+    heading,
+    label="accuracy",
+    groups=None,
+    columns=3,
+    most=1.0,
+    floor="labels exchanged",
+):
     """One panel a question: a row a feature set, marks with their intervals.
 
     Parameters
@@ -40,6 +48,8 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3, most
         Panels beside each other.
     most : float
         End of the axes, where the intervals do not end before it.
+    floor : str
+        What the range from null_low to null_high is of.
     """
     asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
     if not asked:
@@ -89,7 +99,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3, most
         if kind is not None
     ]
     if "null_low" in scores and scores["null_low"].notna().any():
-        handles.append(plt.Rectangle((0, 0), 1, 1, color=_EXCHANGED, label="labels exchanged"))
+        handles.append(plt.Rectangle((0, 0), 1, 1, color=_EXCHANGED, label=floor))
     if handles:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
@@ -273,7 +283,7 @@ def tradeoff(panels, axes_names, heading, bands=None):
     figure, axes = subplots(height, down, across, sharex=True, sharey=True)
     for axis, (title, points) in zip(axes.flat, panels.items(), strict=False):
         if bands and title in bands:
-            axis.axvspan(*bands[title], color="#E3E3E3", lw=0, zorder=0)
+            axis.axvspan(*bands[title], color=_EXCHANGED, lw=0, zorder=0)
         for row in points.itertuples():
             colour, marker = styles[row.name]
             axis.errorbar(
@@ -295,7 +305,7 @@ def tradeoff(panels, axes_names, heading, bands=None):
         for name in names
     ]
     if bands:
-        handles.append(plt.Rectangle((0, 0), 1, 1, color="#E3E3E3", label="batches exchanged"))
+        handles.append(plt.Rectangle((0, 0), 1, 1, color=_EXCHANGED, label="batches exchanged"))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=beside, frameon=False, fontsize=8.5
     )

@@ -255,8 +255,7 @@ _MCF7 = cells.CellType(
 
 
 def bbbc021(seed, field, sites, wells, plates, batches, effect, batch_effect):
-    """Weeks of replicate plates; each compound in one week and each dose in one well of all its
-    plates, as in the real set."""
+    """Weeks of replicate plates; a compound in one week, a dose in the same well of its plates."""
     wells, plates, batches = wells or 30, plates or 3, batches or 3
     names = {"DAPI": "dna", "Tubulin": "tubulin", "Actin": "actin"}
     room = room_for_treatments(9, wells, "BBBC021")

@@ -14,6 +14,10 @@ from .microscope import Camera
 TABLE = "plates.csv"
 """All worlds in one table, a row a site."""
 
+_COLUMNS = (
+    "world", "batch", "plate", "well", "site", "compound", "moa", "control_type", "strength",
+)  # fmt: skip
+
 CHANNELS = ("dna", "tubulin", "actin")
 """Stains, and columns of paths in `TABLE`."""
 
@@ -217,10 +221,7 @@ def plan(seed, field, sites, wells, plates, batches, effect, batch_effect):
         for s in range(1, sites + 1):
             stem = f"images/{well['plate']}/{well['well']}_s{s}_"
             files = [f"{stem}{stain}.tif" for stain in CHANNELS]
-            names = ("world", "batch", "plate", "well")
-            row = {name: well[name] for name in names} | {"site": s}
-            names = ("compound", "moa", "control_type", "strength")
-            row |= {name: well.get(name) for name in names}
+            row = {name: s if name == "site" else well.get(name) for name in _COLUMNS}
             rows.append(row | dict(zip(CHANNELS, files, strict=True)))
             drawn.append(layouts.site_of(well, s, files, CHANNELS, _KIND, camera, (field, field)))
     truth = layouts.truth_table(placed, CHANNELS, ["world", "compound", "moa"])
