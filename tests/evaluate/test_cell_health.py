@@ -403,7 +403,9 @@ def test_chance_is_the_mean_of_the_draws(known):
 def test_the_gene_alone_scores_where_its_guides_are_parted(known):
     profiles, readouts = known
     alone = cell_health.gene_alone(profiles)
-    shared = readouts.assign(cc_gene=profiles.groupby("Metadata_gene_symbol")["emb0"].transform("mean"))
+    shared = readouts.assign(
+        cc_gene=profiles.groupby("Metadata_gene_symbol")["emb0"].transform("mean")
+    )
     parted, kept = (
         cell_health.predict(alone, shared[["cc_gene"]], together)["A549"].r_squared()["cc_gene"]
         for together in (False, True)
@@ -419,7 +421,9 @@ def test_protocols_side_by_side(known):
 
     asked = {"good": cell_health.first_lines(profiles, readouts[["cc_sum", "vb_random"]], 1)}
     made = cell_health.protocols(asked, forest, draws=60).set_index(["features", "hue"])
-    assert len(made) == 2 * 3 and set(made["accuracy"]) == {"A549"} and set(made["level"]) == {"good"}
+    assert (
+        len(made) == 2 * 3 and set(made["accuracy"]) == {"A549"} and set(made["level"]) == {"good"}
+    )
     random = cell_health.predict(*asked["good"], False, forest)["A549"]
     together = cell_health.predict(*asked["good"], True, forest)["A549"]
     assert made.loc[("cc_sum", cell_health.RELEASED), "value"] == random.mean_of_folds()["cc_sum"]
@@ -434,9 +438,7 @@ def test_protocols_side_by_side(known):
 def test_curves_and_tables_of_readouts(predictions):
     both = {"random folds": predictions[False], "genes kept together": predictions[True]}
     made = cell_health.curves(both)
-    assert made["panel"].unique().tolist() == [
-        f"{line}, {name}" for name in both for line in LINES
-    ]
+    assert made["panel"].unique().tolist() == [f"{line}, {name}" for name in both for line in LINES]
     part = made[(made["panel"] == "ES2, genes kept together") & (made["name"] == "good")]
     own = predictions[True]["good"]["ES2"].r_squared()
     assert part["y"].iloc[30] == (own > part["x"].iloc[30]).mean()
@@ -502,3 +504,73 @@ def test_simulated_readouts_join_with_simulated_wells(tmp_path):
     table, _ = cell_health.find_readouts("cell-health", tmp_path)
     known, readouts = cell_health.guides(profiles, table)
     assert len(known) == 28 and tuple(readouts) == planted.READOUTS
+
+
+# Tables of guides.
+
+
+def of_guides(path, change=lambda t: t):
+    frame = pd.DataFrame(
+        {
+            "Metadata_profile_id": ["profile_0", "profile_1", "profile_2"],
+            "Metadata_pert_name": ["KRAS-2A", "AKT1-2", "EMPTY"],
+            "Metadata_cell_line": ["A549", "ES2", "ES2"],
+            "Cells_AreaShape_Area": [0.5, -1.0, 2.0],
+        }
+    )
+    change(frame).to_csv(path, sep="\t", index=False)
+    return str(path)
+
+
+def test_tables_of_guides_stand_beside_profiles_of_wells(tmp_path):
+    frame = wells()
+    frame.to_csv(tmp_path / "wells.csv", index=False)
+    table = of_guides(tmp_path / "cell_painting_median.tsv.gz")
+    read = cell_health.read([f"mine={table}", str(tmp_path / "wells.csv"), table], "x.csv")
+    assert [one.name for one in read] == ["wells", "mine", "cell_painting_median"]
+    assert [cell_health.is_of_guides(one) for one in read] == [False, True, True]
+    made = read[1].profiles
+    assert made["Metadata_reagent_identifier"].tolist() == ["KRAS-2A", "AKT1-2"]
+    assert made["Metadata_gene_symbol"].tolist() == ["KRAS", "AKT1"]
+    assert len(cell_health.read([table], "x.csv")) == 1
+    with pytest.raises(ValueError, match="profiles is"):
+        cell_health.read([], "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="Cells_AreaShape_Area"), "has no feature columns"),
+        (lambda t: pd.concat([t, t.iloc[[1]]]), "AKT1-2 stands twice in ES2"),
+        (lambda t: t.drop(columns="Metadata_pert_name"), "no column 'pert_name'"),
+    ],
+)
+def test_tables_of_guides_that_are_none(change, message, tmp_path):
+    table = of_guides(tmp_path / "a.tsv", change)
+    with pytest.raises(ValueError, match=message):
+        cell_health.read([table], "x.csv")
+
+
+def test_guides_that_all_sets_have(known):
+    profiles, readouts = known
+    order = np.random.default_rng(0).permutation(len(profiles))[:40]
+    other = profiles.iloc[order].reset_index(drop=True)
+    asked = {"all": known, "some": (other, readouts.iloc[order].reset_index(drop=True))}
+    made = cell_health.same_guides(asked)
+    for part in (0, 1):
+        pd.testing.assert_frame_equal(made["all"][part], made["some"][part])
+    pd.testing.assert_frame_equal(
+        made["all"][0], profiles.iloc[np.sort(order)].reset_index(drop=True)
+    )
+    asked["none"] = (other.assign(Metadata_cell_line="HeLa"), asked["some"][1])
+    with pytest.raises(ValueError, match="no guide and line is in all of all, some, none"):
+        cell_health.same_guides(asked)
+
+
+def test_other_features_for_the_same_guides(known):
+    profiles, _ = known
+    keys = pd.MultiIndex.from_frame(profiles[["Metadata_cell_line", "Metadata_reagent_identifier"]])
+    features = pd.DataFrame({"emb_a_0000": np.arange(len(keys))}, index=keys)
+    made = cell_health.with_features(profiles, features.sample(frac=1, random_state=0))
+    assert made["emb_a_0000"].tolist() == list(range(len(keys)))
+    pd.testing.assert_series_equal(made["Metadata_gene_symbol"], profiles["Metadata_gene_symbol"])

@@ -9,13 +9,14 @@ Source: Way et al. 2021 (doi 10.1091/mbc.E20-12-0784); the released protocol: th
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .. import paths, tables
 from ..profiles.aggregation import consensus
-from . import baselines, ridge
+from . import baselines, feature_sets, ridge
 
 LINE, GUIDE, GENE = "cell_line", "reagent_identifier", "gene_symbol"
 """Columns that a profile has, bare or with ``Metadata_``."""
@@ -99,6 +100,97 @@ def find_readouts(valset, root=None, file=None):
     if found:
         return read_readouts(found[0]), ""
     return None, f"There is no {FILES[0]} in the folder {folder.name}. {told}."
+
+
+def read(entries, valset, outdir=None):
+    """Read sets of features of wells, as `feature_sets.read` does, and of guides.
+
+    Parameters
+    ----------
+    entries : list of str
+        As of `feature_sets.read`; a table ``.tsv`` or ``.tsv.gz`` is one of guides, in the layout
+        of ``cell_painting_median`` of the cell-health repository.
+    valset, outdir
+        As of `feature_sets.read`.
+
+    Returns
+    -------
+    list of feature_sets.FeatureSet
+        Those of wells first. Tables of guides have no column well, and are taken as they are:
+        normalised already.
+
+    Raises
+    ------
+    ValueError
+        As `feature_sets.read`; a table of guides without its columns, or with a guide twice.
+    """
+    given = [str(entry) for entry in entries]
+    merged = [entry for entry in given if entry.endswith((".tsv", ".tsv.gz"))]
+    wells = [entry for entry in given if entry not in merged]
+    made = feature_sets.read(wells, valset, outdir) if wells or not merged else []
+    return made + [_table_of_guides(entry) for entry in merged]
+
+
+def _table_of_guides(entry):
+    """A set of features whose rows are guides."""
+    named, equals, path = entry.partition("=")
+    if not equals:
+        path = entry
+    frame = tables.read_csv(path)
+    columns = {tables.find_column(frame, "pert_name"): f"Metadata_{GUIDE}"}
+    frame = frame.rename(columns=columns)
+    line = tables.find_column(frame, LINE)
+    if not tables.feature_columns(frame):
+        raise ValueError(f"{path} has no feature columns; expected Cells_, Cytoplasm_, Nuclei_.")
+    twice = frame.duplicated([line, f"Metadata_{GUIDE}"])
+    if twice.any():
+        first = frame.loc[twice, [line, f"Metadata_{GUIDE}"]].iloc[0]
+        raise ValueError(f"{path}: {first.iloc[1]} stands twice in {first.iloc[0]}.")
+    if not tables.key_columns(frame, [GENE]):
+        # Guides are called by their gene: AKT1-2, KRAS-2A.
+        frame[f"Metadata_{GENE}"] = frame[f"Metadata_{GUIDE}"].str.rpartition("-")[0]
+        nameless = frame[f"Metadata_{GENE}"] == ""
+        frame = frame[~nameless].reset_index(drop=True)
+    name = named if equals else Path(path).name.split(".")[0]
+    return feature_sets.FeatureSet(name, frame)
+
+
+def is_of_guides(one):
+    """Whether a set that is there has rows of guides, not of wells."""
+    return one.profiles is not None and not tables.key_columns(one.profiles, ["well"])
+
+
+def same_guides(asked):
+    """The guides that all sets have, in the order of the first.
+
+    Parameters
+    ----------
+    asked : dict of str to (pd.DataFrame, pd.DataFrame)
+        Feature set -> from `guides`.
+
+    Returns
+    -------
+    dict of str to (pd.DataFrame, pd.DataFrame)
+
+    Raises
+    ------
+    ValueError
+        No guide is in all of them.
+    """
+    keys = {}
+    for name, (profiles, _) in asked.items():
+        columns = [tables.find_column(profiles, column) for column in (LINE, GUIDE)]
+        keys[name] = pd.MultiIndex.from_frame(profiles[columns].astype(str))
+    kept = next(iter(keys.values()))
+    for own in keys.values():
+        kept = kept[kept.isin(own)]
+    if not len(kept):
+        raise ValueError(f"no guide and line is in all of {', '.join(asked)}.")
+    rows = {name: own.get_indexer(kept) for name, own in keys.items()}
+    return {
+        name: tuple(part.iloc[rows[name]].reset_index(drop=True) for part in parts)
+        for name, parts in asked.items()
+    }
 
 
 def guides(profiles, readouts):
