@@ -1,4 +1,4 @@
-"""Cell Health: two protocols on tables with known answers."""
+"""Guides and Cell Health: tables that are joined, two protocols on tables with known answers."""
 
 import gzip
 
@@ -9,17 +9,17 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 
 from unidino import paths
-from unidino.evaluate import baselines, cell_health, ridge
+from unidino.evaluate import baselines, cell_health, guides, ridge
 from unidino.simulate import readouts as planted
 from unidino.valsets import open_valset
 
 LINES = ("A549", "ES2")
 
 
-def wells(seed=0, genes=12, guides=2, noise=0.3):
+def wells(seed=0, genes=12, noise=0.3):
     """Wells of guides in two lines, two of each; a control gene of four guides; empty wells."""
     rng = np.random.default_rng(seed)
-    names = [f"G{i}-{k + 1}" for i in range(genes) for k in range(guides)]
+    names = [f"G{i}-{k + 1}" for i in range(genes) for k in range(2)]
     names += [f"Chr2-{k + 1}" for k in range(4)]
     centres = {g: rng.normal(size=5) for g in [f"G{i}" for i in range(genes)]}
     centres["Chr2"] = np.zeros(5)
@@ -52,7 +52,7 @@ def measured(frame, seed=1, noise=0.2):
 @pytest.fixture(scope="module")
 def known():
     frame = wells()
-    return cell_health.guides(frame, measured(frame))
+    return guides.joined(frame, measured(frame))
 
 
 def written(table, path, **options):
@@ -72,7 +72,7 @@ def test_readouts_are_read_compressed_or_not(tmp_path):
     packed = tmp_path / "b.tsv.gz"
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     for path in (plain, packed):
-        pd.testing.assert_frame_equal(cell_health.read_readouts(path), table)
+        pd.testing.assert_frame_equal(guides.read_readouts(path), table)
 
 
 @pytest.mark.parametrize(
@@ -87,26 +87,26 @@ def test_readouts_are_read_compressed_or_not(tmp_path):
 def test_readouts_that_are_none(change, message, tmp_path):
     path = written(change(measured(wells())), tmp_path / "a.tsv")
     with pytest.raises(ValueError, match=message):
-        cell_health.read_readouts(path)
+        guides.read_readouts(path)
 
 
 def test_readouts_are_looked_for_in_the_folder_of_the_dataset(tmp_path):
     table, folder = measured(wells()), paths.dataset_folder("cell-health", tmp_path)
     folder.mkdir()
-    found, said = cell_health.find_readouts("cell-health", tmp_path)
+    found, said = guides.find_readouts("cell-health", tmp_path)
     assert found is None
     assert said == (
         "There is no cell_health_median.tsv in the folder Cell_Health. Give one: "
         "-p readouts cell_health_median.tsv.gz."
     )
-    found, said = cell_health.find_readouts("plate.csv", tmp_path)
+    found, said = guides.find_readouts("plate.csv", tmp_path)
     assert found is None and said.startswith("No readout table is known of plate.csv. Give one")
-    for name in reversed(cell_health.FILES):
+    for name in reversed(guides.FILES):
         written(table.head(9), folder / name)
-        found, said = cell_health.find_readouts("cell-health", tmp_path)
+        found, said = guides.find_readouts("cell-health", tmp_path)
         assert len(found) == 9 and said == ""
     other = written(table.head(5), tmp_path / "other.tsv")
-    assert len(cell_health.find_readouts("cell-health", tmp_path, other)[0]) == 5
+    assert len(guides.find_readouts("cell-health", tmp_path, other)[0]) == 5
 
 
 # Guides.
@@ -116,7 +116,7 @@ def test_guides_are_medians_of_their_wells_beside_their_readouts():
     frame = wells()
     table = measured(frame)
     table = table[table["reagent_identifier"] != "G3-1"]
-    profiles, readouts = cell_health.guides(frame, table)
+    profiles, readouts = guides.joined(frame, table)
     assert len(profiles) == len(readouts) == 2 * (12 * 2 + 4 - 1)
     assert profiles["Metadata_reagent_identifier"].notna().all()
     for i in (0, 17, 40):
@@ -132,16 +132,16 @@ def test_guides_without_readouts():
     frame = wells()
     table = measured(frame).assign(cell_line="HeLa")
     with pytest.raises(ValueError, match="has, for example, HeLa Chr2-1, .*have A549 G0-1, A549"):
-        cell_health.guides(frame, table)
+        guides.joined(frame, table)
     with pytest.raises(ValueError, match="no column 'reagent_identifier'"):
-        cell_health.guides(frame.drop(columns="Metadata_reagent_identifier"), table)
+        guides.joined(frame.drop(columns="Metadata_reagent_identifier"), table)
 
 
 def test_unreadable_wells_are_passed_over():
     frame = wells()
     table = measured(frame)
     frame.loc[0, [f"emb{i}" for i in range(5)]] = np.nan
-    profiles, _ = cell_health.guides(frame, table)
+    profiles, _ = guides.joined(frame, table)
     again = frame.loc[frame["Metadata_reagent_identifier"].eq("G0-1"), "emb1"].iloc[1]
     assert profiles["Metadata_replicates"].value_counts()[1] == 1
     assert profiles.set_index("Metadata_reagent_identifier")["emb1"].loc["G0-1"].iloc[0] == again
@@ -149,20 +149,20 @@ def test_unreadable_wells_are_passed_over():
 
 def test_groups_are_genes_or_guides(known):
     profiles, _ = known
-    assert set(cell_health.groups_of(profiles)) == {*[f"G{i}" for i in range(12)], "Chr2"}
+    assert set(guides.groups_of(profiles)) == {*[f"G{i}" for i in range(12)], "Chr2"}
     without = profiles.drop(columns="Metadata_gene_symbol")
-    assert len(set(cell_health.groups_of(without))) == 28
+    assert len(set(guides.groups_of(without))) == 28
     lacking = profiles.assign(
         Metadata_gene_symbol=profiles["Metadata_gene_symbol"].replace("G0", None)
     )
-    assert {"G0-1", "G0-2", "G1"} < set(cell_health.groups_of(lacking))
+    assert {"G0-1", "G0-2", "G1"} < set(guides.groups_of(lacking))
 
 
 def test_counts_of_the_lines(known):
-    made = cell_health.counted(*known)
+    made = guides.counted(*known)
     assert made.index.tolist() == list(LINES)
     assert made.loc["ES2"].tolist() == [28, 13, 2, 4, pytest.approx(7 / (28 * 4), abs=1e-4)]
-    profiles, readouts = cell_health.first_lines(*known, 1)
+    profiles, readouts = guides.first_lines(*known, 1)
     assert set(profiles["Metadata_cell_line"]) == {"A549"} and len(profiles) == len(readouts) == 28
 
 
@@ -191,10 +191,10 @@ def test_genes_of_the_real_annotation_are_cut_by_random_folds():
         pytest.skip("the real annotation is absent (UNIDINO_REAL)")
     frame = pd.read_csv(root / "cellhealth_idr0080" / "idr0080-screenA-annotation.csv", dtype=str)
     names = {"Reagent Identifier": "reagent_identifier", "Gene Symbol": "gene_symbol"}
-    guides = frame.rename(columns=names)[list(names.values())].dropna().drop_duplicates()
+    known = frame.rename(columns=names)[list(names.values())].dropna().drop_duplicates()
     # Way et al. 2021: 119 guides, with the wells without reagent as one.
-    assert len(guides) == 118 and guides["gene_symbol"].nunique() == 58
-    groups = cell_health.groups_of(guides.reset_index(drop=True))
+    assert len(known) == 118 and known["gene_symbol"].nunique() == 58
+    groups = guides.groups_of(known.reset_index(drop=True))
     together = cell_health.fold_numbers(groups, True)
     assert pd.Series(together).groupby(groups).nunique().max() == 1
     random = pd.Series(cell_health.fold_numbers(groups, False))
@@ -318,10 +318,10 @@ def test_exchanged_readouts_score_below_0(known):
 
 def test_exchanged_readouts_are_predicted_like_others(known):
     """One exchange, against the prediction of a table in that order."""
-    profiles, readouts = cell_health.first_lines(*known, 1)
+    profiles, readouts = guides.first_lines(*known, 1)
     one = readouts[["cc_sum"]]
     drawn = cell_health.exchanged(profiles, one, permutations=1, seed=5)["A549"]
-    order = cell_health.exchange(cell_health.groups_of(profiles), np.random.default_rng(5))
+    order = cell_health.exchange(guides.groups_of(profiles), np.random.default_rng(5))
     moved = one.iloc[order].reset_index(drop=True)
     made = cell_health.predict(profiles, moved, seed=5)["A549"].r_squared()
     np.testing.assert_allclose(drawn[0], made)
@@ -402,7 +402,7 @@ def test_chance_is_the_mean_of_the_draws(known):
 
 def test_the_gene_alone_scores_where_its_guides_are_parted(known):
     profiles, readouts = known
-    alone = cell_health.gene_alone(profiles)
+    alone = guides.gene_alone(profiles)
     shared = readouts.assign(
         cc_gene=profiles.groupby("Metadata_gene_symbol")["emb0"].transform("mean")
     )
@@ -419,7 +419,7 @@ def test_protocols_side_by_side(known):
     def forest(*arguments):
         return cell_health.forest(*arguments, trees=5)
 
-    asked = {"good": cell_health.first_lines(profiles, readouts[["cc_sum", "vb_random"]], 1)}
+    asked = {"good": guides.first_lines(profiles, readouts[["cc_sum", "vb_random"]], 1)}
     made = cell_health.protocols(asked, forest, draws=60).set_index(["features", "hue"])
     assert (
         len(made) == 2 * 3 and set(made["accuracy"]) == {"A549"} and set(made["level"]) == {"good"}
@@ -465,7 +465,7 @@ def test_worth_of_leakage_grows_with_what_guides_share():
 
 
 def said(profiles, readouts, lacking=""):
-    made = cell_health.questions(profiles, readouts, lacking)
+    made = guides.questions(profiles, readouts, lacking)
     assert ((made["asked"] == "yes") == (made["said"] == "")).all()
     return made["said"].tolist()
 
@@ -501,6 +501,76 @@ def test_simulated_readouts_join_with_simulated_wells(tmp_path):
     frame = open_valset("cell-health", root=tmp_path).metadata
     profiles = frame[["plate", "well", "cell_line", "reagent_identifier", "gene_symbol",
                       "control_type"]].assign(emb_0=1.0)  # fmt: skip
-    table, _ = cell_health.find_readouts("cell-health", tmp_path)
-    known, readouts = cell_health.guides(profiles, table)
+    table, _ = guides.find_readouts("cell-health", tmp_path)
+    known, readouts = guides.joined(profiles, table)
     assert len(known) == 28 and tuple(readouts) == planted.READOUTS
+
+
+# Tables of guides.
+
+
+def of_guides(path, change=lambda t: t):
+    frame = pd.DataFrame(
+        {
+            "Metadata_profile_id": ["profile_0", "profile_1", "profile_2"],
+            "Metadata_pert_name": ["KRAS-2A", "AKT1-2", "EMPTY"],
+            "Metadata_cell_line": ["A549", "ES2", "ES2"],
+            "Cells_AreaShape_Area": [0.5, -1.0, 2.0],
+        }
+    )
+    change(frame).to_csv(path, sep="\t", index=False)
+    return str(path)
+
+
+def test_tables_of_guides_stand_beside_profiles_of_wells(tmp_path):
+    frame = wells()
+    frame.to_csv(tmp_path / "wells.csv", index=False)
+    table = of_guides(tmp_path / "cell_painting_median.tsv.gz")
+    read = guides.read([f"mine={table}", str(tmp_path / "wells.csv"), table], "x.csv")
+    assert [one.name for one in read] == ["wells", "mine", "cell_painting_median"]
+    assert [guides.is_of_guides(one) for one in read] == [False, True, True]
+    made = read[1].profiles
+    assert made["Metadata_reagent_identifier"].tolist() == ["KRAS-2A", "AKT1-2"]
+    assert made["Metadata_gene_symbol"].tolist() == ["KRAS", "AKT1"]
+    assert len(guides.read([table], "x.csv")) == 1
+    with pytest.raises(ValueError, match="profiles is"):
+        guides.read([], "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="Cells_AreaShape_Area"), "has no feature columns"),
+        (lambda t: pd.concat([t, t.iloc[[1]]]), "AKT1-2 stands twice in ES2"),
+        (lambda t: t.drop(columns="Metadata_pert_name"), "no column 'pert_name'"),
+    ],
+)
+def test_tables_of_guides_that_are_none(change, message, tmp_path):
+    table = of_guides(tmp_path / "a.tsv", change)
+    with pytest.raises(ValueError, match=message):
+        guides.read([table], "x.csv")
+
+
+def test_guides_that_all_sets_have(known):
+    profiles, readouts = known
+    order = np.random.default_rng(0).permutation(len(profiles))[:40]
+    other = profiles.iloc[order].reset_index(drop=True)
+    asked = {"all": known, "some": (other, readouts.iloc[order].reset_index(drop=True))}
+    made = guides.same_guides(asked)
+    for part in (0, 1):
+        pd.testing.assert_frame_equal(made["all"][part], made["some"][part])
+    pd.testing.assert_frame_equal(
+        made["all"][0], profiles.iloc[np.sort(order)].reset_index(drop=True)
+    )
+    asked["none"] = (other.assign(Metadata_cell_line="HeLa"), asked["some"][1])
+    with pytest.raises(ValueError, match="no guide and line is in all of all, some, none"):
+        guides.same_guides(asked)
+
+
+def test_other_features_for_the_same_guides(known):
+    profiles, _ = known
+    keys = pd.MultiIndex.from_frame(profiles[["Metadata_cell_line", "Metadata_reagent_identifier"]])
+    features = pd.DataFrame({"emb_a_0000": np.arange(len(keys))}, index=keys)
+    made = guides.with_features(profiles, features.sample(frac=1, random_state=0))
+    assert made["emb_a_0000"].tolist() == list(range(len(keys)))
+    pd.testing.assert_series_equal(made["Metadata_gene_symbol"], profiles["Metadata_gene_symbol"])

@@ -87,8 +87,8 @@ def test_an_interval_that_misses_its_value_by_rounding_is_drawn():
 
 def test_scores_beyond_one_are_drawn_where_they_are_asked_for():
     table = scores().assign(low=0.5, value=3.0, high=8.0)
-    shares = plots.score_panels(table, "heading")
-    folds = plots.score_panels(table, "heading", most=float("inf"))
+    shares = score_figures.score_panels(table, "heading")
+    folds = score_figures.score_panels(table, "heading", most=float("inf"))
     assert shares.axes[0].get_xlim()[1] == 1.02
     assert folds.axes[0].get_xlim()[1] > 8
     for figure in (shares, folds):
@@ -150,7 +150,7 @@ def test_two_scores_of_each_way_have_one_mark_in_every_panel():
         "one": points(["raw", "a", "b"], ["raw", "made", "made"]),
         "two": points(["b", "raw"], ["made", "raw"]),
     }
-    figure = plots.tradeoff(panels, ("removed", "kept"), "heading", {"one": (0.8, 0.9)})
+    figure = score_figures.tradeoff(panels, ("removed", "kept"), "heading", {"one": (0.8, 0.9)})
     first, second = figure.axes
     assert (first.get_title(), first.get_ylabel(), second.get_xlabel()) == (
         "one",
@@ -169,7 +169,7 @@ def test_two_scores_of_each_way_have_one_mark_in_every_panel():
     assert told == ["raw", "a", "b", "batches exchanged"]
     assert len(first.patches) == 1 and not second.patches
     plots.plt.close(figure)
-    three = plots.tradeoff({**panels, "three": panels["two"]}, ("x", "y"), "heading")
+    three = score_figures.tradeoff({**panels, "three": panels["two"]}, ("x", "y"), "heading")
     assert [axis.get_visible() for axis in three.axes] == [True] * 3 + [False]
     plots.plt.close(three)
 
@@ -179,10 +179,44 @@ def test_members_of_groups_in_their_order():
         {"name": ["p2", "p1", "p2", "p1"], "way": list("aabb"), "value": [0.1, 0.2, 0.3, 0.4]}
     )
     panels = {"round 1": rows, "round 2": rows[:1]}
-    figure = plots.series_panels(panels, ["b", "a"], "found", "heading")
+    figure = score_figures.series_panels(panels, ["b", "a"], "found", "heading")
     first, second = figure.axes
     assert [text.get_text() for text in first.get_xticklabels()] == ["p2", "p1"]
     drawn = [line.get_ydata().tolist() for line in first.lines]
     assert drawn == [[0.3, 0.4], [0.1, 0.2]]
     assert np.isnan(second.lines[0].get_ydata()).all() and first.get_ylabel() == "found"
+    plots.plt.close(figure)
+
+
+def test_nothing_to_draw_is_said():
+    for figure in (
+        score_figures.score_panels(scores().iloc[:0], "heading"),
+        score_figures.curve_panels(pd.DataFrame(columns=["panel", "name", "x", "y"]), "heading", "xy"),
+    ):
+        (text,) = figure.axes[0].texts
+        assert text.get_text().startswith("nothing to draw")
+        plots.plt.close(figure)
+
+
+def test_curves_keep_their_colours():
+    x = np.linspace(0, 1, 5)
+    parts = [
+        pd.DataFrame({"panel": panel, "name": name, "x": x, "y": y * x, "low": -x, "high": x + 1})
+        for panel, name, y in (("p", "a", 1), ("p", "b", 2), ("q", "b", 3), ("r", "a", -1))
+    ]
+    figure = score_figures.curve_panels(pd.concat(parts), "heading", ("x", "y"), columns=2)
+    p, q, r, unused = figure.axes
+    assert [axis.get_title() for axis in (p, q, r)] == ["p", "q", "r"]
+    assert not unused.get_visible()
+    lines = {
+        (axis.get_title(), line.get_color()): line.get_ydata()[-1]
+        for axis in (p, q, r)
+        for line in axis.lines
+        if len(line.get_ydata()) == 5
+    }
+    a, b = plots.PALETTE[:2]
+    assert lines == {("p", a): 1, ("p", b): 2, ("q", b): 3, ("r", a): -1}
+    assert len(p.collections) == 2
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["a", "b"]
     plots.plt.close(figure)

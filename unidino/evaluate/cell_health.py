@@ -13,12 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .. import paths, tables
-from ..profiles.aggregation import consensus
-from . import baselines, ridge
-
-LINE, GUIDE, GENE = "cell_line", "reagent_identifier", "gene_symbol"
-"""Columns that a profile has, bare or with ``Metadata_``."""
+from .. import tables
+from . import ridge
+from .guides import LINE, groups_of
 
 FOREST_READOUTS = (
     "vb_num_live_cells", "vb_percent_dead", "vb_live_cell_area", "vb_live_cell_roundness",
@@ -26,121 +23,6 @@ FOREST_READOUTS = (
     "cc_g1_plus_g2_count", "cc_s_intensity_nucleus_area_sum",
 )  # fmt: skip
 """Ten of the readouts that were predicted best, as published."""
-
-FILES = ("cell_health_median.tsv", "cell_health_median.tsv.gz")
-"""Names of the readout table in the dataset's folder; the second is that of its repository."""
-
-_PREFIXES = ("cc_", "vb_")
-
-
-def read_readouts(path):
-    """The readouts of guides in cell lines.
-
-    Parameters
-    ----------
-    path : str or Path
-        Delimited text, compressed or not, in the layout of ``cell_health_median`` of the
-        cell-health repository: Metadata_pert_name (the guide), Metadata_cell_line, readouts
-        ``cc_…`` and ``vb_…``.
-
-    Returns
-    -------
-    pd.DataFrame
-        cell_line, reagent_identifier, then the readouts; missing where they were not measured.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No such file; a column that is missing, no readout, one that is text, a guide that stands
-        twice in a line.
-    """
-    frame = tables.read_csv(path)
-    keys = [tables.find_column(frame, name) for name in ("cell_line", "pert_name")]
-    names = [name for name in frame.columns if str(name).startswith(_PREFIXES)]
-    if not names:
-        raise ValueError(f"{path} has no readout: no column begins with cc_ or vb_.")
-    text = [name for name in names if not pd.api.types.is_numeric_dtype(frame[name])]
-    if text:
-        raise ValueError(f"{path}: the readout {text[0]} is no number; expected one in every row.")
-    made = frame[keys + names].set_axis([LINE, GUIDE, *names], axis=1)
-    twice = made.duplicated([LINE, GUIDE])
-    if twice.any():
-        line, guide = made.loc[twice, [LINE, GUIDE]].iloc[0]
-        raise ValueError(
-            f"{path}: {guide} stands twice in {line}; expected the consensus of its wells."
-        )
-    return made
-
-
-def find_readouts(valset, root=None, file=None):
-    """The readout table of a dataset, where there is one.
-
-    Parameters
-    ----------
-    valset : str
-        Of a published dataset, in whose folder it is looked for; or a CSV.
-    root : str or Path, optional
-        Data root.
-    file : str or Path, optional
-        The table, wherever it lies.
-
-    Returns
-    -------
-    (pd.DataFrame or None, str)
-        As of `read_readouts`; else why there is none, and what to do.
-    """
-    if file is not None:
-        return read_readouts(file), ""
-    told = "Give one: -p readouts cell_health_median.tsv.gz"
-    if valset not in paths.DATASET_FOLDERS:
-        return None, f"No readout table is known of {valset}. {told}."
-    folder = paths.dataset_folder(valset, root)
-    found = [folder / name for name in FILES if (folder / name).is_file()]
-    if found:
-        return read_readouts(found[0]), ""
-    return None, f"There is no {FILES[0]} in the folder {folder.name}. {told}."
-
-
-def guides(profiles, readouts):
-    """The profile of each guide in each line, and its readouts.
-
-    Wells without reagent, or without a guide, are left out: that a well is empty is seen by
-    everything.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        One row a well, normalised, with cell_line and reagent_identifier.
-    readouts : pd.DataFrame
-        From `read_readouts`.
-
-    Returns
-    -------
-    (pd.DataFrame, pd.DataFrame)
-        The medians of the wells, in the order of their first ones, and as many rows of readouts.
-
-    Raises
-    ------
-    ValueError
-        A column that is missing; no guide that has readouts.
-    """
-    line, guide = (tables.find_column(profiles, name) for name in (LINE, GUIDE))
-    wells = profiles[profiles[guide].notna() & profiles[line].notna()]
-    wells = wells[wells[tables.feature_columns(wells)].notna().all(axis=1)]
-    if control := tables.key_columns(profiles, ["control_type"]):
-        wells = wells[wells[control[0]].ne("empty")]
-    measured = readouts.set_index([LINE, GUIDE])
-    keys = pd.MultiIndex.from_frame(wells[[line, guide]].astype(str))
-    wells = wells[keys.isin(measured.index)].reset_index(drop=True)
-    if not len(wells):
-        shown = ", ".join(map(" ".join, measured.index[:3]))
-        raise ValueError(
-            f"no guide of the profiles has readouts. The readout table has, for example, {shown}; "
-            f"the profiles have {', '.join(map(' '.join, keys.unique()[:3]))}."
-        )
-    merged = consensus(wells, [line, guide], "median")
-    own = pd.MultiIndex.from_frame(merged[[line, guide]].astype(str))
-    return merged, measured.loc[own].reset_index(drop=True)
 
 
 def fold_numbers(groups, together, folds=5, seed=0):
@@ -289,26 +171,13 @@ def _summed(values, codes):
     return made
 
 
-def groups_of(profiles):
-    """The gene of each guide, the guide itself where the table names no genes.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) of text.
-    """
-    column = (tables.key_columns(profiles, [GENE]) or tables.key_columns(profiles, [GUIDE]))[0]
-    guide = profiles[tables.find_column(profiles, GUIDE)]
-    return profiles[column].where(profiles[column].notna(), guide).astype(str).to_numpy()
-
-
 def predict(profiles, readouts, together=True, model=ridge.out_of_fold, *, folds=5, seed=0):
     """Predict the readouts of the guides of each line from the other folds.
 
     Parameters
     ----------
     profiles, readouts : pd.DataFrame
-        From `guides`.
+        From `guides.joined`.
     together : bool
         Keep the guides of a gene in one fold; see `fold_numbers`.
     model : callable
@@ -586,7 +455,7 @@ def protocols(asked, model=forest, *, folds=5, draws=1000, seed=0):
     Parameters
     ----------
     asked : dict of str to (pd.DataFrame, pd.DataFrame)
-        Feature set -> from `guides`.
+        Feature set -> from `guides.joined`.
     model, folds
         As of `predict`.
     draws, seed : int
@@ -620,128 +489,6 @@ def _by_protocol(prediction, together, draws, seed):
             yield row | {"hue": RELEASED, "value": released[name]}
         hue = TOGETHER if together else RANDOM
         yield row | {"hue": hue} | _with_interval(value, drawn[:, column])
-
-
-def questions(profiles, readouts, lacking="", folds=5):
-    """What a table of profiles can be asked, and why not the rest.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        One row a well.
-    readouts : pd.DataFrame or None
-        From `find_readouts`, like `lacking`, which says why there is none.
-    lacking : str
-    folds : int
-
-    Returns
-    -------
-    pd.DataFrame
-        Index: the question; asked (yes or no), said.
-    """
-    reasons = [lacking] if readouts is None else []
-    reasons += [
-        f"The profiles have no column {name}."
-        for name in (LINE, GUIDE)
-        if not tables.key_columns(profiles, [name])
-    ]
-    predicted = " ".join(reasons)
-    if not reasons:
-        try:
-            known, _ = guides(profiles, readouts)
-        except ValueError as error:
-            predicted = str(error)
-    genes = predicted
-    if not predicted:
-        genes = _lacking_genes(known)
-        if _genes_by_line(known).max() < 2 * folds:
-            predicted = f"Each line has fewer than {2 * folds} genes, which {folds} folds need."
-            genes = predicted
-    counts = "" if "Metadata_objects" in profiles else "The profiles come without cell counts."
-    made = {
-        "Which readouts do the profiles of guides predict?": predicted,
-        "What are folds worth that part the guides of a gene?": genes,
-        "Is it more than the number of cells?": predicted or counts,
-    }
-    rows = {name: ["no" if said else "yes", said] for name, said in made.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["asked", "said"])
-
-
-def _genes_by_line(known):
-    line = known[tables.find_column(known, LINE)].astype(str)
-    return pd.Series(groups_of(known)).groupby(line.to_numpy()).nunique()
-
-
-def _lacking_genes(known):
-    """Why folds that keep genes together say nothing; empty where they do."""
-    if not tables.key_columns(known, [GENE]):
-        return f"No column {GENE}: guides are taken to be of genes of their own."
-    line = known[tables.find_column(known, LINE)].astype(str)
-    if pd.Series(groups_of(known)).groupby(line.to_numpy()).value_counts().max() < 2:
-        return "One guide a gene: every fold keeps genes together."
-    return ""
-
-
-def counted(profiles, readouts):
-    """How many guides, genes and readouts each line has.
-
-    Parameters
-    ----------
-    profiles, readouts : pd.DataFrame
-        From `guides`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Index: the line; guides, genes, guides a gene (median), readouts, missing (share of the
-        values).
-    """
-    line = profiles[tables.find_column(profiles, LINE)].astype(str).to_numpy()
-    groups = groups_of(profiles)
-    rows = {}
-    for name in dict.fromkeys(line):
-        own, values = groups[line == name], readouts[line == name]
-        rows[name] = {
-            "guides": len(own),
-            "genes": len(np.unique(own)),
-            "guides a gene": float(np.median(np.unique(own, return_counts=True)[1])),
-            "readouts": int(values.notna().any().sum()),
-            "missing": round(float(values.isna().to_numpy().mean()), 4),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def first_lines(profiles, readouts, count):
-    """The guides of the first lines, in the order of first appearance, as `guides` gives them."""
-    line = profiles[tables.find_column(profiles, LINE)]
-    kept = line.isin(line.drop_duplicates().iloc[:count])
-    return profiles[kept].reset_index(drop=True), readouts[kept].reset_index(drop=True)
-
-
-def gene_alone(profiles):
-    """Which guides cut the same gene, and nothing else, as features."""
-    genes = profiles[tables.metadata_columns(profiles)].assign(gene=groups_of(profiles))
-    return baselines.one_hot(genes, "gene")
-
-
-def with_features(profiles, features):
-    """Other features for the same guides.
-
-    Parameters
-    ----------
-    profiles : pd.DataFrame
-        From `guides`.
-    features : pd.DataFrame
-        Index: line and guide, for each of them.
-
-    Returns
-    -------
-    pd.DataFrame
-    """
-    own = pd.MultiIndex.from_frame(
-        profiles[[tables.find_column(profiles, name) for name in (LINE, GUIDE)]].astype(str)
-    )
-    return baselines.described(profiles, features.loc[own])
 
 
 def chance(random, readouts, *, folds=5, seed=0):

@@ -36,7 +36,7 @@ _POPULATIONS = (
     "late_mitosis",
 )  # fmt: skip
 
-_MEASURED = ("n_spots_h2ax_mean", "n_spots_h2ax_per_nucleus_area_mean", "high_h2ax")
+_SPOTS = ("n_spots_h2ax_mean", "n_spots_h2ax_per_nucleus_area_mean", "high_h2ax")
 
 
 def _saturated(odds):
@@ -80,9 +80,9 @@ def expected(phenotype):
         here = count * shares[name]
         values = {"n_objects": here}
         own = spots * (1 + 0.1 * number)
-        values |= dict(zip(_MEASURED, (own, own / area, _saturated(own / 4)), strict=True))
+        values |= dict(zip(_SPOTS, (own, own / area, _saturated(own / 4)), strict=True))
         if here < FEWEST:
-            values |= dict.fromkeys(_MEASURED, np.nan)
+            values |= dict.fromkeys(_SPOTS, np.nan)
         made |= {f"cc_{name}_{measure}": value for measure, value in values.items()}
     made |= {f"cc_cc_{name}": shares[name] for name in _POPULATIONS[4:]}
     dead = _saturated(p["apoptotic"] + 0.1 * max(1 / p["count"] - 1, 0) + 0.02)
@@ -131,6 +131,10 @@ def _kind(readout):
 
 _UNRELATED = ("cc_infection_percentage", "vb_infection_percentage", "vb_ros_back_mean")
 
+# The number of each readout's kind; none for what no gene changes.
+_KINDS = pd.Series({name: _kind(name) for name in READOUTS if name not in _UNRELATED})
+_KINDS = dict(zip(_KINDS.index, pd.factorize(_KINDS)[0].tolist(), strict=True))
+
 
 def table(seed, guides):
     """The readout table of guides in lines, in the real layout.
@@ -158,11 +162,7 @@ def table(seed, guides):
         phenotype = cells.blend(changes, guide["strength"])
         if name == EMPTY:
             phenotype["count"] *= EMPTY_COUNT
-        values = expected(phenotype)
-        rows[key] = {
-            readout: value * _factor(seed, guide, name, readout, _counted(readout, values))
-            for readout, value in values.items()
-        }
+        rows[key] = _measured(expected(phenotype), seed, guide, name)
     made = pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows)).sort_index()
     described = pd.DataFrame(
         {
@@ -211,14 +211,19 @@ def _counted(readout, values):
     return max(values.get(share, values[f"cc_{population}_n_objects"]), 1.0)
 
 
-def _factor(seed, guide, name, readout, counted):
-    """Of the gene's own effect, and of the assay's noise in so many cells."""
-    noise = designs.generator(seed, "assay", guide["cell_line"], name, readout)
-    made = noise.normal(0, np.sqrt(NOISE**2 + 1 / counted))
-    if guide["strength"] > 0 and readout not in _UNRELATED:
-        own = designs.generator(seed, "own effect", guide["gene_symbol"], _kind(readout))
-        made += guide["strength"] * own.normal(0, OWN_EFFECT)
-    return float(np.exp(made))
+def _measured(values, seed, guide, name):
+    """Readouts with the gene's own effect and the noise of the assay."""
+    noise = designs.generator(seed, "assay", guide["cell_line"], name)
+    noise = noise.standard_normal(len(values)).tolist()
+    own = designs.generator(seed, "own effect", guide.get("gene_symbol"))
+    own = (guide["strength"] * OWN_EFFECT * own.standard_normal(len(_KINDS))).tolist()
+    made = {}
+    for (readout, value), drawn in zip(values.items(), noise, strict=True):
+        change = drawn * (NOISE**2 + 1 / _counted(readout, values)) ** 0.5
+        if readout in _KINDS:
+            change += own[_KINDS[readout]]
+        made[readout] = value * float(np.exp(change))
+    return made
 
 
 def guide_profiles(
