@@ -187,6 +187,7 @@ def dataset_montage(metadata, most=3):
         "limits": [_limits(statistics, metadata.channels)] * len(sites),
         "titles": titles,
         "heading": f"{metadata.valset}, {'simulated' if metadata.simulated else 'real'}",
+        "across": 5,
     }
 
 
