@@ -107,6 +107,22 @@ def test_results_are_the_same_bytes_again(tmp_path, monkeypatch):
     assert written[0][0] == b"moa,nsc\na,0.333333\n"
 
 
+def test_rare_colours_survive_the_palette(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNIDINO_RESULTS", str(tmp_path))
+    figure = plt.figure(figsize=(6.4, 4.8))
+    figure.figimage(np.linspace(0, 1, 400)[None].repeat(4, 0), cmap="PuOr_r", vmin=0, vmax=1)
+    figure.canvas.draw()
+    figure.text(0.1, 0.5, "words, whose edges have many greys", color="navy")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120)
+    shown = notebook.save_figure(figure, "bar")
+    before, after = (
+        np.asarray(Image.open(one).convert("RGB")).astype(int)
+        for one in (drawn, io.BytesIO(shown.data))
+    )
+    assert np.abs(before - after).max() <= 8
+
+
 def test_photographs_are_shown_as_jpeg(tmp_path, monkeypatch):
     monkeypatch.setenv("UNIDINO_RESULTS", str(tmp_path))
     noise = np.random.default_rng(0).normal(0.5, 0.05, (480, 640))
@@ -120,6 +136,17 @@ def test_photographs_are_shown_as_jpeg(tmp_path, monkeypatch):
     assert (image.format, image.mode, image.size) == ("JPEG", "L", (640, 480))
     assert sizes["jpeg"] < sizes["png"]
     assert (tmp_path / "figures" / "noise.pdf").is_file()
+
+
+def test_tables_are_shown_whole_with_headings_that_break():
+    frame = pd.DataFrame(
+        {"made_by": ["x" * 80, "y"], "said": ["", None], 3: [1, 2]},
+        pd.Index(["a", "b"], name="feature_set"),
+    )
+    made = notebook.shown(frame)
+    assert made.columns.tolist() == ["made by", 3] and made.index.name == "feature set"
+    assert "x" * 80 in made._repr_html_() and "x" * 80 in repr(made)
+    assert frame.columns.tolist() == ["made_by", "said", 3]
 
 
 def kernel_of(*command, folder="/data/run"):

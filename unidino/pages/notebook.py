@@ -9,6 +9,7 @@ import os
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import psutil
 
 from .. import arguments, paths, tables
@@ -17,6 +18,9 @@ from ..progress import say
 # Libraries import tqdm's notebook bars, which warn into the page where ipywidgets is absent; pages
 # hold no bars.
 warnings.filterwarnings("ignore", message="IProgress not found")
+
+# Cells of tables wrap on the page; pandas would cut what is longer than fifty characters.
+pd.set_option("display.max_colwidth", None)
 
 _PLAIN = (ast.Assign, ast.AnnAssign)
 
@@ -182,6 +186,21 @@ def results_table(frame, name, decimals=6):
     return f"tables/{path.name}"
 
 
+def shown(frame):
+    """A table as pages show it: headings that may break, no column that is empty throughout.
+
+    Parameters
+    ----------
+    frame : pd.DataFrame
+        Its headings are names of columns, such as ``mean_over_annotated``.
+    """
+    full = frame.loc[:, ~(frame.isna() | (frame == "")).all()]
+    spaced = [n.replace("_", " ") if isinstance(n, str) else n for n in full.columns]
+    return full.set_axis(spaced, axis=1).rename_axis(
+        index=[n.replace("_", " ") if isinstance(n, str) else n for n in full.index.names]
+    )
+
+
 def breakable(frame):
     """A table of scores whose cells may break before the brackets of an interval, not within.
 
@@ -232,7 +251,9 @@ def save_figure(figure, name, picture=False, photographs=False):
         pixels.convert("L").save(stored, kind, quality=60, optimize=True)
     else:
         kind = "png"
-        pixels.quantize(256, dither=pillow.Dither.NONE).save(stored, kind, optimize=True)
+        # By coverage, not by frequency: the rare colours of a colour bar stay what they are.
+        coverage, plain = pillow.Quantize.MAXCOVERAGE, pillow.Dither.NONE
+        pixels.quantize(256, coverage, dither=plain).save(stored, kind, optimize=True)
     if picture:
         with tables.atomic_path(path.with_suffix(f".{kind}")) as temporary:
             temporary.write_bytes(stored.getvalue())
