@@ -150,3 +150,20 @@ def test_only_labels_alone_are_not_normalised():
     assert list(made) == ["a", "b"] and made["b"] is frame
     expected = normalise(frame).profiles
     pd.testing.assert_frame_equal(made["a"], expected)
+
+
+def test_comparison_knows_what_it_compares(tmp_path):
+    store(tmp_path, "mine", "BBBC021", wells(), {"simulated": True})
+    whole = wells(("A01", "A02", "B01", "B02"))
+    whole.to_csv(tmp_path / "theirs.csv", index=False)
+    entries = ["lost", "mine", f"theirs={tmp_path / 'theirs.csv'}"]
+    made = feature_sets.compare(entries, "BBBC021", tmp_path, tmp_path, alone=("well",))
+    assert (made.first.name, made.data, made.where) == ("mine", "simulated", "BBBC021, simulated")
+    assert made.kinds["position alone"] == "label alone" and made.kinds["lost"] == "model"
+    by_name = {one.name: one.profiles for one in made.sets}
+    assert [name for name, one in by_name.items() if one is None][0] == "lost"
+    assert len(by_name["theirs"]) == len(by_name["position alone"]) == 3
+    there = {name: one for name, one in by_name.items() if one is not None}
+    assert list(made.models(there)) == ["mine", "theirs"]
+    other = feature_sets.compare(entries[2:], "BBBC021", tmp_path, tmp_path, alone=())
+    assert (other.first.name, other.data) == ("theirs", "real")

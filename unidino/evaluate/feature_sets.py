@@ -106,6 +106,70 @@ def _read(entry, valset, outdir):
     return _checked(named or place, found[0])
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Feature sets of one dataset on the wells that all of them describe.
+
+    Attributes
+    ----------
+    valset : str
+    sets : list of FeatureSet
+        The absent ones among them.
+    """
+
+    valset: str
+    sets: list
+
+    @property
+    def first(self):
+        """The first set that is there: what the others are compared with."""
+        return next(one for one in self.sets if one.profiles is not None)
+
+    @property
+    def data(self):
+        """ "simulated" or "real", by the provenance of the first set."""
+        return "simulated" if self.first.provenance.get("simulated") else "real"
+
+    @property
+    def where(self):
+        """Dataset and kind of data, for headings."""
+        return f"{self.valset}, {self.data}"
+
+    @property
+    def kinds(self):
+        """{name of a set: what it rests on}."""
+        return {one.name: one.kind for one in self.sets}
+
+    def models(self, profiles):
+        """Those of {name of a set: profiles} that rest on images."""
+        return {name: made for name, made in profiles.items() if self.kinds[name] != "label alone"}
+
+
+def compare(entries, valset, root=None, outdir=None, alone=("well", "batch")):
+    """Feature sets that are on disk, and those that need no model, on the same wells.
+
+    Parameters
+    ----------
+    entries, valset, outdir
+        As of `read`.
+    root, alone
+        As of `without_model`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        As `read` and `on_same_wells`.
+    """
+    found = read(entries, valset, outdir)
+    first = next(one for one in found if one.profiles is not None)
+    simple = without_model(first, valset, root, alone)
+    return Comparison(str(valset), on_same_wells([*found, *simple]))
+
+
 def _checked(name, path):
     frame = tables.read_table(path)
     if not tables.feature_columns(frame):
