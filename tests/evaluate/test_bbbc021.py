@@ -100,6 +100,28 @@ def test_scores_are_those_of_the_metric():
     assert (row["value"], row["correct"], row["n"]) == (float(nsc), nsc.correct, nsc.n)
     interval = evaluate.bootstrap_interval(nsc, treated, "compound", draws=200)
     assert (row["low"], row["high"]) == interval
+    wide = evaluate.bootstrap_interval(nsc, treated, "moa", draws=200)
+    assert (row["class_low"], row["class_high"]) == wide != interval
+
+
+def test_accuracy_of_each_mechanism():
+    rule = next(rule for rule in bbbc021.RULES if (rule.name, rule.level) == ("NSC", "well"))
+    frame = wells(noise=1)
+    made = bbbc021.PROTOCOL.by_class(frame, rule, least=3, draws=100)
+    treated = bbbc021.treated(frame)
+    pairs = evaluate.nearest_neighbour_accuracy(treated, "moa", ["compound"]).neighbours
+    for name, row in made.iterrows():
+        own = pairs[(treated["Metadata_moa"] == name).to_numpy()[pairs["profile"]]]
+        assert (row["groups"], row["n"], row["correct"]) == (3, len(own), own["correct"].sum())
+        assert row["value"] == own["correct"].mean()
+        assert row["low"] <= row["value"] <= row["high"]
+        # Three compounds of four wells: the worst and the best resample are one compound's.
+        compounds = treated["Metadata_compound"].to_numpy()[own["profile"]]
+        shares = own.groupby(compounds)["correct"].mean()
+        assert shares.min() <= row["low"] and row["high"] <= shares.max()
+    assert made.index.tolist() == [f"m{i}" for i in range(6)]
+    few = bbbc021.PROTOCOL.by_class(frame, rule, least=4, draws=100)
+    assert few[["low", "high"]].isna().all(axis=None) and few["value"].equals(made["value"])
 
 
 def test_chance_is_low_and_spans_its_draws():
@@ -168,6 +190,13 @@ def test_side_by_side_keeps_the_order():
     assert made.columns[1][1] == "treatment, n = 30"
     assert made.iloc[0, 0] == made.iloc[1, 0]
     assert made.iloc[0, 0].startswith(f"{scored['value'].iloc[0]:.2f} (")
+    counts = protocol.counted(scored)
+    assert counts.index.tolist() == ["b", "a", "Gaussian"]
+    assert counts.columns.tolist() == [f"{rule.name}, {rule.level}" for rule in bbbc021.RULES]
+    first = scored.iloc[0]
+    assert counts.iloc[0, 0] == f"{first['correct']:.0f} of 36, macro {first['macro']:.2f}"
+    nothing = scored.assign(value=np.nan)
+    assert (protocol.counted(nothing) == "–").all(axis=None)
 
 
 def test_figure_of_correlations():

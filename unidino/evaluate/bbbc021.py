@@ -83,7 +83,9 @@ def census(profiles):
     return pd.DataFrame(rows).T.rename_axis("wells that are")
 
 
-PROTOCOL = Protocol(RULES, {"treatment": TREATMENT, "compound": ("compound",)}, treated)
+PROTOCOL = Protocol(
+    RULES, {"treatment": TREATMENT, "compound": ("compound",)}, treated, classes="moa"
+)
 """How BBBC021 is scored."""
 
 
@@ -97,12 +99,13 @@ def by_strength(feature_sets, truth, metric="cosine", parts=3):
     truth : pd.DataFrame
         Of `simulate.planted_truth`: plate, well, strength.
     parts : int
-        Ranges of strength, of about equally many wells.
+        Ranges of strength.
 
     Returns
     -------
     pd.DataFrame
         One row a range of strengths, the weakest first: n, then the accuracy of each feature set.
+        Wells of one strength are never divided, so the ranges may hold unequal numbers.
     """
     rule = Rule("NSC", "well")
     planted = truth.set_index([truth["plate"].astype(str), "well"])["strength"]

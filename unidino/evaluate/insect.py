@@ -131,4 +131,4 @@ def protocol(selected):
             )
         return wells[kept].reset_index(drop=True)
 
-    return Protocol(RULES, {"treatment": (COMPOUND, "concentration")}, select)
+    return Protocol(RULES, {"treatment": (COMPOUND, "concentration")}, select, classes=ANNOTATION)

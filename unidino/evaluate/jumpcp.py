@@ -57,7 +57,7 @@ def treated(profiles):
     return wells.reset_index(drop=True)
 
 
-PROTOCOL = Protocol(RULES, LEVELS, treated)
+PROTOCOL = Protocol(RULES, LEVELS, treated, classes=TARGET)
 """How JUMP-CP Target-2 is scored."""
 
 

@@ -28,12 +28,16 @@ class Protocol:
     batch : str
         Column of the batches: for rules that need labels of several, and for exchanged labels,
         which stay within a batch where a profile has one.
+    classes : str, optional
+        Column of what compounds share, such as the mechanism. A screen that holds other mechanisms
+        varies more than one that holds other compounds of the same: `scores` has both intervals.
     """
 
     rules: tuple
     levels: dict = field(default_factory=dict)
     select: Callable = lambda profiles: profiles
     batch: str = "batch"
+    classes: str | None = None
 
     def at_level(self, wells, rule, operation="mean"):
         """The profiles that a rule compares.
@@ -79,10 +83,11 @@ class Protocol:
         Returns
         -------
         pd.DataFrame
-            features, level, accuracy (name of the rule), value, low, high (95 %), macro (mean over
-            the labels), null, null_low, null_high (`permutation_null`; missing where neighbours
-            depend on labels, or a label has one group only), correct, n, without_neighbour. Scores
-            are missing where profiles of a set are zero or constant: nothing is nearest to them.
+            features, level, accuracy (name of the rule), value, low, high (95 %), class_low,
+            class_high (95 %, resampling `classes`), macro (mean over the labels), null, null_low,
+            null_high (`permutation_null`; missing where neighbours depend on labels, or a label has
+            one group only), correct, n, without_neighbour. Scores are missing where profiles of a
+            set are zero or constant: nothing is nearest to them.
         """
         rows = []
         for name, profiles in feature_sets.items():
@@ -97,13 +102,60 @@ class Protocol:
                 low, high = bootstrap.bootstrap_interval(
                     made, compared, rule.by, draws=draws, seed=seed
                 )
+                wide = (np.nan, np.nan)
+                if self.classes is not None:
+                    wide = bootstrap.bootstrap_interval(
+                        made, compared, self.classes, draws=draws, seed=seed
+                    )
                 chance = self._exchanged(made, compared, rule, permutations, seed)
                 rows.append(
                     _row(name, rule, made)
                     | {"low": low, "high": high, "macro": made.macro}
+                    | dict(zip(("class_low", "class_high"), wide, strict=True))
                     | chance
                 )
         return pd.DataFrame(rows)[_COLUMNS]
+
+    def by_class(self, profiles, rule, metric="cosine", *, least=5, draws=2000, seed=0):
+        """Accuracy within each of the `classes`, with an interval where it has enough compounds.
+
+        Parameters
+        ----------
+        profiles : pd.DataFrame
+            Normalised well profiles.
+        rule : neighbours.Rule
+        metric, draws, seed
+            As of `scores`.
+        least : int
+            An interval resamples the groups of a class that has at least so many: of fewer, most
+            resamples repeat one another.
+
+        Returns
+        -------
+        pd.DataFrame
+            Index: the class; groups, correct, n, value, low, high.
+        """
+        made, compared = self.accuracy(self.select(profiles), rule, metric)
+        scored = made.neighbours
+        names, groups = (
+            compared[tables.find_column(compared, name)].to_numpy()[scored["profile"]]
+            for name in (self.classes, rule.by)
+        )
+        rows = {}
+        for name in sorted(set(names)):
+            own = scored[names == name].reset_index(drop=True)
+            part = neighbours.Accuracy(own, 0, made.identity)
+            count = len(set(groups[names == name]))
+            low = high = np.nan
+            if count >= least:
+                low, high = bootstrap.bootstrap_interval(
+                    part, compared, rule.by, draws=draws, seed=seed
+                )
+            rows[name] = {
+                "groups": count, "correct": part.correct, "n": part.n, "value": float(part),
+                "low": low, "high": high,
+            }  # fmt: skip
+        return pd.DataFrame(rows).T.rename_axis(self.classes).convert_dtypes()
 
     def _exchanged(self, made, profiles, rule, draws, seed):
         """The null of exchanged labels, where there is one."""
@@ -208,8 +260,8 @@ class Protocol:
 
 
 _COLUMNS = [
-    "features", "level", "accuracy", "value", "low", "high", "macro", "null", "null_low",
-    "null_high", "correct", "n", "without_neighbour",
+    "features", "level", "accuracy", "value", "low", "high", "class_low", "class_high", "macro",
+    "null", "null_low", "null_high", "correct", "n", "without_neighbour",
 ]  # fmt: skip
 
 
@@ -232,13 +284,36 @@ def _row(name, rule, made):
         "level": rule.level,
         "accuracy": rule.name,
         "value": float(made),
-        "null": np.nan,
-        "null_low": np.nan,
-        "null_high": np.nan,
+        **dict.fromkeys(["class_low", "class_high", "null", "null_low", "null_high"], np.nan),
         "correct": made.correct,
         "n": made.n,
         "without_neighbour": made.without_neighbour,
     }
+
+
+def counted(scored):
+    """Counts as people read them: a row a feature set, a column a rule, the macro mean beside.
+
+    Parameters
+    ----------
+    scored : pd.DataFrame
+        From `Protocol.scores` and `Protocol.chance`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Strings such as "11 of 36, macro 0.31", "–" where there is no score. Tied neighbours count
+        by their share, so that a count may be a fraction.
+    """
+    text = [
+        "–" if np.isnan(row.value) else f"{row.correct:.3g} of {row.n}, macro {row.macro:.2f}"
+        for row in scored.itertuples()
+    ]
+    asked = scored["accuracy"] + ", " + scored["level"]
+    wide = scored.assign(text=text, asked=asked)
+    made = wide.pivot(index="features", columns="asked", values="text")
+    made = made.loc[scored["features"].unique(), asked.unique()]
+    return made.rename_axis(index=None, columns=None)
 
 
 def side_by_side(scored):
