@@ -38,14 +38,39 @@ def test_above_exchanged_labels():
             "accuracy": ["NSC", "NSC", "NSCB", "NSCB", "NSPW"],
             "value": [0.5, 0.2, 0.1, 0.2, 0.9],
             "null_low": [0.1, 0.05, 0.1, 0.1, np.nan],
-            "null_high": [0.3, 0.2, 0.2, 0.25, np.nan],
+            "null_high": [0.3, 0.2, 0.25, 0.25, np.nan],
             "n": [7, 7, 6, 6, 7],
         }
     )
     assert findings.above_exchanged(scores).split("\n") == [
-        "- **NSC, well** (n = 7), 0.05 to 0.30: above it: a; within it or below: b.",
-        "- **NSCB, well** (n = 6), 0.10 to 0.25: none is above it; within it or below: a and b.",
+        "- **NSC, well** (n = 7), whose range ends between 0.20 and 0.30: above: a; not above: b.",
+        "- **NSCB, well** (n = 6), whose range ends at 0.25: none is above; not above: a and b.",
     ]
+
+
+def test_wider_compares_both_intervals():
+    scores = pd.DataFrame(
+        {
+            "features": ["a", "b", "c", "c"],
+            "level": "well",
+            "accuracy": ["NSC", "NSC", "NSC", "NSPW"],
+            "low": [0.1, 0.2, 0.3, 0.1],
+            "high": [0.3, 0.3, 0.3, 0.2],
+            "class_low": [0.1, 0.1, 0.2, np.nan],
+            "class_high": [0.4, 0.3, 0.5, np.nan],
+            "n": 7,
+        }
+    )
+    said = (
+        "- **NSC, well** (n = 7): {} times as wide; {} has {} by compounds, {} by mechanisms."
+    ).format
+    assert findings.wider(scores, "mechanisms") == said(
+        "1.50 to 2.00", "a", "0.10 to 0.30", "0.10 to 0.40"
+    )
+    assert findings.wider(scores[1:], "mechanisms") == said(
+        "2.00", "b", "0.20 to 0.30", "0.10 to 0.30"
+    )
+    assert findings.wider(scores[2:], "mechanisms") == ""
 
 
 def test_moved_counts_both_ways():
@@ -75,6 +100,8 @@ def test_moved_counts_both_ways():
 def test_rises_says_which_do_not():
     table = pd.DataFrame({"a": [0.1, 0.2, 0.2], "b": [0.3, 0.2, 0.5], "c": [0, 1, 2]})
     assert findings.rises(table, ["a", "b", "c"]) == (
-        "From row to row it rises for a and c; it does not for b (1 steps fall)."
+        "From row to row the score never falls for a and c. "
+        "It falls somewhere for b (1 of 2 steps)."
     )
-    assert findings.rises(table, ["b"]) == "It does not for b (1 steps fall)."
+    assert findings.rises(table, ["b"]) == "It falls somewhere for b (1 of 2 steps)."
+    assert findings.rises(table, ["c"]) == "From row to row the score never falls for c."

@@ -1,7 +1,5 @@
 """What tables of scores say, in sentences: another model or seed cannot leave a false one."""
 
-import pandas as pd
-
 SHOWN = 4
 """Scores that `moved` names, at most."""
 
@@ -63,7 +61,8 @@ def above_exchanged(scores):
     Returns
     -------
     str
-        A list, one item a question that has such a null.
+        A list, one item a question that has such a null, with where its range ends: each set has
+        a range of its own.
     """
     items = []
     for _, part in scores.groupby(["level", "accuracy"], sort=False):
@@ -72,13 +71,50 @@ def above_exchanged(scores):
             continue
         above = part[part["value"] > part["null_high"]]["features"]
         within = part[part["value"] <= part["null_high"]]["features"]
-        said = [f"above it: {_listed(above)}"] if len(above) else ["none is above it"]
+        said = [f"above: {_listed(above)}"] if len(above) else ["none is above"]
         if len(within):
-            said.append(f"within it or below: {_listed(within)}")
-        low, high = part["null_low"].min(), part["null_high"].max()
-        row = next(part.itertuples())
-        items.append(f"- {_asked(row)}, {low:.2f} to {high:.2f}: {'; '.join(said)}.")
+            said.append(f"not above: {_listed(within)}")
+        ends = _span(part["null_high"], "ends at", "ends between", "and")
+        items.append(f"- {_asked(next(part.itertuples()))}, whose range {ends}: {'; '.join(said)}.")
     return "\n".join(items)
+
+
+def wider(scores, classes):
+    """How much wider intervals are when whole classes are resampled, in Markdown.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        Of `Protocol.scores`, with class_low and class_high.
+    classes : str
+        What is resampled, such as "mechanisms".
+
+    Returns
+    -------
+    str
+        A list, one item a question: the range of the ratios of widths over feature sets, and both
+        intervals of the first set. Sets whose interval by compound has no width are passed over.
+    """
+    items = []
+    for _, part in scores.groupby(["level", "accuracy"], sort=False):
+        width = part["high"] - part["low"]
+        part = part[(width > 0) & part["class_low"].notna()]
+        if not len(part):
+            continue
+        ratios = (part["class_high"] - part["class_low"]) / (part["high"] - part["low"])
+        row = next(part.itertuples())
+        items.append(
+            f"- {_asked(row)}: {_span(ratios, '', '', 'to').strip()} times as wide; {row.features} "
+            f"has {row.low:.2f} to {row.high:.2f} by compounds, {row.class_low:.2f} to "
+            f"{row.class_high:.2f} by {classes}."
+        )
+    return "\n".join(items)
+
+
+def _span(values, one, several, between):
+    """Smallest and largest value, or the only one, in words."""
+    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    return f"{one} {low}" if low == high else f"{several} {low} {between} {high}"
 
 
 def moved(differences):
@@ -130,13 +166,13 @@ def rises(table, columns):
     -------
     str
     """
-    steady = [name for name in columns if table[name].is_monotonic_increasing]
-    other = [name for name in columns if name not in steady]
+    falls = {name: int((table[name].diff() < 0).sum()) for name in columns}
+    steady = [name for name, count in falls.items() if not count]
     said = []
     if steady:
-        said.append(f"from row to row it rises for {_listed(steady)}")
-    if other:
-        falls = pd.Series({name: int((table[name].diff() < 0).sum()) for name in other})
-        said.append(f"it does not for {_listed(f'{n} ({c} steps fall)' for n, c in falls.items())}")
-    text = "; ".join(said)
-    return text[:1].upper() + text[1:] + "."
+        said.append(f"From row to row the score never falls for {_listed(steady)}.")
+    if len(steady) < len(columns):
+        steps = len(table) - 1
+        counts = [f"{name} ({n} of {steps} steps)" for name, n in falls.items() if n]
+        said.append(f"It falls somewhere for {_listed(counts)}.")
+    return " ".join(said)
