@@ -187,6 +187,7 @@ def dataset_montage(metadata, most=3):
         "limits": [_limits(statistics, metadata.channels)] * len(sites),
         "titles": titles,
         "heading": f"{metadata.valset}, {'simulated' if metadata.simulated else 'real'}",
+        "across": 5,
     }
 
 
@@ -345,11 +346,7 @@ def what_components_follow(made):
             f"{over}: neither component goes along with how full or how bright the fields are "
             f"(no correlation of {FOLLOWS} or more)."
         )
-    return (
-        f"{over}: {', '.join(parts)}.\n"
-        "A component that goes along with how full or how bright a field is says nothing yet about "
-        "the shape of its cells."
-    )
+    return f"{over}: {', '.join(parts)}."
 
 
 @dataclass(frozen=True)

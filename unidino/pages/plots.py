@@ -414,7 +414,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
     series : pd.DataFrame
         Treated wells: ``group``, ``dose`` and ``score``.
     names : list of str
-        The groups in the order in which they are drawn; those beyond `most` are not.
+        The groups; those beyond the first `most` are not drawn.
     label : str
         Of the scores' axis.
     heading, legend_title : str
@@ -426,7 +426,7 @@ def dose_series(series, names, label, heading, legend_title, controls=None, most
     place = {dose: i for i, dose in enumerate(doses)}
     figure, axes = subplots(3.6)
     axis = axes[0, 0]
-    shown = list(names)[:most]
+    shown = sorted(list(names)[:most], key=str)
     for i, name in enumerate(shown):
         part = series[series["group"] == name]
         at = part["dose"].map(place)
