@@ -13,6 +13,7 @@ import numpy as np
 import page
 import pandas as pd
 import pytest
+import torch
 import yaml
 from packaging.requirements import Requirement
 from stage import files
@@ -220,6 +221,14 @@ def test_no_path_of_a_machine_and_no_registry_is_committed():
 def test_sizes():
     sizes = {path: path.stat().st_size for path in committed()}
     assert max(sizes.values()) < 16e6 and sum(sizes.values()) < 40e6
+
+
+def test_glossary_describes_the_model_that_is_shipped():
+    model = unidino.load_model("unidino-demo")
+    made = model(torch.zeros(1, 1, model.config.size, model.config.size))
+    text = (PROJECT / "book" / "glossary.md").read_text()
+    assert f" {model.config.size} for the demo model" in text
+    assert f" {made.shape[1]} for the demo model" in text
 
 
 # Source notebooks.
