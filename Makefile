@@ -152,7 +152,7 @@ OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
 OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
 OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit \
-  $(if $(UNIDINO_DATA),,worlds@unidino-demo)
+  $(if $(UNIDINO_DATA),,worlds@unidino-demo worlds@transfer worlds@random_vit)
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
