@@ -190,12 +190,6 @@ PAGES += $(RESULTS)/evaluate_insect.ipynb
 $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
 
-# The worlds are simulated: in a data root of one's own the page does without them.
-PAGES += $(RESULTS)/attribution.ipynb
-$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
-	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
-	  $(if $(UNIDINO_DATA),-p planted none)
-
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
@@ -211,6 +205,12 @@ REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb
 $(RESULTS)/real_data.ipynb: always
 	$(PAGE) $(REAL:%=--real %) papermill notebooks/real_data.ipynb $@ -k python3
+
+# The worlds are simulated: in a data root of one's own the page does without them.
+PAGES += $(RESULTS)/attribution.ipynb
+$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
+	  $(if $(UNIDINO_DATA),-p planted none)
 
 # Started first, so that the last minutes keep all processors busy.
 LONGEST := $(filter %/real_data.ipynb %/evaluate_bbbc021.ipynb,$(PAGES))
