@@ -159,7 +159,7 @@ OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
 OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
 OF_BATCHES := jumpcp-valset@unidino-demo jumpcp-valset@transfer
 OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit \
-  $(if $(UNIDINO_DATA),,worlds@unidino-demo)
+  $(if $(UNIDINO_DATA),,worlds@unidino-demo worlds@transfer worlds@random_vit)
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
@@ -231,12 +231,6 @@ PAGES += $(RESULTS)/evaluate_batches.ipynb
 $(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.ipynb) $(WITHOUT_BATCH) always
 	$(READS) papermill notebooks/evaluate_batches.ipynb $@ -k python3
 
-# The worlds are simulated: in a data root of one's own the page does without them.
-PAGES += $(RESULTS)/attribution.ipynb
-$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
-	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
-	  $(if $(UNIDINO_DATA),-p planted none)
-
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
 	$(READS) papermill notebooks/parity.ipynb $@ -k python3
@@ -265,6 +259,12 @@ REAL := sbs_translocation_plate hpa_4channel cellpainting_fovs kc167_fly_3ch
 PAGES += $(RESULTS)/real_data.ipynb
 $(RESULTS)/real_data.ipynb: always
 	$(PAGE) $(REAL:%=--real %) papermill notebooks/real_data.ipynb $@ -k python3
+
+# The worlds are simulated: in a data root of one's own the page does without them.
+PAGES += $(RESULTS)/attribution.ipynb
+$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
+	  $(if $(UNIDINO_DATA),-p planted none)
 
 # Started first, so that the last minutes keep all processors busy.
 LONGEST := $(filter %/real_data.ipynb %/evaluate_bbbc021.ipynb,$(PAGES))

@@ -271,6 +271,8 @@ def test_ranks_and_ties():
     assert found["first"].tolist() == [1, 1] and found["of"].tolist() == [2, 2]
     assert found["mean rank"].tolist() == [1.5, 2.0]
     assert found["by chance"].tolist() == pytest.approx([2 / 3] * 2)
+    fewer = attribution.planted_ranks(table, {"a": "DNA", "b": "ER"})
+    assert fewer["way"].tolist() == ["shapley", "forest"] * 2
 
 
 def test_what_is_refused():

@@ -118,11 +118,19 @@ def test_what_is_said_of_channels():
 
 def test_what_is_said_of_the_planted_channel():
     found = pd.DataFrame(
-        {"way": ["shapley", "forest"], "first": [6, 5], "of": [6, 6], "by chance": [2.0, 2.0]}
+        {
+            "features": ["a", "a", "b"],
+            "way": ["shapley", "forest", "shapley"],
+            "first": [6, 5, 4],
+            "of": 6,
+            "by chance": 2.0,
+        }
     )
     assert attributed.planted_found(found) == (
-        "Of 6 mechanisms that change one stain only, the planted channel comes first in 6 by "
-        "Shapley value and 5 by forest count; by chance it would in 2.0."
+        "- `a`: of 6 mechanisms that change one stain only, the planted channel comes first in 6 "
+        "by Shapley value and 5 by forest count; by chance it would in 2.0.\n"
+        "- `b`: of 6 mechanisms that change one stain only, the planted channel comes first in 4 "
+        "by Shapley value; by chance it would in 2.0."
     )
 
 

@@ -523,11 +523,11 @@ def planted_ranks(table, planted, ways=WAYS):
     Parameters
     ----------
     table : pd.DataFrame
-        From `compared`.
+        From `compared` or `shapley`.
     planted : dict or pd.Series
         Label -> the channel that alone was changed. Other labels are left out.
     ways : sequence of str
-        Columns of the table.
+        Columns of the table; those that it lacks are left out.
 
     Returns
     -------
@@ -548,6 +548,7 @@ def planted_ranks(table, planted, ways=WAYS):
             f"planted are {', '.join(map(str, planted))}."
         )
     known = list(own["channel"].unique())
+    ways = [way for way in ways if way in table]
     rows = []
     for label, part in own.groupby("label", sort=False):
         channel = planted[label]

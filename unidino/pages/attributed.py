@@ -1,8 +1,11 @@
 """What the page of attribution shows: values of channels, maps of pixels, and what they say."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter
 
 from ..evaluate.attribution import ALL, LEAST_UNITS
 from ..evaluate.pixels import left_out_tiles
@@ -25,6 +28,9 @@ _TESTS = {
 }
 _DONE = {"deletion": "deleted", "insertion": "inserted"}
 _CLEAR = 0.05
+
+# Pixels; noise at the limit of the background would make outlines ragged.
+_SMOOTHED = 2.0
 
 
 def channel_heat_maps(panels, heading, label, planted=None):
@@ -87,8 +93,11 @@ def pixel_maps(rows, heading):
     heading : str
     """
     columns = max(len(pictures) for _, pictures in rows)
-    side = plots.WIDTH / columns
-    figure, axes = plots._figure(side * 1.05 * len(rows) + 0.5, len(rows), columns)
+    # Maps are coarse, and tiles hold little more than a hundred pixels a side.
+    side = min(1.15, plots.WIDTH / columns)
+    figure, axes = plots._figure(
+        side * 1.05 * len(rows) + 0.5, len(rows), columns, side * columns + 0.5
+    )
     for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
         signed = [np.abs(values).max() for _, values, _ in pictures if values.min() < 0]
         most = max(signed, default=1.0)
@@ -104,13 +113,14 @@ def pixel_maps(rows, heading):
             axis.imshow(values, extent=(0, width, height, 0), interpolation="nearest", **scale)
             if values.shape != cells.shape and 0 < cells.mean() < 1:
                 x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+                outline = gaussian_filter(cells.astype(float), _SMOOTHED)
                 light = "white" if scale["cmap"] == "cividis" else "black"
-                axis.contour(x, y, cells, levels=[0.5], colors=light, linewidths=0.6)
+                axis.contour(x, y, outline, levels=[0.5], colors=light, linewidths=0.6)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if not number:
                 axis.set_title(name, fontsize=8.5)
-        line[0].set_ylabel(title, fontsize=8.5)
+        line[0].set_ylabel(textwrap.fill(title, 18), fontsize=8.5)
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
@@ -128,7 +138,7 @@ def fidelity_curves(curves, heading):
     names = [name for name in dict.fromkeys(curves["attribution"]) if name != "random"]
     colours = {name: plots.PALETTE[i] for i, name in enumerate(names)} | {"random": "#999999"}
     figure, axes = plots._figure(
-        1.9 * len(_DONE) + 0.9, len(_DONE), len(cases), sharex=True, sharey="col"
+        1.6 * len(_DONE) + 0.9, len(_DONE), len(cases), sharex=True, sharey="col"
     )
     for line, test in zip(axes, _DONE, strict=True):
         for axis, case in zip(line, cases, strict=True):
@@ -240,19 +250,22 @@ def planted_found(found):
     Parameters
     ----------
     found : pd.DataFrame
-        From `attribution.found_first`.
+        features, and the columns of `attribution.found_first`.
 
     Returns
     -------
     str
+        A list, one item a feature set.
     """
-    rows = found.set_index("way")
-    parts = [f"{row.first} by {WAYS[way]}" for way, row in rows[["first"]].iterrows()]
-    total, chance = rows["of"].iloc[0], rows["by chance"].iloc[0]
-    return (
-        f"Of {total} mechanisms that change one stain only, the planted channel comes first in "
-        f"{_listed(parts)}; by chance it would in {chance:.1f}."
-    )
+    items = []
+    for name, rows in found.groupby("features", sort=False):
+        parts = [f"{row.first} by {WAYS[row.way]}" for row in rows.itertuples()]
+        items.append(
+            f"- `{name}`: of {rows['of'].iloc[0]} mechanisms that change one stain only, the "
+            f"planted channel comes first in {_listed(parts)}; by chance it would in "
+            f"{rows['by chance'].iloc[0]:.1f}."
+        )
+    return "\n".join(items)
 
 
 def emptied(curves):
