@@ -168,6 +168,7 @@ def test_comparison_knows_what_it_compares(tmp_path):
     other = feature_sets.compare(entries[2:], "BBBC021", tmp_path, tmp_path, alone=())
     assert (other.first.name, other.data) == ("theirs", "real")
 
+
 def pictures(names):
     frame = pd.DataFrame({"Metadata_image": list(names), "Metadata_label": "Cytosol"})
     return frame.assign(emb_green_0000=np.arange(len(frame)) + 1.0)

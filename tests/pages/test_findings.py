@@ -72,6 +72,7 @@ def test_wider_compares_both_intervals():
     )
     assert findings.wider(scores[2:], "mechanisms") == ""
 
+
 def test_above_chance():
     scores = pd.DataFrame(
         {

@@ -191,7 +191,9 @@ def test_members_of_groups_in_their_order():
 def test_nothing_to_draw_is_said():
     for figure in (
         score_figures.score_panels(scores().iloc[:0], "heading"),
-        score_figures.curve_panels(pd.DataFrame(columns=["panel", "name", "x", "y"]), "heading", "xy"),
+        score_figures.curve_panels(
+            pd.DataFrame(columns=["panel", "name", "x", "y"]), "heading", "xy"
+        ),
     ):
         (text,) = figure.axes[0].texts
         assert text.get_text().startswith("nothing to draw")
