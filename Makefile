@@ -266,6 +266,12 @@ $(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
 	  $(if $(UNIDINO_DATA),-p planted none)
 
+# It reads the tables of scores of all pages before it.
+$(RESULTS)/compare.ipynb: $(PAGES) always
+	$(PAGE) --input $(RESULTS)/tables papermill notebooks/compare.ipynb $@ -k python3 \
+	  -p folder $(RESULTS)/tables
+PAGES += $(RESULTS)/compare.ipynb
+
 # Started first, so that the last minutes keep all processors busy.
 LONGEST := $(filter %/real_data.ipynb %/evaluate_bbbc021.ipynb,$(PAGES))
 

@@ -86,6 +86,12 @@ def test_questions_are_named_and_put_side_by_side(folder):
     assert comparison.side_by_side(without_interval)["m"].tolist() == ["0.40", "0.50"]
 
 
+def test_which_rows_answer_a_question(folder):
+    scores = comparison.read(folder)
+    assert scores[comparison.answered(scores, ("a", "well", "NSC"))]["value"].tolist() == [0.5, 0.6]
+    assert not comparison.answered(scores, ("a", "well", "NSCB")).any()
+
+
 def test_an_unknown_question_lists_the_known_ones(folder):
     with pytest.raises(ValueError, match="no score of a, well, NSCB: a, well, NSC"):
         comparison.asked(comparison.read(folder), {"q": ("a", "well", "NSCB")})

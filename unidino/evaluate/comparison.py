@@ -59,6 +59,24 @@ def read(folder):
     return pd.concat(parts, ignore_index=True).dropna(subset="value").reset_index(drop=True)
 
 
+def answered(scores, question):
+    """Which rows answer a question.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        From `read`.
+    question : tuple of str
+        Benchmark, level, accuracy.
+
+    Returns
+    -------
+    pd.Series
+        Bool, one a row.
+    """
+    return (scores[QUESTION] == list(question)).all(axis=1)
+
+
 def asked(scores, questions):
     """The rows of some questions, in that order, under names of their own.
 
@@ -81,7 +99,7 @@ def asked(scores, questions):
     """
     parts = []
     for name, wanted in questions.items():
-        rows = scores[(scores[QUESTION] == list(wanted)).all(axis=1)]
+        rows = scores[answered(scores, wanted)]
         if not len(rows):
             close = scores.loc[scores["benchmark"] == wanted[0], QUESTION].drop_duplicates()
             known = "; ".join(", ".join(row) for row in close.itertuples(index=False)) or (

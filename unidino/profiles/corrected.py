@@ -123,7 +123,7 @@ def held_out(profiles, method, batch="batch", plate="plate"):
         A correction that is not fit, controls on fewer than two plates; as `correct`.
     """
     arguments.check_choice("correct", method, tuple(FITTED))
-    control = _fresh(method, batch).controls(profiles)
+    control = fresh(method, batch).controls(profiles)
     plates = profiles[tables.find_column(profiles, plate)].to_numpy()
     names = pd.unique(plates[control])
     if len(names) < 2:
@@ -133,7 +133,7 @@ def held_out(profiles, method, batch="batch", plate="plate"):
     made = []
     for name in names:
         held = control & (plates == name)
-        fitted = _fresh(method, batch).fit(profiles[~held])
+        fitted = fresh(method, batch).fit(profiles[~held])
         made.append(fitted.transform(profiles[held | ~control]).reset_index(drop=True))
     return made
 
