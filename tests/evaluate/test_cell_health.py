@@ -268,19 +268,21 @@ def test_resampled_genes_count_as_often_as_drawn(known):
         times = pd.Series(made.genes).map(dict(zip(sorted_genes, weights[number], strict=True)))
         rows = np.repeat(np.arange(len(times)), times)
         for column, name in enumerate(made.observed):
-            part = pd.DataFrame({"y": made.observed[name], "p": made.predicted[name]}).iloc[rows]
-            part = part.dropna()
-            assert drawn[number, column] == pytest.approx(r2_score(part["y"], part["p"]))
+            part = pd.DataFrame({"y": made.observed[name], "p": made.predicted[name]}).dropna()
+            mean = part["y"].mean()
+            part = part.loc[[row for row in rows if row in part.index]]
+            left = ((part["y"] - part["p"]) ** 2).sum() / ((part["y"] - mean) ** 2).sum()
+            assert drawn[number, column] == pytest.approx(1 - left)
     assert weights.sum(1).tolist() == [13] * 20
 
 
-def test_resamples_of_one_value_have_no_score():
-    values = pd.DataFrame({"cc_a": [1.0, 1.0, 2.0, 2.0]})
+def test_resamples_without_variance_have_no_score():
+    values = pd.DataFrame({"cc_a": [1.0, 3.0, 2.0, 2.0]})
     genes = np.array(["a", "a", "b", "b"])
     made = cell_health.Prediction(values, values + 0.1, values * 0, genes)
-    drawn = made.resampled(np.array([[1, 1], [2, 0]]))
-    assert drawn[0, 0] == pytest.approx(1 - 0.04 / 1)
-    assert np.isnan(drawn[1, 0])
+    drawn = made.resampled(np.array([[1, 1], [2, 0], [0, 2]]))
+    assert drawn[:2, 0].tolist() == pytest.approx([1 - 0.04 / 2, 1 - 0.04 / 4])
+    assert np.isnan(drawn[2, 0])
 
 
 def test_one_guide_in_a_fold_has_no_variance():

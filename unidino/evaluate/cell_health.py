@@ -146,22 +146,17 @@ class Prediction:
         Returns
         -------
         numpy.ndarray
-            (draws, readouts); missing where what is left of a readout does not vary.
+            (draws, readouts); missing where nothing is left of a readout. The mean stays that of
+            the whole line: a mean of the resample would make each of them look worse.
         """
         codes = np.unique(self.genes, return_inverse=True)[1]
         has = self.predicted.notna().to_numpy()
         observed = np.where(has, self.observed, 0.0)
         wrong = np.where(has, self.observed - self.predicted, 0.0) ** 2
-        # Around the mean, so that the sums of squares below lose nothing.
         centred = np.where(has, observed - observed.sum(0) / has.sum(0).clip(1), 0)
-        count, total, squares, errors = (
-            weights @ _summed(part.astype(float), codes)
-            for part in (has, centred, centred**2, wrong)
-        )
+        squares, errors = (weights @ _summed(part, codes) for part in (centred**2, wrong))
         with np.errstate(invalid="ignore", divide="ignore"):
-            spread = squares - total**2 / count
-            varies = spread > 1e-9 * (centred**2).sum(0)
-            return np.where(varies, 1 - errors / spread, np.nan)
+            return np.where(squares > 0, 1 - errors / squares, np.nan)
 
 
 def _summed(values, codes):

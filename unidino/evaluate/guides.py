@@ -125,7 +125,7 @@ def _table_of_guides(entry):
         path = entry
     frame = tables.read_csv(path)
     columns = {tables.find_column(frame, "pert_name"): f"Metadata_{GUIDE}"}
-    frame = frame.rename(columns=columns)
+    frame = frame.rename(columns=columns).copy()  # in one piece
     line = tables.find_column(frame, LINE)
     if not tables.feature_columns(frame):
         raise ValueError(f"{path} has no feature columns; expected Cells_, Cytoplasm_, Nuclei_.")

@@ -230,8 +230,7 @@ def curve_panels(curves, heading, axes_names, columns=3):
     for axis, panel in zip(axes.flat, panels, strict=False):
         for i, name in enumerate(names):
             part = curves[(curves["panel"] == panel) & (curves["name"] == name)]
-            style = {"color": PALETTE[i % 8], "ls": _DASHES[i % 8], "lw": 1.6}
-            axis.plot(part["x"], part["y"], **style)
+            axis.plot(part["x"], part["y"], **_curve_style(i))
             if "low" in curves:
                 axis.fill_between(
                     part["x"], part["low"], part["high"], color=PALETTE[i % 8], alpha=0.15, lw=0
@@ -244,10 +243,7 @@ def curve_panels(curves, heading, axes_names, columns=3):
     for axis in axes[:, 0]:
         axis.set_ylabel(axes_names[1], fontsize=9)
     figure.suptitle(heading, fontsize=10.5)
-    handles = [
-        plt.Line2D([], [], color=PALETTE[i % 8], ls=_DASHES[i % 8], lw=1.6, label=name)
-        for i, name in enumerate(names)
-    ]
+    handles = [plt.Line2D([], [], **_curve_style(i), label=name) for i, name in enumerate(names)]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
     )
