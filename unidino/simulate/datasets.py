@@ -19,7 +19,7 @@ import tifffile
 
 from .. import arguments, paths, tables
 from ..progress import Progress
-from . import cells, designs, layouts, microscope
+from . import cells, designs, layouts, microscope, readouts
 
 MARKER = "SIMULATED.json"
 TRUTH = "planted_truth.csv"
@@ -35,7 +35,7 @@ LAYOUTS = {
 }
 """Planner of each dataset that can be simulated: all seven."""
 
-_SIMULATOR = (cells, designs, layouts, microscope)
+_SIMULATOR = (cells, designs, layouts, microscope, readouts)
 
 PHENOTYPES = ("published", "random")
 """Phenotypes of the mechanisms: of `designs.MECHANISMS`, or drawn for each treatment."""
@@ -146,7 +146,8 @@ def simulate(
         Factor on the batch, plate and well-position effects; 0 plants none.
     mechanisms : {"published", "random"}
         Phenotypes of the mechanisms, or random ones of each treatment, which follow from `seed`
-        and the names. (``cell_count`` of the insect table stays that of the published ones.)
+        and the names. (``cell_count`` of the insect table and the readouts of Cell Health stay
+        those of the published ones.)
     rendering : int
         Another look of all stains, cells and optics for every number, see `renderings`; 0 is the
         usual one.
@@ -195,7 +196,8 @@ def simulate(
         for name, table in plan.tables.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(path, index=False, lineterminator="\n")
+            separator = table.attrs.get("separator", ",")
+            table.to_csv(path, sep=separator, index=False, lineterminator="\n")
         plan.truth.to_csv(temporary / TRUTH, index=False, lineterminator="\n")
         tables.write_json(
             temporary / MARKER,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from . import cells, designs
+from . import cells, designs, readouts
 from .microscope import Camera
 
 PAINTING = ("dna", "er", "rna", "agp", "mito")
@@ -61,7 +61,10 @@ class Site:
 
 @dataclass
 class Plan:
-    """Sites to draw, tables to write, and what was planted in each well."""
+    """Sites to draw, tables to write, and what was planted in each well.
+
+    A table is written with the separator of its ``attrs``, a comma by default.
+    """
 
     sites: list
     tables: dict
@@ -477,8 +480,8 @@ _LINES = {
 
 
 def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect):
-    """Guides against genes in three cell lines, one line a plate."""
-    wells, plates = wells or 36, plates or 1
+    """Guides against genes in three cell lines, one line a plate, and what other assays say."""
+    wells, plates = wells or 78, plates or 1
     lines = list(_LINES)[: batches or 3]
     if (batches or 3) > len(_LINES):
         raise ValueError(f"batches is {batches}; Cell Health has the {len(_LINES)} cell lines.")
@@ -513,7 +516,8 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
     drawn, rows = [], []
     for well in placed:
         if well.get("control_type") == "no reagent":
-            well["changes"] = well["changes"] | {"count": 0.02 * well["changes"]["count"]}
+            fewer = readouts.EMPTY_COUNT * well["changes"]["count"]
+            well["changes"] = well["changes"] | {"count": fewer}
         for s in range(1, sites + 1):
             stem = f"r{well['row'] + 1:02d}c{well['column'] + 1:02d}f{s:02d}p01-ch"
             folder = f"idr0080/data/{well['plate']}/Images"
@@ -536,7 +540,9 @@ def cell_health(seed, field, sites, wells, plates, batches, effect, batch_effect
             kind = _LINES[well["batch"]]
             drawn.append(site_of(well, s, files, PAINTING, kind, Camera(), shape))
     extra = ["gene_symbol", "reagent_identifier"]
-    return Plan(drawn, {"metadata.csv": pd.DataFrame(rows)}, truth_table(placed, extra))
+    measured = readouts.table(seed, [{"cell_line": well["batch"], **well} for well in placed])
+    tables = {"metadata.csv": pd.DataFrame(rows), "cell_health_median.tsv": measured}
+    return Plan(drawn, tables, truth_table(placed, extra))
 
 
 def hpa(seed, field, sites, wells, plates, batches, effect, batch_effect):
