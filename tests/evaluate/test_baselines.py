@@ -48,8 +48,17 @@ def test_count_and_intensity_of_a_dataset(tmp_path):
 
 def test_counts_of_another_programs_table():
     frame = pd.DataFrame({"Metadata_Well": ["A01"], "Cells_AreaShape_Area": [1.0]})
-    with pytest.raises(ValueError, match="extractions of unidino only"):
-        baselines.count_and_intensity(frame)
+    for make in (baselines.count_and_intensity, baselines.object_count):
+        with pytest.raises(ValueError, match="extractions of unidino only"):
+            make(frame)
+
+
+def test_the_count_alone():
+    frame = pd.DataFrame({"Metadata_Well": ["A01", "A02"], "Metadata_objects": [3, 7]})
+    made = baselines.object_count(frame.assign(emb_DNA_0000=1.0))
+    assert tables.feature_columns(made) == ["emb_count_0000"]
+    assert made["emb_count_0000"].tolist() == [3.0, 7.0]
+    assert made["Metadata_Well"].tolist() == ["A01", "A02"]
 
 
 def test_one_hot_features_of_a_label():

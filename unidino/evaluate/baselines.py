@@ -42,6 +42,32 @@ def count_and_intensity(profiles):
     return described(profiles, pd.DataFrame(features).astype(float))
 
 
+def object_count(profiles):
+    """The number of nuclei alone, which predicts much of what depends on how many cells there are.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        As of `count_and_intensity`.
+
+    Returns
+    -------
+    pd.DataFrame
+        The metadata of `profiles`, then ``emb_count_0000``.
+
+    Raises
+    ------
+    ValueError
+        A table that holds no counts.
+    """
+    if "Metadata_objects" not in profiles:
+        raise ValueError(
+            "the table holds no Metadata_objects: counts are known of extractions of unidino only."
+        )
+    counts = pd.DataFrame({"emb_count_0000": profiles["Metadata_objects"].astype(float)})
+    return described(profiles, counts)
+
+
 def one_hot(profiles, column):
     """What one label alone would score: a feature a value, 1 where a profile has it.
 

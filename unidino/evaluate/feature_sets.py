@@ -154,6 +154,22 @@ def without_model(first, valset, root=None, alone=("well", "batch")):
     return made
 
 
+def object_count(first):
+    """The set "object count": the number of nuclei in each well and nothing else.
+
+    Parameters
+    ----------
+    first : FeatureSet
+        Of whose wells it is made.
+
+    Returns
+    -------
+    FeatureSet
+        Without profiles, and saying why, where the table holds no counts.
+    """
+    return _made("object count", "no model", lambda: baselines.object_count(first.profiles))
+
+
 def _made(name, kind, make):
     try:
         return FeatureSet(name, make(), kind=kind)
