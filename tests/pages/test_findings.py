@@ -78,3 +78,35 @@ def test_rises_says_which_do_not():
         "From row to row it rises for a and c; it does not for b (1 steps fall)."
     )
     assert findings.rises(table, ["b"]) == "It does not for b (1 steps fall)."
+
+
+def test_protocols_are_averaged_over_readouts():
+    rows = [
+        ("a", "model", "A549", hue, value, low)
+        for hue, value, low in (("released", 0.5, np.nan), ("together", 0.25, 0.1))
+    ]
+    rows += [
+        ("b", "model", "A549", hue, value, low)
+        for hue, value, low in (("released", 0.1, np.nan), ("together", -0.05, -0.2))
+    ]
+    table = pd.DataFrame(rows, columns=["features", "level", "accuracy", "hue", "value", "low"])
+    assert findings.protocols(table) == (
+        "- `model`, A549: the mean R² of 2 readouts is 0.30 (released) and 0.10 (together); with "
+        "genes kept together, 1 of 2 have an interval above 0."
+    )
+    assert findings.protocols(table.iloc[:0]) == "Nothing was asked."
+
+
+def test_worth_is_the_difference_at_both_ends():
+    curves = pd.DataFrame(
+        {
+            "panel": "shown",
+            "name": ["random"] * 3 + ["kept"] * 3,
+            "x": [0, 0.5, 1] * 2,
+            "y": [0.2, 0.4, 0.6, 0.25, 0.2, 0.1],
+        }
+    )
+    assert findings.worth(curves) == (
+        "- Shown: random minus kept is -0.05 at 0 (0.20 against 0.25) and +0.50 at 1 "
+        "(0.60 against 0.10)."
+    )

@@ -85,3 +85,37 @@ def test_linkages_order_rows_differently():
         assert f"by {method} linkage" in figure.axes[0].get_ylabel()
         plots.plt.close(figure)
     assert not np.array_equal(orders["average"], orders["complete"])
+
+
+def test_nothing_to_draw_is_said():
+    for figure in (
+        plots.score_panels(scores().iloc[:0], "heading"),
+        plots.curve_panels(pd.DataFrame(columns=["panel", "name", "x", "y"]), "heading", "xy"),
+    ):
+        (text,) = figure.axes[0].texts
+        assert text.get_text().startswith("nothing to draw")
+        plots.plt.close(figure)
+
+
+def test_curves_keep_their_colours():
+    x = np.linspace(0, 1, 5)
+    parts = [
+        pd.DataFrame({"panel": panel, "name": name, "x": x, "y": y * x, "low": -x, "high": x + 1})
+        for panel, name, y in (("p", "a", 1), ("p", "b", 2), ("q", "b", 3), ("r", "a", -1))
+    ]
+    figure = plots.curve_panels(pd.concat(parts), "heading", ("x", "y"), columns=2)
+    p, q, r, unused = figure.axes
+    assert [axis.get_title() for axis in (p, q, r)] == ["p", "q", "r"]
+    assert not unused.get_visible()
+    lines = {
+        (axis.get_title(), line.get_color()): line.get_ydata()[-1]
+        for axis in (p, q, r)
+        for line in axis.lines
+        if len(line.get_ydata()) == 5
+    }
+    a, b = plots.PALETTE[:2]
+    assert lines == {("p", a): 1, ("p", b): 2, ("q", b): 3, ("r", a): -1}
+    assert len(p.collections) == 2
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert told == ["a", "b"]
+    plots.plt.close(figure)

@@ -140,3 +140,57 @@ def rises(table, columns):
         said.append(f"it does not for {_listed(f'{n} ({c} steps fall)' for n, c in falls.items())}")
     text = "; ".join(said)
     return text[:1].upper() + text[1:] + "."
+
+
+def protocols(scores):
+    """What the released protocol, its folds and folds that keep genes together score, in Markdown.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        Of `cell_health.protocols`, with level (the feature set).
+
+    Returns
+    -------
+    str
+        A list, one item a feature set and line: the mean R^2 of its readouts by each protocol, and
+        how many readouts are predicted with genes kept together.
+    """
+    items = []
+    for (name, line), part in scores.groupby(["level", "accuracy"], sort=False):
+        means = part.groupby("hue", sort=False)["value"].mean()
+        shown = _listed(f"{mean:.2f} ({hue})" for hue, mean in means.items())
+        last = part[part["hue"] == means.index[-1]]
+        above = int((last["low"] > 0).sum())
+        items.append(
+            f"- `{name}`, {line}: the mean R² of {len(last)} readouts is {shown}; with genes kept "
+            f"together, {above} of {len(last)} have an interval above 0."
+        )
+    return "\n".join(items) or "Nothing was asked."
+
+
+def worth(curves):
+    """By how much one curve is above another where they begin and end, in Markdown.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        panel, name (two), x, y.
+
+    Returns
+    -------
+    str
+        A list, one item a panel.
+    """
+    items = []
+    for panel, part in curves.groupby("panel", sort=False):
+        wide = part.pivot(index="x", columns="name", values="y")[list(dict.fromkeys(part["name"]))]
+        upper, lower = wide.columns
+        more = wide[upper] - wide[lower]
+        ends = [
+            f"{difference:+.2f} at {share:g} ({wide.loc[share, upper]:.2f} against "
+            f"{wide.loc[share, lower]:.2f})"
+            for share, difference in more.iloc[[0, -1]].items()
+        ]
+        items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {_listed(ends)}.")
+    return "\n".join(items)

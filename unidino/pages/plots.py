@@ -5,6 +5,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from .. import tables
@@ -521,6 +522,15 @@ def accuracies(scores, heading, label="accuracy"):
     return figure
 
 
+def _nothing(heading):
+    """A figure that says that there are no scores to draw."""
+    figure, axes = _figure(1.2)
+    axes[0, 0].set_axis_off()
+    axes[0, 0].text(0.5, 0.5, "nothing to draw: this cannot be asked", ha="center", va="center")
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
 def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
     """One panel a question: a row a feature set, marks with their intervals.
 
@@ -529,6 +539,7 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
     scores : pd.DataFrame
         features, level, accuracy, n, value, low, high; and null_low and null_high, where the
         range of exchanged labels is drawn behind a row; and hue, where rows have several marks.
+        Without rows, the figure says that there is nothing to draw.
     heading : str
     label : str
         Of the axes of values; where some are negative, a line marks 0.
@@ -538,6 +549,8 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         Panels beside each other.
     """
     asked = list(scores[["accuracy", "level"]].drop_duplicates().itertuples(index=False, name=None))
+    if not asked:
+        return _nothing(heading)
     names = list(dict.fromkeys(scores["features"]))
     groups = groups or {}
     hues = list(dict.fromkeys(scores["hue"])) if "hue" in scores else [None]
@@ -588,6 +601,62 @@ def score_panels(scores, heading, label="accuracy", groups=None, columns=3):
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), frameon=False
         )
+    return figure
+
+
+_DASHES = ("-", "--", "-.", ":", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (8, 3)))
+
+
+def _curve_style(number):
+    """Colour and dashes of a curve."""
+    colour = PALETTE[number % 8]
+    # Yellow fades on white without a darker edge.
+    edge = [withStroke(linewidth=2.6, foreground="#777777")] if colour == PALETTE[6] else []
+    return {"color": colour, "ls": _DASHES[number % 8], "lw": 1.6, "path_effects": edge}
+
+
+def curve_panels(curves, heading, axes_names, columns=3):
+    """Curves in several panels, the same colour and dashes for a name in each.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        panel (its title), name, x, y, in the order in which they are drawn; low and high where a
+        band is drawn around a curve. At most eight names are told apart.
+    heading : str
+    axes_names : (str, str)
+    columns : int
+        Panels beside each other.
+    """
+    panels = list(dict.fromkeys(curves["panel"]))
+    if not panels:
+        return _nothing(heading)
+    names = list(dict.fromkeys(curves["name"]))
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(2.4 * rows + 0.9, rows, columns, sharex=True, sharey=True)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        for i, name in enumerate(names):
+            part = curves[(curves["panel"] == panel) & (curves["name"] == name)]
+            axis.plot(part["x"], part["y"], **_curve_style(i))
+            if "low" in curves:
+                axis.fill_between(
+                    part["x"], part["low"], part["high"], color=PALETTE[i % 8], alpha=0.15, lw=0
+                )
+        if curves["y"].min() < 0:
+            axis.axhline(0, color="#888888", lw=0.8, zorder=0)
+        axis.set_title(panel, fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel(axes_names[0], fontsize=9)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(axes_names[1], fontsize=9)
+    figure.suptitle(heading, fontsize=10.5)
+    handles = [plt.Line2D([], [], **_curve_style(i), label=name) for i, name in enumerate(names)]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+    )
     return figure
 
 
