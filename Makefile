@@ -150,10 +150,12 @@ OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
   BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
 OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
+OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@random_vit
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
-extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) $(OF_ALL)))
+extracted: $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) $(OF_INSECT) \
+  $(OF_CELL_HEALTH) $(OF_ALL)))
 
 PAGES += $(RESULTS)/extract.ipynb
 $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
@@ -185,6 +187,10 @@ $(RESULTS)/evaluate_jumpcp.ipynb: $(OF_JUMP:%=$(EXTRACTED)/%.ipynb) always
 PAGES += $(RESULTS)/evaluate_insect.ipynb
 $(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
+
+PAGES += $(RESULTS)/evaluate_cell_health.ipynb
+$(RESULTS)/evaluate_cell_health.ipynb: $(OF_CELL_HEALTH:%=$(EXTRACTED)/%.ipynb) always
+	$(READS) papermill notebooks/evaluate_cell_health.ipynb $@ -k python3
 
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
