@@ -232,8 +232,11 @@ def test_a_feature_that_one_plate_drops_names_plate_and_channel():
     assert made.dead_channels == {}
     assert made.warnings == [
         "2 of 12 features have no spread among the reference of some plate and are dropped from "
-        "all: 1 of DNA for p0, 1 of ER for p2."
+        "all: 1 of DNA on p0, 1 of ER on p2."
     ]
+    frame.loc[on(frame, "p1"), ["emb_DNA_0000", "emb_DNA_0001"]] = 1.0
+    (said,) = profiles.normalise(frame).warnings
+    assert said.endswith("all: 2 of DNA on 2 plates such as p0, 1 of ER on p2.")
 
 
 def unread(frame, rows):

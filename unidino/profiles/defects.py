@@ -263,13 +263,18 @@ class Survey:
             )
         lacking = anywhere & ~kept
         if lacking.any():
-            parts = [
-                (f"{count} of {channel} for", *key)
-                for key, able in self.able.items()
-                for channel, own in self.channels.items()
-                if channel not in self.dead.get(key, ())
-                and (count := int((own & lacking & ~able).sum()))
-            ]
+            parts = []
+            for channel, own in self.channels.items():
+                missing = {
+                    key: own & lacking & ~able
+                    for key, able in self.able.items()
+                    if channel not in self.dead.get(key, ())
+                }
+                where = [key for key, features in missing.items() if features.any()]
+                if where:
+                    count = np.any([missing[key] for key in where], 0).sum()
+                    several = f"{len(where)} plates such as " if len(where) > 1 else ""
+                    parts.append((f"{count} of {channel} on {several}{listed(where[:1])}",))
             yield (
                 f"{int(lacking.sum())} of {total} features have no spread among the reference of "
                 f"some plate and are dropped from all: {listed(parts)}."
