@@ -5,6 +5,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 
 from .plots import MARKERS, PALETTE, WIDTH, subplots
 
@@ -203,6 +204,14 @@ def strength_curves(scores, heading, label="accuracy"):
     axis.set_title(heading)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5, frameon=False)
     return figure
+
+
+def _curve_style(number):
+    """Colour and dashes of a curve."""
+    colour = PALETTE[number % 8]
+    # Yellow fades on white without a darker edge.
+    edge = [withStroke(linewidth=2.6, foreground="#777777")] if colour == PALETTE[6] else []
+    return {"color": colour, "ls": _DASHES[number % 8], "lw": 1.6, "path_effects": edge}
 
 
 def curve_panels(curves, heading, axes_names, columns=3):
