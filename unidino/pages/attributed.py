@@ -55,7 +55,7 @@ def channel_heat_maps(panels, heading, label, planted=None):
     most = max(float(np.nanmax(np.abs(table))) for table in wide.values())
     first = next(iter(wide.values()))
     width = min(plots.WIDTH, 3.2 + 0.8 * first.shape[1] * len(wide))
-    figure, axes = plots._figure(0.26 * len(first) + 1.3, 1, len(wide), width, sharey=True)
+    figure, axes = plots.subplots(0.26 * len(first) + 1.3, 1, len(wide), width, sharey=True)
     for axis, (title, table) in zip(axes[0], wide.items(), strict=True):
         mesh = axis.imshow(table, aspect="auto", vmin=-most, vmax=most, cmap="PuOr_r")
         for (row, column), value in np.ndenumerate(table.to_numpy()):
@@ -95,7 +95,7 @@ def pixel_maps(rows, heading):
     columns = max(len(pictures) for _, pictures in rows)
     # Maps are coarse, and tiles hold little more than a hundred pixels a side.
     side = min(1.15, plots.WIDTH / columns)
-    figure, axes = plots._figure(
+    figure, axes = plots.subplots(
         side * 1.05 * len(rows) + 0.5, len(rows), columns, side * columns + 0.5
     )
     for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
@@ -137,7 +137,7 @@ def fidelity_curves(curves, heading):
     cases = list(dict.fromkeys(curves["case"]))
     names = [name for name in dict.fromkeys(curves["attribution"]) if name != "random"]
     colours = {name: plots.PALETTE[i] for i, name in enumerate(names)} | {"random": "#999999"}
-    figure, axes = plots._figure(
+    figure, axes = plots.subplots(
         1.6 * len(_DONE) + 0.9, len(_DONE), len(cases), sharex=True, sharey="col"
     )
     for line, test in zip(axes, _DONE, strict=True):
