@@ -39,7 +39,11 @@ nothing but simulated."""
 
 _SIMULATOR = (cells, designs, layouts, microscope, readouts, worlds)
 
-_SIZES = {"worlds": {"field": worlds.FIELD, "sites": worlds.SITES}}
+_SIZES = {
+    # As wide as the others, and as flat as the real fields.
+    "BBBC021": {"field": 179, "sites": 1},
+    "worlds": {"field": worlds.FIELD, "sites": worlds.SITES},
+}
 _USUAL_SIZE = {"field": 224, "sites": 1}
 
 PHENOTYPES = ("published", "random")
