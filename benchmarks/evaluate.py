@@ -6,9 +6,8 @@ Plates of 384 wells hold 16 negative controls, eight wells of a positive control
 stand on four plates of a batch, each time at another position; a batch has eight plates, a target
 eight compounds on average. Profiles are float32, stored as a Parquet file gives them: Gaussian
 noise, and of each target a direction that its compounds show more or less. NSC and NSCB ask treated
-wells for the target; activity and distinctiveness ask all wells, consistency as many
-consensus profiles, of one to three targets each. Every size and metric runs in a process of its
-own.
+wells for the target; activity and distinctiveness ask all wells, consistency as many consensus
+profiles, of one to three targets each. Every size and metric runs in a process of its own.
 
 A pair is a profile and another that it is compared with. CPU is user and system time, which other
 programs on the machine change less than the minutes on the clock; memory is the peak of the
@@ -16,6 +15,31 @@ process, table and libraries included. Plain is the whole matrix of distances in
 NSCB, copairs for the others, asked of `--plain` wells. Its answers are the same but for ties, which
 count by the mean of their orders here: the last column is the largest difference between groups
 without any.
+
+Printed on one thread of two cores that other programs kept busy: the minutes on the clock are
+theirs, and idle cores need less CPU time.
+
+    python benchmarks/evaluate.py --wells 4000 --null 1000 \\
+      --metrics NSC,NSCB,activity,distinctiveness
+    python benchmarks/evaluate.py --wells 1500 --plain 1500 --null 1000 --metrics consistency
+
+    metric            wells     CPU   clock  ns a pair  memory   value  time, x  memory, x  differs
+    NSC                4000    0.03    1.73        120    0.42   0.596      0.9        1.3    0e+00
+    NSCB               4000    0.03    0.96        108    0.42   0.494      1.1        1.3    0e+00
+    activity           4000    0.01    0.45       9102    0.43   0.670     11.7        4.4    3e-16
+
+    python benchmarks/evaluate.py --wells 10000,30000,100000
+
+    metric            wells     CPU   clock  ns a pair  memory   value
+    NSC               10000    0.10    6.15         71    0.63   0.569
+    NSCB              10000    0.11    8.49         78    0.63   0.534
+    activity          10000    0.04    1.65      10459    0.64   0.679
+    distinctiveness   10000    0.04    1.66        644    0.64   0.393
+    consistency       10000    1.01   51.57        304    0.66   0.043
+    activity          30000    0.10    5.59       6202    0.97   0.679
+    distinctiveness   30000    0.14   10.62        710    0.98   0.411
+    activity         100000    0.36   18.93       3563    2.11   0.681
+    distinctiveness  100000    0.43   21.53        620    2.12   0.415
 """
 
 import argparse
