@@ -234,7 +234,7 @@ def replicates_by_chance(profiles, size, by="world", perturbation="compound", *,
     ).reset_index()
 
 
-def batch_scores(feature_sets, by="world", label="moa", column="batch", *, draws=499, seed=0):
+def batch_scores(feature_sets, by="world", label="moa", column="batch", *, draws=199, seed=0):
     """What batches leave in the profiles of each part.
 
     Parameters

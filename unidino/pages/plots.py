@@ -540,6 +540,8 @@ def strength_curves(scores, heading, label="accuracy"):
     floor = scores.groupby("strength").agg(low=("null_low", "min"), high=("null_high", "max"))
     at = np.arange(len(steps))
     wide = np.concatenate([[at[0] - 0.4], at, [at[-1] + 0.4]])
+    # Yellow fades on white and grey: it comes last.
+    colours = [*PALETTE[:6], PALETTE[7], PALETTE[6]]
     low, high = (np.pad(floor.loc[steps, name], 1, "edge") for name in ("low", "high"))
     axis.fill_between(wide, low, high, color="#E3E3E3", lw=0, label="labels exchanged")
     for i, name in enumerate(names):
@@ -547,7 +549,7 @@ def strength_curves(scores, heading, label="accuracy"):
         arms = [(part["value"] - part["low"]).clip(0), (part["high"] - part["value"]).clip(0)]
         aside = 0.5 * ((i + 0.5) / len(names) - 0.5)
         axis.errorbar(
-            at + aside, part["value"], yerr=arms, fmt=f"-{MARKERS[i % 8]}", color=PALETTE[i % 8],
+            at + aside, part["value"], yerr=arms, fmt=f"-{MARKERS[i % 8]}", color=colours[i % 8],
             markersize=4.5, lw=1.1, label=name,
         )  # fmt: skip
     axis.set_xticks(at, [f"{step:g}" for step in steps])
