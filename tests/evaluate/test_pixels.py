@@ -234,7 +234,7 @@ def test_other_networks_have_no_attention():
 def test_tiles_and_cells_of_sites():
     metadata = unidino.CSVMetadata("data/example/plate.csv")
     model = unidino.load_model()
-    read = list(pixels.read_tiles(metadata, [5, 2], model))
+    read = list(pixels.read_tiles(metadata, [5, 2], model, dataset.plate_statistics(metadata)))
     assert [row for row, _, _ in read] == [2, 5]
     images = unidino.Dataset(
         metadata, use_crops_with_metadata=True, size=112, foreground_channel="any"
@@ -339,6 +339,7 @@ def test_profiles_by_any_channel_are_those_of_such_an_extraction(dim_plate, tmp_
         by_first.profiles,
         by_first.metadata,
         Embedder(unidino.load_model(), 64, torch.device("cpu")),
+        dataset.plate_statistics(by_first.metadata),
     )
     features = tables.feature_columns(made)
     assert list(made.columns) == list(by_first.profiles.columns)
@@ -349,7 +350,7 @@ def test_profiles_by_any_channel_are_those_of_such_an_extraction(dim_plate, tmp_
 
 def test_profiles_of_all_tiles_stay_as_they_are():
     wells = pd.DataFrame({"Metadata_tiles": [6, 6], "Metadata_tiles_kept": [6, 6]})
-    assert pixels.by_any_channel(wells, None, SimpleNamespace(model=None)) is wells
+    assert pixels.by_any_channel(wells, None, SimpleNamespace(model=None), None) is wells
     wells["Metadata_tiles_kept"] = [6, 4]
     assert pixels.left_out_tiles(wells).tolist() == [0, 2]
     bare = pd.DataFrame({"Metadata_Well": ["A01", "A02"]})

@@ -52,12 +52,12 @@ def test_pixel_maps_beside_their_tiles():
     signed, looked_at = np.array([[0.5, -1.0]]), np.array([[0.2, 0.8]])
     rows = [
         ("a", [("tile", tile, cells), ("signed", signed, cells), ("looked at", looked_at, cells)]),
-        ("b", [("tile", tile, np.ones((4, 4), bool))]),
+        ("DNA\nquite a long mechanism", [("tile", tile, np.ones((4, 4), bool))]),
     ]
     figure = attributed.pixel_maps(rows, "heading")
     axes = figure.axes
     assert [axis.get_title() for axis in axes[:3]] == ["tile", "signed", "looked at"]
-    assert axes[0].get_ylabel() == "a" and axes[3].get_ylabel() == "b"
+    assert axes[0].get_ylabel() == "a" and axes[3].get_ylabel() == "DNA\nquite a long\nmechanism"
     np.testing.assert_array_equal(axes[0].images[0].get_array(), tile)
     (shown,) = axes[1].images
     np.testing.assert_array_equal(shown.get_array(), signed)
@@ -155,8 +155,8 @@ def test_what_is_said_of_pixels():
 
 def test_what_is_said_of_emptied_tiles():
     assert attributed.emptied(curves()) == (
-        "A tile of nothing but its background lies at 0.50 (x) and 1.00 (y): what is near 1 says "
-        "that the model takes emptiness for the treatment, and a curve need not end at 0."
+        "A tile of nothing but its background lies at 0.50 (x) and 1.00 (y): what is near 1 or "
+        "beyond says that the model takes emptiness for the treatment; a curve need not end at 0."
     )
 
 

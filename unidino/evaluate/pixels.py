@@ -126,26 +126,27 @@ def every_second_plate(metadata):
     return {int(row) for rows in list(metadata.plates().values())[1::2] for row in rows}
 
 
-def _plates(metadata, rows, model):
+def _plates(metadata, rows, model, statistics):
     """Of each plate: its rows, their `dataset.SiteTiles` chosen by any channel, its statistics."""
     wanted = set(rows)
-    for members in metadata.plates().values():
+    by_plate = dataset.statistics_by_plate(metadata, statistics)
+    for key, members in metadata.plates().items():
         here = [int(row) for row in members if int(row) in wanted]
         if not here:
             continue
-        statistics = dataset.plate_statistics(dataset.subset(metadata, members))
+        own = by_plate[key]
         reader = dataset.SiteTiles(
             dataset.subset(metadata, here),
-            statistics,
+            own.reset_index(),
             size=model.config.size,
             foreground_channel="any",
             on_error="raise",
             with_limits=model.config.intensity == "image",
         )
-        yield here, reader, statistics.set_index("channel").loc[metadata.channels]
+        yield here, reader, own
 
 
-def read_tiles(metadata, rows, model):
+def read_tiles(metadata, rows, model, statistics):
     """Tiles of sites as a model sees them, and which of their pixels are cells.
 
     Tiles are chosen by any channel: a choice by one would hide what another shows.
@@ -157,6 +158,8 @@ def read_tiles(metadata, rows, model):
         Sites, by their row.
     model : EmbeddingModel
         Whose tile size and scaling of intensities are taken.
+    statistics : pd.DataFrame
+        From `dataset.plate_statistics` of the dataset.
 
     Yields
     ------
@@ -171,11 +174,11 @@ def read_tiles(metadata, rows, model):
     images.ImageError
         A site that cannot be read.
     """
-    for here, reader, statistics in _plates(metadata, rows, model):
-        background = statistics["threshold"].to_numpy()[:, None, None]
+    for here, reader, own in _plates(metadata, rows, model, statistics):
+        background = own["threshold"].to_numpy()[:, None, None]
         for number, row in enumerate(here):
             item = reader[number]
-            low, high = intensity.site_limits(item, statistics, model.config.intensity)
+            low, high = intensity.site_limits(item, own, model.config.intensity)
             cells = (item["tiles"].numpy() > background).any(1)
             yield row, intensity.scale(item["tiles"], low, high), cells
 
@@ -196,7 +199,7 @@ def left_out_tiles(profiles):
     return profiles["Metadata_tiles"] - profiles["Metadata_tiles_kept"]
 
 
-def by_any_channel(profiles, metadata, embedder):
+def by_any_channel(profiles, metadata, embedder, statistics):
     """Profiles as they are where tiles are chosen by any channel.
 
     A choice by one channel tells the others where to look. Wells that had all their tiles have the
@@ -208,6 +211,8 @@ def by_any_channel(profiles, metadata, embedder):
         Of an extraction by the same model, not normalised: means of sites.
     metadata : Metadata
     embedder : Embedder
+    statistics : pd.DataFrame
+        As of `read_tiles`.
 
     Returns
     -------
@@ -221,10 +226,10 @@ def by_any_channel(profiles, metadata, embedder):
     groups = channel_groups(model, metadata.channels)
     names = [f"emb_{group}_{i:04d}" for group in groups for i in range(model.embedding_dim)]
     parts = []
-    for here, reader, statistics in _plates(metadata, rows_of(metadata, again), model):
+    for here, reader, own in _plates(metadata, rows_of(metadata, again), model, statistics):
 
-        def limits(item, statistics=statistics):
-            return intensity.site_limits(item, statistics, model.config.intensity)
+        def limits(item, own=own):
+            return intensity.site_limits(item, own, model.config.intensity)
 
         items = (reader[number] for number in range(len(here)))
         made = [(item, values.ravel()) for item, values in embedder.sites(items, limits)]

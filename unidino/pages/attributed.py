@@ -94,7 +94,7 @@ def pixel_maps(rows, heading):
     """
     columns = max(len(pictures) for _, pictures in rows)
     # Maps are coarse, and tiles hold little more than a hundred pixels a side.
-    side = min(1.15, plots.WIDTH / columns)
+    side = min(0.95, plots.WIDTH / columns)
     figure, axes = plots._figure(
         side * 1.05 * len(rows) + 0.5, len(rows), columns, side * columns + 0.5
     )
@@ -120,7 +120,8 @@ def pixel_maps(rows, heading):
             axis.spines[:].set_visible(False)
             if not number:
                 axis.set_title(name, fontsize=8.5)
-        line[0].set_ylabel(textwrap.fill(title, 18), fontsize=8.5)
+        wrapped = [textwrap.fill(part, 16) for part in title.split("\n")]
+        line[0].set_ylabel("\n".join(wrapped), fontsize=8.5)
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
@@ -284,8 +285,9 @@ def emptied(curves):
     ends = own[own["patches"] == 1].groupby("case", sort=False)["score"].mean()
     parts = [f"{score:.2f} ({case})" for case, score in ends.items()]
     return (
-        f"A tile of nothing but its background lies at {_listed(parts)}: what is near 1 says that "
-        "the model takes emptiness for the treatment, and a curve need not end at 0."
+        f"A tile of nothing but its background lies at {_listed(parts)}: what is near 1 "
+        "or beyond says that the model takes emptiness for the treatment; a curve need not end at "
+        "0."
     )
 
 
