@@ -94,13 +94,8 @@ def pixel_maps(rows, heading):
     """
     columns = max(len(pictures) for _, pictures in rows)
     # Maps are coarse, and tiles hold little more than a hundred pixels a side.
-<<<<<<< ours
-    side = min(1.15, plots.WIDTH / columns)
-    figure, axes = plots.subplots(
-=======
     side = min(0.95, plots.WIDTH / columns)
-    figure, axes = plots._figure(
->>>>>>> theirs
+    figure, axes = plots.subplots(
         side * 1.05 * len(rows) + 0.5, len(rows), columns, side * columns + 0.5
     )
     for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
