@@ -17,7 +17,7 @@ count by the mean of their orders here: the last column is the largest differenc
 without any.
 
 Printed on one thread of two cores that other programs kept busy: the minutes on the clock are
-theirs, and idle cores need less CPU time.
+theirs.
 
     python benchmarks/evaluate.py --wells 4000 --null 1000 \\
       --metrics NSC,NSCB,activity,distinctiveness
@@ -27,6 +27,7 @@ theirs, and idle cores need less CPU time.
     NSC                4000    0.03    1.73        120    0.42   0.596      0.9        1.3    0e+00
     NSCB               4000    0.03    0.96        108    0.42   0.494      1.1        1.3    0e+00
     activity           4000    0.01    0.45       9102    0.43   0.670     11.7        4.4    3e-16
+    distinctiveness    4000    0.02    1.00        673    0.43   0.364     60.3        4.4    4e-16
 
     python benchmarks/evaluate.py --wells 10000,30000,100000
 
@@ -36,6 +37,8 @@ theirs, and idle cores need less CPU time.
     activity          10000    0.04    1.65      10459    0.64   0.679
     distinctiveness   10000    0.04    1.66        644    0.64   0.393
     consistency       10000    1.01   51.57        304    0.66   0.043
+    NSC               30000    0.57   30.64         43    0.95   0.511
+    NSCB              30000    0.59   31.32         45    0.96   0.502
     activity          30000    0.10    5.59       6202    0.97   0.679
     distinctiveness   30000    0.14   10.62        710    0.98   0.411
     activity         100000    0.36   18.93       3563    2.11   0.681
