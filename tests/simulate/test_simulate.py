@@ -388,7 +388,7 @@ def test_positions_of_a_plate():
 def test_stains_that_a_parameter_changes_are_those_that_look_different(stain):
     def brightness(**changes):
         phenotype = cells.NORMAL | changes
-        field = cells.Field(np.random.default_rng(5), (64, 64), cells.CellType(), phenotype)
+        field = cells.Field(np.random.default_rng(5), (96, 96), cells.CellType(), phenotype)
         return field.stain(stain)
 
     usual = brightness()
