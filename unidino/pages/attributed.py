@@ -139,7 +139,7 @@ def fidelity_curves(curves, heading):
     names = [name for name in dict.fromkeys(curves["attribution"]) if name != "random"]
     colours = {name: plots.PALETTE[i] for i, name in enumerate(names)} | {"random": "#999999"}
     figure, axes = plots._figure(
-        1.6 * len(_DONE) + 0.9, len(_DONE), len(cases), sharex=True, sharey="col"
+        1.5 * len(_DONE) + 0.9, len(_DONE), len(cases), 2.2 * len(cases), sharex=True, sharey="col"
     )
     for line, test in zip(axes, _DONE, strict=True):
         for axis, case in zip(line, cases, strict=True):
