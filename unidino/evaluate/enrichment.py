@@ -64,6 +64,7 @@ class _Ranked:
         self.genes = similarity.whole_codes(own, gene)
         self.names = own[tables.find_column(own, gene)].to_numpy()
         _, member = questions.membership(labels.iloc[self.rows])
+        member = member.toarray().astype(bool)
         # Labels are exchanged between genes, so that those of a gene must be one thing.
         first = np.unique(self.genes, return_index=True)[1]
         self.member = member[first].astype(np.float32)
@@ -295,7 +296,7 @@ def relationships(
     features = similarity.find_features(profiles, features, [gene, gene_set])
     labels = profiles[tables.find_column(profiles, gene_set)].map(questions.split_labels)
     _, member = questions.membership(labels)
-    member = member.astype(np.float32)
+    member = member.toarray().astype(np.float32)
     known = (member @ member.T) > 0
     first, second = np.triu_indices(len(profiles), 1)
     if not known[first, second].any():

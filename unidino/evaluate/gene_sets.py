@@ -214,7 +214,7 @@ def among_active(wells, activity, screen=Screen(), *, metric="cosine", null_size
     except ValueError:
         # No set is shared by two active genes: what is annotated is retrieved by none.
         return pd.Series(told)
-    summed = significance.summary(made, LEVEL)
+    summed = significance.retrieval_summary(made, LEVEL)
     told |= {
         "sets": int(summed["asked"]),
         "active": summed["mean_normalized_average_precision"],
@@ -274,7 +274,9 @@ def phenotypes(activity, truth, level=LEVEL):
             "sensitivity": called[has].mean(),
             "false calls": called[~has].mean(),
             "area": area,
-            "least_corrected_p_value": significance.summary(asked)["least_corrected_p_value"],
+            "least_corrected_p_value": significance.retrieval_summary(asked)[
+                "least_corrected_p_value"
+            ],
         }
     )
 

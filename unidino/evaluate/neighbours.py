@@ -291,11 +291,12 @@ def _nearest(values, metric, barred, labels, allowed=None):
     answerable = np.zeros(len(values), bool)
     for i, here in enumerate(cut):
         for j, there in enumerate(cut[i:], i):
-            block = _allowed(values, metric, keys, here, there, allowed)
-            least[here, j], least[there, i] = block.min(1), block.min(0)
-            right = np.isfinite(block) & (labels[here, None] == labels[there])
-            answerable[here] |= right.any(1)
-            answerable[there] |= right.any(0)
+            block = _apart(values, metric, keys, here, there)
+            for rows, others, band, far in ((here, there, j, block), (there, here, i, block.T)):
+                far = _allowed(far, allowed, rows, others)
+                least[rows, band] = far.min(1)
+                right = np.isfinite(far) & (labels[rows, None] == labels[others])
+                answerable[rows] |= right.any(1)
     smallest = least.min(1)
     reach = smallest + similarity.tie_widths(values, metric)(smallest)
     # Bands that hold the nearest of a row are compared with it again: what ties with it is counted.
@@ -304,7 +305,8 @@ def _nearest(values, metric, barred, labels, allowed=None):
         holds = np.flatnonzero(np.isfinite(smallest) & (least[:, band] <= reach))
         for part in similarity.bands(len(holds)):
             rows = holds[part]
-            tied = _allowed(values, metric, keys, rows, there, allowed) <= reach[rows, None]
+            far = _allowed(_apart(values, metric, keys, rows, there), allowed, rows, there)
+            tied = far <= reach[rows, None]
             near[rows] += tied.sum(1)
             alike[rows] += (tied & (labels[rows, None] == labels[there])).sum(1)
             some = tied.any(1)
@@ -321,14 +323,19 @@ def _nearest(values, metric, barred, labels, allowed=None):
     )
 
 
-def _allowed(values, metric, keys, rows, columns, allowed):
-    """Distances of rows from other rows, infinite where both share a key, or may not be asked."""
+def _apart(values, metric, keys, rows, columns):
+    """Distances of rows from other rows, infinite where both share one of the keys."""
     block = similarity.distances(values[rows], values[columns], metric)
     for codes in keys:
         block[codes[rows, None] == codes[columns]] = np.inf
-    if allowed is not None:
-        block[~allowed[rows][:, columns]] = np.inf
     return block
+
+
+def _allowed(block, allowed, rows, columns):
+    """The distances, infinite where a row may not have that neighbour."""
+    if allowed is None:
+        return block
+    return np.where(allowed[rows][:, columns], block, np.inf)
 
 
 def in_several(profiles, label, group):
