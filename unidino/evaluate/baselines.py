@@ -205,7 +205,7 @@ def scaled_sites(metadata):
     int
         Row of the site.
     numpy.ndarray
-        (C, H, W) float32, 0 to 1.
+        (C, H, W) float, 0 to 1.
 
     Raises
     ------
