@@ -231,10 +231,6 @@ PAGES += $(RESULTS)/evaluate_batches.ipynb
 $(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.ipynb) $(WITHOUT_BATCH) always
 	$(READS) papermill notebooks/evaluate_batches.ipynb $@ -k python3
 
-PAGES += $(RESULTS)/parity.ipynb
-$(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
-	$(READS) papermill notebooks/parity.ipynb $@ -k python3
-
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
 # elsewhere the page stays as it is.
 PAGES += $(RESULTS)/evaluate_bbbc021_real.ipynb
@@ -271,6 +267,10 @@ $(RESULTS)/compare.ipynb: $(PAGES) always
 	$(PAGE) --input $(RESULTS)/tables papermill notebooks/compare.ipynb $@ -k python3 \
 	  -p folder $(RESULTS)/tables
 PAGES += $(RESULTS)/compare.ipynb
+
+PAGES += $(RESULTS)/parity.ipynb
+$(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
+	$(READS) papermill notebooks/parity.ipynb $@ -k python3
 
 # Started first, so that the last minutes keep all processors busy.
 LONGEST := $(filter %/real_data.ipynb %/evaluate_bbbc021.ipynb,$(PAGES))
