@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from unidino import evaluate
+from unidino.evaluate import bootstrap
 
 
 def test_interval_equals_a_bootstrap_by_hand(table):
@@ -95,3 +96,9 @@ def test_only_the_table_that_was_scored_will_do(table):
             evaluate.bootstrap_interval(made, other, "compound")
         with pytest.raises(ValueError, match="not the profiles that the accuracy was computed on"):
             evaluate.paired_difference(made, made, other, "compound")
+
+
+def test_intervals_as_text():
+    assert bootstrap.interval_text(0.342, 0.231, 0.457) == "0.34 (0.23 to 0.46)"
+    assert bootstrap.interval_text(0.342, np.nan, np.nan) == "0.34"
+    assert bootstrap.interval_text(np.nan, np.nan, np.nan) == "–"

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from .. import paths, tables
+from ..evaluate import bootstrap
 from ..pages import plots
 from ..train import train
 from ..train.options import published as published_options
@@ -346,7 +347,7 @@ def beside(committed, again):
 
 def interval_text(row):
     """A row of a table of scores in short, such as "0.34 (0.23 to 0.46)"."""
-    return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+    return bootstrap.interval_text(row.value, row.low, row.high)
 
 
 def side_by_side(scores, differences=False):

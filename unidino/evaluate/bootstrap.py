@@ -102,6 +102,23 @@ def mean_interval(values, groups, *, level=0.95, draws=2000, seed=0):
     return _interval(_shares([sums], draws, seed)[0], level)
 
 
+def interval_text(value, low, high):
+    """A score with its interval as people read it.
+
+    Parameters
+    ----------
+    value, low, high : float
+
+    Returns
+    -------
+    str
+        Such as "0.34 (0.23 to 0.46)"; the value alone where it has no interval, "–" without value.
+    """
+    if np.isnan(value):
+        return "–"
+    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
 def _per_group(accuracy, profiles, by):
     """(correct, scored) profiles of each group of `profiles`."""
     if not accuracy.n:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from .bootstrap import interval_text
+
 COLUMNS = ("benchmark", "level", "accuracy", "features", "value", "low", "high", "n", "data")
 """Of a comparison: one row a question and feature set; low and high are ends of a 95 % interval."""
 
@@ -161,12 +163,9 @@ def side_by_side(scores):
     Returns
     -------
     pd.DataFrame
-        Data and the number of profiles stand in the index; an empty cell was not asked.
+        Question and kind of data stand in the index; an empty cell was not asked.
     """
-    texts = [
-        f"{row.value:.2f}" + ("" if pd.isna(row.low) else f" ({row.low:.2f} to {row.high:.2f})")
-        for row in scores.itertuples()
-    ]
+    texts = [interval_text(row.value, row.low, row.high) for row in scores.itertuples()]
     wide = scores.assign(text=texts).pivot_table(
         index=["question", "data"], columns="features", values="text", aggfunc="first", sort=False
     )

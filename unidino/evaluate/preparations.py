@@ -22,6 +22,7 @@ from ..profiles.reference import ALL
 from . import batch as batches
 from . import neighbours, probes, questions, retrieval
 from .batch import is_line
+from .bootstrap import interval_text
 
 BATCH = ("nearest", "line", "mixing")
 """Measures of how far the batch is gone: for the nearest well, for a line through the features, and
@@ -720,7 +721,7 @@ def side_by_side(scored, names):
     pd.DataFrame
         Strings such as "0.34 (0.23 to 0.46)", "–" where there is no score.
     """
-    texts = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in scored.itertuples()]
+    texts = [interval_text(row.value, row.low, row.high) for row in scored.itertuples()]
     wide = scored.assign(text=texts).pivot(index="prepared", columns="measure", values="text")
     wide = wide.loc[scored["prepared"].unique(), [n for n in names if n in wide]]
     return wide.fillna("–").rename_axis(columns=None)

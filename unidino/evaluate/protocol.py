@@ -371,10 +371,7 @@ def side_by_side(scored):
         Strings such as "0.34 (0.23 to 0.46)", "–" where there is no score; columns are (accuracy,
         level and n).
     """
-    text = [
-        "–" if np.isnan(row.value) else f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
-        for row in scored.itertuples()
-    ]
+    text = [bootstrap.interval_text(row.value, row.low, row.high) for row in scored.itertuples()]
     count = scored.groupby(["accuracy", "level"])["n"].max()
     asked = [f"{r.level}, n = {count[r.accuracy, r.level]}" for r in scored.itertuples()]
     wide = scored.assign(text=text, asked=asked)

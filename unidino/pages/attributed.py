@@ -8,9 +8,10 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from ..evaluate.attribution import ALL, LEAST_UNITS
+from ..evaluate.bootstrap import interval_text
 from ..evaluate.pixels import left_out_tiles
 from . import plots
-from .findings import _listed
+from .findings import listed
 
 WAYS = {
     "shapley": "Shapley value",
@@ -199,13 +200,11 @@ def overall(table):
     """
     own = table[table["label"] == ALL]
     parts = [
-        f"{row.channel} {row.shapley:.2f}"
-        + (f" ({row.low:.2f} to {row.high:.2f})" if np.isfinite(row.low) else "")
-        for row in own.itertuples()
+        f"{row.channel} {interval_text(row.shapley, row.low, row.high)}" for row in own.itertuples()
     ]
     units = own["units"].iloc[0]
     said = (
-        f"Over all {units} compounds the channels are worth {_listed(parts)}, in sum "
+        f"Over all {units} compounds the channels are worth {listed(parts)}, in sum "
         f"{own['shapley'].sum():.2f}."
     )
     labels = table[table["label"] != ALL].drop_duplicates("label")
@@ -241,7 +240,7 @@ def agreement(table):
     ]
     return (
         f"The Shapley value puts one channel first in {int(clear.sum())} of {len(first)} "
-        f"mechanisms; of these the same channel comes first by {_listed(parts)}."
+        f"mechanisms; of these the same channel comes first by {listed(parts)}."
     )
 
 
@@ -263,7 +262,7 @@ def planted_found(found):
         parts = [f"{row.first} by {WAYS[row.way]}" for row in rows.itertuples()]
         items.append(
             f"- `{name}`: of {rows['of'].iloc[0]} mechanisms that change one stain only, the "
-            f"planted channel comes first in {_listed(parts)}; by chance it would in "
+            f"planted channel comes first in {listed(parts)}; by chance it would in "
             f"{rows['by chance'].iloc[0]:.1f}."
         )
     return "\n".join(items)
@@ -285,7 +284,7 @@ def emptied(curves):
     ends = own[own["patches"] == 1].groupby("case", sort=False)["score"].mean()
     parts = [f"{score:.2f} ({case})" for case, score in ends.items()]
     return (
-        f"A tile of nothing but its background lies at {_listed(parts)}: what is near 1 "
+        f"A tile of nothing but its background lies at {listed(parts)}: what is near 1 "
         "or beyond says that the model takes emptiness for the treatment; a curve need not end at "
         "0."
     )
@@ -314,7 +313,7 @@ def believed(scores):
                 f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles {words}"
                 + (f" (in {worse} it is worse than each random order)" if worse else "")
             )
-        items.append(f"- **{name}**, against random orders of the patches: {_listed(said)}.")
+        items.append(f"- **{name}**, against random orders of the patches: {listed(said)}.")
     return "\n".join(items)
 
 

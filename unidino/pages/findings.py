@@ -8,7 +8,7 @@ def _asked(row):
     return f"**{row.accuracy}, {row.level}** (n = {row.n})"
 
 
-def _listed(parts):
+def listed(parts):
     parts = list(parts)
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
@@ -41,10 +41,10 @@ def compared(differences, first):
                     f"{row[0]} ({row[1]:.2f}, {row[2]:.2f} to {row[3]:.2f})"
                     for row in rows[["compared with", "difference", "low", "high"]].to_numpy()
                 ]
-                said.append(f"{word} {_listed(shown)}")
+                said.append(f"{word} {listed(shown)}")
         level = part[(part["low"] <= 0) & (part["high"] >= 0)]
         if len(level):
-            said.append(f"not apart from {_listed(level['compared with'])}")
+            said.append(f"not apart from {listed(level['compared with'])}")
         row = next(part.itertuples())
         items.append(f"- {_asked(row)}: `{first}` is {'; '.join(said)}.")
     return "\n".join(items)
@@ -71,9 +71,9 @@ def above_exchanged(scores):
             continue
         above = part[part["value"] > part["null_high"]]["features"]
         within = part[part["value"] <= part["null_high"]]["features"]
-        said = [f"above: {_listed(above)}"] if len(above) else ["none is above"]
+        said = [f"above: {listed(above)}"] if len(above) else ["none is above"]
         if len(within):
-            said.append(f"not above: {_listed(within)}")
+            said.append(f"not above: {listed(within)}")
         ends = _span(part["null_high"], "ends at", "ends between", "and")
         items.append(f"- {_asked(next(part.itertuples()))}, whose range {ends}: {'; '.join(said)}.")
     return "\n".join(items)
@@ -96,9 +96,9 @@ def above_chance(scores):
     for _, part in scores.groupby(["level", "accuracy"], sort=False):
         above = part[part["low"] > 0]["features"]
         others = part[~(part["low"] > 0)]["features"]
-        said = [f"above chance: {_listed(above)}"] if len(above) else ["none is above chance"]
+        said = [f"above chance: {listed(above)}"] if len(above) else ["none is above chance"]
         if len(others):
-            said.append(f"not clear of it: {_listed(others)}")
+            said.append(f"not clear of it: {listed(others)}")
         items.append(f"- {_asked(next(part.itertuples()))}: {'; '.join(said)}.")
     return "\n".join(items)
 
@@ -168,7 +168,7 @@ def moved(differences):
             ]
             most = ", most" if len(rows) > SHOWN else ""
             parts.append(
-                f"It {word} {len(rows)} of the {len(differences)} scores{most}: {_listed(shown)}."
+                f"It {word} {len(rows)} of the {len(differences)} scores{most}: {listed(shown)}."
             )
     if not parts:
         parts = [f"None of the {len(differences)} differences is clear of 0."]
@@ -194,11 +194,11 @@ def rises(table, columns):
     steady = [name for name, count in falls.items() if not count]
     said = []
     if steady:
-        said.append(f"From row to row the score never falls for {_listed(steady)}.")
+        said.append(f"From row to row the score never falls for {listed(steady)}.")
     if len(steady) < len(columns):
         steps = len(table) - 1
         counts = [f"{name} ({n} of {steps} steps)" for name, n in falls.items() if n]
-        said.append(f"It falls somewhere for {_listed(counts)}.")
+        said.append(f"It falls somewhere for {listed(counts)}.")
     return " ".join(said)
 
 
@@ -219,7 +219,7 @@ def protocols(scores):
     items = []
     for (name, line), part in scores.groupby(["level", "accuracy"], sort=False):
         means = part.groupby("hue", sort=False)["value"].mean()
-        shown = _listed(f"{mean:.2f} ({hue})" for hue, mean in means.items())
+        shown = listed(f"{mean:.2f} ({hue})" for hue, mean in means.items())
         last = part[part["hue"] == means.index[-1]]
         above = int((last["low"] > 0).sum())
         items.append(
@@ -252,7 +252,7 @@ def between_curves(curves):
             f"{wide.loc[share, lower]:.2f})"
             for share, difference in more.iloc[[0, -1]].items()
         ]
-        items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {_listed(ends)}.")
+        items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {listed(ends)}.")
     return "\n".join(items)
 
 
@@ -333,11 +333,11 @@ def lost_retrieval(scored, questions, base):
             f"{row.difference_high:.2f})"
             for row in rows.itertuples()
         ]
-        items.append(f"- **Warning: retrieval is lower under `{name}`**: {_listed(shown)}.")
+        items.append(f"- **Warning: retrieval is lower under `{name}`**: {listed(shown)}.")
     slight = part[part["difference_high"] >= 0]
     if len(slight):
         shown = [
-            f"`{name}` for {_listed(rows['measure'])}"
+            f"`{name}` for {listed(rows['measure'])}"
             for name, rows in slight.groupby("prepared", sort=False)
         ]
         items.append(f"- Lower, but not clear of 0: {'; '.join(shown)}.")
