@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import imagecodecs
 import numpy as np
 import tifffile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -431,6 +430,8 @@ def _open_picture(path, channel_axis, alone):
 
         def read():
             if deep:
+                import imagecodecs
+
                 return imagecodecs.png_decode(Path(path).read_bytes())
             return np.asarray(image).astype(dtype, copy=False)
 

@@ -5,14 +5,14 @@ import json
 import platform
 import re
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from . import claims, dataset, identity, intensity, paths, profiles, quality, tables
+from . import __version__, claims, dataset, identity, intensity, paths, profiles, quality, tables
 from .embedding import channel_groups
 from .profiles.reference import listed
 from .progress import Progress, say
@@ -392,15 +392,23 @@ class SiteEmbeddings:
         """What a table of some plates, by default all, says about its making."""
         ids = [i for key in (self.units if keys is None else keys) for i in self.image_ids[key]]
         return {
-            "software": {"unidino": version("unidino"), "commit": _commit()},
+            "software": {"unidino": __version__, "commit": _commit()},
             "libraries": {"python": platform.python_version()}
-            | {name: version(name) for name in _LIBRARIES},
+            | {name: _version(name) for name in _LIBRARIES},
             "settings": self.settings,
             "model_origin": self.embedder.model.origin,
             "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }
+
+
+def _version(library):
+    """The version installed, or None of a library that embedding does without."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 def _key_names(metadata):

@@ -81,9 +81,35 @@ SELF_DISTIL = _SHARED | {
 """Of another second stage: self-distillation, while the features of natural images are held on
 to."""
 
-STAGES = {"distil": DISTIL, "longer": LONGER, "self-distil": SELF_DISTIL}
+_GPU = {"batch_size_per_gpu": 256, "num_workers": 15, "precision": "bf16", "epoch_length": 65536}
 
-FROM = {"longer": "distil", "self-distil": "distil"}
+DISTIL_GPU = DISTIL | _GPU | {"epochs": 24, "lr": 0.001, "momentum_teacher": 0.996}
+"""Of the first stage where a GPU is at hand: as `DISTIL`, on twenty times as many images, in
+larger batches."""
+
+SELF_DISTIL_GPU = (
+    SELF_DISTIL
+    | _GPU
+    | {
+        "out_dim": 4096,
+        "momentum_teacher": 0.996,
+        "group_size": 4,
+        "epochs": 8,
+        "lr": 0.0005,
+    }
+)
+"""Of the second stage there: as `SELF_DISTIL`; four images in a row come from one plate, so that
+those that are hard to tell apart meet in a batch."""
+
+STAGES = {
+    "distil": DISTIL,
+    "longer": LONGER,
+    "self-distil": SELF_DISTIL,
+    "distil-gpu": DISTIL_GPU,
+    "self-distil-gpu": SELF_DISTIL_GPU,
+}
+
+FROM = {"longer": "distil", "self-distil": "distil", "self-distil-gpu": "distil-gpu"}
 """The stage whose weights a stage starts from."""
 
 SHIPPED = ("distil",)

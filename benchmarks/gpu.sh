@@ -1,0 +1,9 @@
+#!/bin/sh
+# Everything that waits for a GPU, in some minutes on a bare machine with torch, timm and pytest:
+# the tests marked gpu, then the rates of benchmarks/gpu.py. Its arguments go to the latter.
+cd "$(dirname "$0")/.." || exit 1
+PYTHON=${PYTHON:-python3}
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+"$PYTHON" -m pytest -q -m gpu tests/test_gpu.py tests/train/test_loop.py; tests=$?
+"$PYTHON" benchmarks/gpu.py "$@" || exit 1
+exit "$tests"
