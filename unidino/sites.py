@@ -5,14 +5,23 @@ import json
 import platform
 import re
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from . import __version__, claims, dataset, identity, intensity, paths, profiles, quality, tables
+from . import (
+    claims,
+    dataset,
+    identity,
+    intensity,
+    paths,
+    profiles,
+    quality,
+    software,
+    tables,
+)
 from .embedding import channel_groups
 from .profiles.reference import listed
 from .progress import Progress, say
@@ -392,23 +401,14 @@ class SiteEmbeddings:
         """What a table of some plates, by default all, says about its making."""
         ids = [i for key in (self.units if keys is None else keys) for i in self.image_ids[key]]
         return {
-            "software": {"unidino": __version__, "commit": _commit()},
-            "libraries": {"python": platform.python_version()}
-            | {name: _version(name) for name in _LIBRARIES},
+            "software": software.versions(["unidino"]) | {"commit": software.commit()},
+            "libraries": {"python": platform.python_version()} | software.versions(_LIBRARIES),
             "settings": self.settings,
             "model_origin": self.embedder.model.origin,
             "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }
-
-
-def _version(library):
-    """The version installed, or None of a library that embedding does without."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
 
 
 def _key_names(metadata):
@@ -452,14 +452,3 @@ def _row(item, channels, tiling):
             value = np.nan if failed else float(item[measure][i])
             row[f"Metadata_{measure}_{channel}"] = value
     return row
-
-
-def _commit():
-    """The checkout's commit, or None outside one; read from git's files, without running git."""
-    git = paths.project_root() / ".git"
-    try:
-        head = (git / "HEAD").read_text().strip()
-        reference = head.removeprefix("ref: ")
-        return (git / reference).read_text().strip() if reference != head else head
-    except OSError:
-        return None

@@ -6,13 +6,12 @@ import os
 import platform
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from .. import tables
+from .. import software, tables
 from ..progress import say
 from . import dino
 
@@ -34,7 +33,7 @@ def environment(device, world):
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in _LIBRARIES},
+        "libraries": software.versions(_LIBRARIES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "processes": world,
         "threads": torch.get_num_threads(),
