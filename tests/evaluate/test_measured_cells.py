@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from unidino import tables
-from unidino.evaluate import measured_cells
+from unidino.evaluate import feature_sets, measured_cells
 
 CHANNELS = ["actin", "DNA"]
 
@@ -130,7 +130,23 @@ def test_a_dataset_is_measured(tmp_path, capfd):
     assert made["Metadata_Well"].tolist() == ["A01", "A02"]
     assert made["Metadata_cells"].tolist() == [1, 3]
     assert "2 profiles of" in capfd.readouterr().err
-    assert made.attrs["provenance"]["measured_by"] == "cp_measure"
+    assert made.attrs["provenance"]["model_origin"].startswith("cp_measure ")
+    assert made.attrs["provenance"]["simulated"] is False
+
+
+def test_measured_wells_are_read_like_those_of_a_model(tmp_path, monkeypatch, capfd):
+    csv = plate(tmp_path, {"A01": [(25, 25)], "A02": [(25, 25), (60, 60), (60, 100)]})
+    monkeypatch.setenv("UNIDINO_OUTDIR", str(tmp_path / "out"))
+    known = tables.read_table(csv).assign(emb_0=[1.0, 2.0])[["plate", "well", "emb_0"]]
+    known.to_csv(tmp_path / "known.csv", index=False)
+    entries = [f"known={tmp_path / 'known.csv'}", "cp_measure"]
+    absent = feature_sets.read(entries, str(csv))[1]
+    assert absent.profiles is None
+    assert absent.said == f"Not measured: python -m unidino.evaluate.measured_cells {csv}"
+    measured_cells.main([str(csv)])
+    found = feature_sets.on_same_wells(feature_sets.read(entries, str(csv)))[1]
+    assert len(found.profiles) == 2
+    assert found.profiles.filter(like="Nuclei_").to_numpy().dtype == np.float32
 
 
 def test_a_dataset_without_nuclei_is_refused(tmp_path):

@@ -685,6 +685,15 @@ def test_table_of_the_worlds_is_that_of_their_class_and_of_any_csv(root):
     assert set(truth["world"]) == set(own.metadata["world"])
 
 
+def test_sizes_for_all_leave_the_worlds_out(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(datasets, "ensure", lambda name, root, **options: made.append(name))
+    datasets.write(wells=24, root=str(tmp_path))
+    assert made == [name for name in datasets.LAYOUTS if name != "worlds"]
+    datasets.write(root=str(tmp_path))
+    assert made[-len(datasets.LAYOUTS) :] == list(datasets.LAYOUTS)
+
+
 def test_command_line(tmp_path, capsys):
     options = "--wells 3 --field 48 --workers 1 --mechanisms random --rendering 3"
     datasets.main(["--valset", "HPA", "--root", str(tmp_path), *options.split()])

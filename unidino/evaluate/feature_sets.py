@@ -10,7 +10,7 @@ from .. import paths, tables, valsets
 from ..profiles.aggregation import aggregate
 from ..profiles.normalisation import normalise
 from ..profiles.reference import listed
-from . import baselines
+from . import baselines, measured_cells
 
 _TABLES = (".parquet", ".csv", ".csv.gz")
 
@@ -55,9 +55,10 @@ def read(entries, valset, outdir=None, unit="well"):
     Parameters
     ----------
     entries : list of str
-        A model's name, whose extraction of the dataset lies in `outdir`; the folder of an
-        extraction; a table (``.parquet``, ``.csv``, ``.csv.gz``) of an extraction, of the
-        published code or of CellProfiler. ``NAME=`` before any of them gives it another name.
+        A model's name, whose extraction of the dataset lies in `outdir`, or cp_measure
+        (`measured_cells`); the folder of an extraction; a table (``.parquet``, ``.csv``,
+        ``.csv.gz``) of an extraction, of the published code or of CellProfiler. ``NAME=`` before
+        any of them gives it another name.
     valset : str
         The dataset's name, or the CSV that it is listed in.
     outdir : str or Path, optional
@@ -110,6 +111,8 @@ def _read(entry, valset, outdir, unit):
     found = sorted(folder.glob("*_no_post_proc_*_features.parquet"))
     if not found:
         told = f"Not extracted: unidino extract --valset {valset} --model {place} --outdir {outdir}"
+        if place == measured_cells.NAME:
+            told = f"Not measured: python -m unidino.evaluate.measured_cells {valset}"
         return FeatureSet(named or place, None, said=told)
     return _checked(named or place, found[0], unit)
 

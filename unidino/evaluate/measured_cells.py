@@ -1,6 +1,7 @@
 """Cells segmented and measured as CellProfiler does it, by cp_measure: what a model has to beat.
 
-``python -m unidino.evaluate.measured_cells VALSET OUT`` writes the profiles of a dataset's wells.
+``python -m unidino.evaluate.measured_cells VALSET`` writes the profiles of a dataset's wells to
+where the evaluation pages look for those of a model called cp_measure.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import re
 import sys
 import time
 import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from .. import arguments, quality, tables, valsets
+from .. import arguments, paths, quality, tables, valsets
 from ..profiles.aggregation import aggregate
 from ..progress import Progress, one_line, say
 from .baselines import scaled_sites
+
+NAME = "cp_measure"
+"""Of these features in lists of models, and of their folder among the extractions."""
 
 EXTRA = "measure"
 """The extra that installs cp_measure and scikit-image."""
@@ -203,24 +208,68 @@ def measure(valset, *, root=None, nuclei=None, max_missing=0.05):
     return aggregate(frame, wells, "mean") if wells else frame
 
 
+def default_file(valset, outdir=None):
+    """Where the profiles of a dataset lie unless another file is named.
+
+    Parameters
+    ----------
+    valset : str
+        A published dataset, or a CSV.
+    outdir : str or Path, optional
+        Output root; `paths.outputs_root` by default.
+
+    Returns
+    -------
+    Path
+    """
+    name = Path(valset).stem if valset.endswith(".csv") else valset
+    folder = paths.valset_folder(outdir or paths.outputs_root(), NAME, name)
+    return folder / f"{name}_no_post_proc_well_features.parquet"
+
+
+def write(made, file, simulated=False):
+    """Write profiles, in single precision, with what made them.
+
+    Parameters
+    ----------
+    made : pd.DataFrame
+        From `measure`.
+    file : Path
+    simulated : bool
+        Whether the images were.
+    """
+    features = tables.feature_columns(made)
+    provenance = {
+        "model_origin": f"cp_measure {version('cp-measure')}, cells segmented by scikit-image",
+        "left_out": LEFT_OUT,
+        "simulated": simulated,
+    }
+    tables.write_table(made.astype(dict.fromkeys(features, np.float32)), file, provenance)
+
+
 def main(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
         "python -m unidino.evaluate.measured_cells", description=__doc__
     )
     parser.add_argument("valset", help="a published dataset, or a CSV with one row a site")
-    parser.add_argument("out", help="Parquet file to write")
+    parser.add_argument(
+        "out", nargs="?", help="Parquet file; by default cp_measure's in the output root"
+    )
     parser.add_argument("--root", help="data root; UNIDINO_DATA, else simulated data")
     parser.add_argument("--nuclei", help="channel in which nuclei are segmented")
     given = parser.parse_args(argv)
     start = time.process_time()
+    out = Path(given.out) if given.out else default_file(given.valset)
     try:
         made = measure(given.valset, root=given.root, nuclei=given.nuclei)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {one_line(error)}")
     seconds = time.process_time() - start
-    tables.write_table(made, Path(given.out), {"measured_by": "cp_measure", "left_out": LEFT_OUT})
-    say(f"{len(made)} profiles of {len(tables.feature_columns(made))} measures in {given.out}; "
+    simulated = bool(valsets.open_valset(given.valset, root=given.root).simulated)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(made, out, simulated)
+    say(f"{len(made)} profiles of {len(tables.feature_columns(made))} measures in {out}; "
         f"{seconds:.0f} s of one processor")  # fmt: skip
 
 

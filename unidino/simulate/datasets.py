@@ -340,7 +340,8 @@ def write(
     sites : int
         Fields a well.
     wells, plates, batches : int
-        Wells a plate, plates a batch, batches.
+        Wells a plate, plates a batch, batches; the worlds have plates of their own, and are left
+        out where one is given.
     effect, batch_effect : float
         Factors on the planted phenotypes, and on batch, plate and position effects.
     mechanisms : str
@@ -351,8 +352,9 @@ def write(
         Processes; the machine's cores by default.
     """
     options = dict(locals())
-    names = LAYOUTS if valset == "all" else (valset,)
-    for name in names:
+    sized = any(options[name] is not None for name in ("wells", "plates", "batches"))
+    every = [name for name in LAYOUTS if not (sized and LAYOUTS[name] is worlds.plan)]
+    for name in every if valset == "all" else (valset,):
         chosen = {k: v for k, v in options.items() if k not in ("valset", "root")}
         print(ensure(name, root, **chosen))
 
