@@ -38,7 +38,7 @@ COMMITTED := env -u UNIDINO_DATA -u UNIDINO_OUTDIR -u UNIDINO_RESULTS
 
 .DEFAULT_GOAL := help
 .PHONY: always help book pages html test lint unit check strict extract extracted lab clean install \
-  simulated
+  simulated unbatched measured
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -52,7 +52,8 @@ book: ## install, simulate what is missing, run every page afresh, render the bo
 	@$(MAKE) --no-print-directory html
 
 pages: $(INSTALLED) simulated ## run the pages whose notebook, module, parameters or inputs changed
-	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) $(LONGEST) $(filter-out $(LONGEST),$(PAGES))
+	@$(MAKE) --no-print-directory extracted
+	@$(MAKE) --no-print-directory --keep-going -j $(JOBS) BATCHED=1 $(LONGEST) $(filter-out $(LONGEST),$(PAGES))
 
 html: $(INSTALLED) ## render the pages as they are: _build/html/index.html
 ifdef UNIDINO_DATA
@@ -82,7 +83,7 @@ unit: $(INSTALLED)
 check: $(INSTALLED)
 	$(COMMITTED) $(PY) -m unidino.simulate
 	@folder=$$(mktemp -d) && \
-	$(COMMITTED) $(MAKE) --no-print-directory -j $(JOBS) extracted EXTRACTED="$$folder" && \
+	$(COMMITTED) $(MAKE) --no-print-directory extracted EXTRACTED="$$folder" && \
 	$(COMMITTED) $(PY) book/check.py --jobs $(JOBS) --extracted "$$folder"; \
 	status=$$?; rm -rf "$$folder"; exit $$status
 
@@ -135,50 +136,53 @@ $(RESULTS)/datasets.ipynb: always
 	$(PAGE) papermill notebooks/datasets.ipynb $@ -k python3
 
 # Profiles of each dataset by each model, DATASET@MODEL or DATASET@random_vit@SEED: extracted once,
-# read by every page below that lists them; no pages of the book. Untrained transformers see the
-# tiles of the demo model, and so do all models in the worlds, whose fields are no larger. In a data
-# root of one's own any may be absent: pages say so.
-EXTRACT := notebooks/extract.ipynb
-DEMO := data/checkpoints/unidino-demo.safetensors
-$(EXTRACTED)/%.ipynb: always
-	$(if $(UNIDINO_DATA),-)$(PAGE) --keep $(if $(findstring @unidino-demo,$*),--input $(DEMO)) \
-	  papermill $(EXTRACT) $@ -k python3 -p valset $(word 1,$(subst @, ,$*)) \
-	  -p model $(word 2,$(subst @, ,$*)) -p seed $(or $(word 3,$(subst @, ,$*)),0) \
-	  -p reference $(if $(filter HPA@%,$*),all,negcon) \
-	  $(if $(findstring @random_vit,$*)$(filter worlds@%,$*),-p size 112) \
-	  $(if $(filter worlds@%,$*),-p foreground_channel any)
+# read by every page below that lists them; no pages of the book. With BATCHED set they were all
+# made before, several in one process.
+EXTRACT = $(PY) book/extracted.py --jobs $(JOBS)$(if $(AFRESH), --force)
+$(EXTRACTED)/%.json: always
+	$(if $(BATCHED),,$(EXTRACT) $(EXTRACTED) $*)
 READS = $(PAGE) $(patsubst %,--reads %,$(filter $(EXTRACTED)/%,$^))
 
+# Measured cells of simulated plates are kept with the project, in the place of an extraction.
+measured = $(if $(UNIDINO_DATA),,$1@cp_measure)
+
 OF_BBBC021 := BBBC021@unidino-demo BBBC021@transfer \
-  BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2
-OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit
+  BBBC021@random_vit BBBC021@random_vit@1 BBBC021@random_vit@2 $(call measured,BBBC021)
+OF_JUMP := jumpcp-valset@unidino-demo jumpcp-valset@transfer jumpcp-valset@random_vit \
+  $(call measured,jumpcp-valset)
 OF_INSECT := insect@unidino-demo insect@transfer insect@random_vit
-OF_WORLDS := worlds@unidino-demo worlds@transfer worlds@random_vit
+OF_WORLDS := $(if $(UNIDINO_DATA),,worlds@unidino-demo worlds@transfer worlds@random_vit)
 OF_CELL_HEALTH := cell-health@unidino-demo cell-health@transfer cell-health@random_vit
-OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit
+OF_HPA := HPA@unidino-demo HPA@transfer HPA@random_vit $(call measured,HPA)
 OF_BBBC037 := BBBC037@unidino-demo BBBC037@transfer BBBC037@random_vit
 OF_BATCHES := jumpcp-valset@unidino-demo jumpcp-valset@transfer
-OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit \
-  $(if $(UNIDINO_DATA),,worlds@unidino-demo worlds@transfer worlds@random_vit)
+OF_ATTRIBUTION := BBBC021@unidino-demo BBBC021@transfer BBBC021@random_vit $(OF_WORLDS)
 OF_ALL := $(patsubst %,%@unidino-demo,\
   BBBC021 jumpcp-valset cell-health HPA BBBC037 insect example_data)
 
 # The plates of JUMP-CP once more, simulated without batch, plate and position effects: what a
 # correction that lost nothing would leave.
 ifndef UNIDINO_DATA
-WITHOUT_BATCH := $(EXTRACTED)/without_batch/jumpcp-valset@unidino-demo.ipynb
-$(WITHOUT_BATCH): always
-	$(PY) -m unidino.simulate --valset jumpcp-valset --root _build/without_batch --batch-effect 0
-	$(PAGE) --keep --input $(DEMO) papermill $(EXTRACT) $@ -k python3 \
-	  -p valset jumpcp-valset -p model unidino-demo -p root _build/without_batch
+WITHOUT_BATCH := without_batch/jumpcp-valset@unidino-demo
+$(EXTRACTED)/$(WITHOUT_BATCH).json: unbatched
 endif
+unbatched: $(INSTALLED)
+	$(PY) -m unidino.simulate --valset jumpcp-valset --root _build/without_batch --batch-effect 0
 
-extracted: $(WITHOUT_BATCH) $(sort $(patsubst %,$(EXTRACTED)/%.ipynb,$(OF_BBBC021) $(OF_JUMP) \
-  $(OF_INSECT) $(OF_CELL_HEALTH) $(OF_HPA) $(OF_BBBC037) $(OF_BATCHES) $(OF_WORLDS) \
-  $(OF_ATTRIBUTION) $(OF_ALL)))
+# About half an hour of one processor.
+MEASURED := $(patsubst %,data/measured/%.parquet,BBBC021 jumpcp-valset HPA)
+measured: $(MEASURED) ## measure the cells of simulated plates again, for data/measured
+$(MEASURED): data/measured/%.parquet: always simulated
+	$(PY) -m unidino.evaluate.measured_cells $* $@
+
+# Longest first.
+EXTRACTIONS := $(WITHOUT_BATCH) $(OF_BBBC037) $(OF_CELL_HEALTH) $(OF_WORLDS) $(OF_JUMP) $(OF_BATCHES) \
+  $(OF_BBBC021) $(OF_HPA) $(OF_ATTRIBUTION) $(OF_INSECT) $(OF_ALL)
+extracted: $(INSTALLED) simulated $(if $(WITHOUT_BATCH),unbatched)
+	$(EXTRACT) $(EXTRACTED) $(EXTRACTIONS)
 
 PAGES += $(RESULTS)/extract.ipynb
-$(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/extractions.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/your_plate.ipynb
@@ -200,35 +204,35 @@ $(RESULTS)/demo_model.ipynb: always
 ifndef UNIDINO_DATA
 PAGES += $(RESULTS)/planted_truth.ipynb
 endif
-$(RESULTS)/planted_truth.ipynb: $(OF_WORLDS:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/planted_truth.ipynb: $(OF_WORLDS:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/planted_truth.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_bbbc021.ipynb
-$(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_bbbc021.ipynb: $(OF_BBBC021:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_bbbc021.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_jumpcp.ipynb
-$(RESULTS)/evaluate_jumpcp.ipynb: $(OF_JUMP:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_jumpcp.ipynb: $(OF_JUMP:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_jumpcp.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_insect.ipynb
-$(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_insect.ipynb: $(OF_INSECT:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_insect.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_cell_health.ipynb
-$(RESULTS)/evaluate_cell_health.ipynb: $(OF_CELL_HEALTH:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_cell_health.ipynb: $(OF_CELL_HEALTH:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_cell_health.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_hpa.ipynb
-$(RESULTS)/evaluate_hpa.ipynb: $(OF_HPA:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_hpa.ipynb: $(OF_HPA:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_hpa.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_bbbc037.ipynb
-$(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/evaluate_bbbc037.ipynb: $(OF_BBBC037:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_bbbc037.ipynb $@ -k python3
 
 PAGES += $(RESULTS)/evaluate_batches.ipynb
-$(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.ipynb) $(WITHOUT_BATCH) always
+$(RESULTS)/evaluate_batches.ipynb: $(OF_BATCHES:%=$(EXTRACTED)/%.json) $(WITHOUT_BATCH:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/evaluate_batches.ipynb $@ -k python3
 
 # These run where ../shared/real, or the folder that UNIDINO_REAL names, has what they read;
@@ -258,7 +262,7 @@ $(RESULTS)/real_data.ipynb: always
 
 # The worlds are simulated: in a data root of one's own the page does without them.
 PAGES += $(RESULTS)/attribution.ipynb
-$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.ipynb) always
+$(RESULTS)/attribution.ipynb: $(OF_ATTRIBUTION:%=$(EXTRACTED)/%.json) always
 	$(READS) papermill notebooks/attribution.ipynb $@ -k python3 \
 	  $(if $(UNIDINO_DATA),-p planted none)
 
@@ -269,7 +273,7 @@ $(RESULTS)/compare.ipynb: $(PAGES) always
 PAGES += $(RESULTS)/compare.ipynb
 
 PAGES += $(RESULTS)/parity.ipynb
-$(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.ipynb always
+$(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.json always
 	$(READS) papermill notebooks/parity.ipynb $@ -k python3
 
 # Started first, so that the last minutes keep all processors busy.

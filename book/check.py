@@ -96,7 +96,7 @@ def _noted(page, name):
 def missing_extractions(pages, extracted):
     """Extractions that pages read and that are not in the folder."""
     names = dict.fromkeys(name for page in pages for name in _noted(page, "reads"))
-    return [n for n in names if extracted is None or not (extracted / f"{n}.ipynb").is_file()]
+    return [n for n in names if extracted is None or not (extracted / f"{n}.json").is_file()]
 
 
 def missing_real_data(page):
@@ -134,7 +134,7 @@ def check(pages, jobs=2, extracted=None):
     absent = missing_extractions(here, extracted)
     if absent:
         print(
-            f"{extracted or 'no folder of extractions'}: {absent[0]}.ipynb is absent, which a page "
+            f"{extracted or 'no folder of extractions'}: {absent[0]}.json is absent, which a page "
             "reads; make check makes it, and gives its folder as --extracted."
         )
         return False

@@ -123,6 +123,34 @@ def _contents(path):
     return {n: _sha256(files[n]) for n in sorted(files) if not re.search(r"(^|/)\.", n)}
 
 
+def code_digest(code, content, inputs=(), package=PACKAGE):
+    """Digest of all that decides what some code does.
+
+    Parameters
+    ----------
+    code : iterable of str
+        See `modules`.
+    content : object
+        What else counts, as JSON takes it: parameters, prose.
+    inputs : iterable of Path
+        Files and folders that it reads, apart from simulated data.
+
+    Returns
+    -------
+    str
+        SHA-256, hex.
+    """
+    content = {
+        "form": FORM,
+        "content": content,
+        "modules": {
+            path.relative_to(package).as_posix(): _sha256(path) for path in modules(code, package)
+        },
+        "inputs": [_contents(Path(path)) for path in inputs],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def page_digest(notebook, parameters, inputs=(), package=PACKAGE):
     """Digest of all that decides what a page says.
 
@@ -133,7 +161,7 @@ def page_digest(notebook, parameters, inputs=(), package=PACKAGE):
     parameters : dict
         What is injected into it.
     inputs : iterable of Path
-        Files and folders that it reads, apart from simulated data.
+        As of `code_digest`.
 
     Returns
     -------
@@ -141,13 +169,5 @@ def page_digest(notebook, parameters, inputs=(), package=PACKAGE):
         SHA-256, hex.
     """
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    content = {
-        "form": FORM,
-        "cells": [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells],
-        "modules": {
-            path.relative_to(package).as_posix(): _sha256(path) for path in modules(code, package)
-        },
-        "parameters": parameters,
-        "inputs": [_contents(Path(path)) for path in inputs],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    cells = [[cell.cell_type, cell.source, cell.metadata] for cell in notebook.cells]
+    return code_digest(code, [cells, parameters], inputs, package)

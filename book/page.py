@@ -11,9 +11,9 @@ import argparse
 import ast
 import base64
 import io
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -74,10 +74,9 @@ def parse(arguments):
     parser.add_argument("--force", action="store_true", help="run it even if nothing has changed")
     parser.add_argument("--input", action="append", default=[], help="file or folder it reads")
     parser.add_argument("--real", action="append", default=[], help="folder of real data it needs")
-    parser.add_argument("--keep", action="store_true", help="keep what it extracts beside the page")
     parser.add_argument(
-        "--reads", type=Path, action="append", default=[], metavar="PAGE",
-        help="made with --keep; this page reads its extraction",
+        "--reads", type=Path, action="append", default=[], metavar="JSON",
+        help="note of an extraction that it reads, see extracted.py",
     )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     papermill_parser = commands.add_parser("papermill")
@@ -267,23 +266,7 @@ def make(options, source, parameters, digest):
                 "it ran, but is not fit for the book, and the page is left as it was:\n  "
                 + "\n  ".join(found)
             )
-        if options.keep:
-            keep(folder / "embeddings", page.parent)
         publish(page, notebook, folder / "results", options, digest)
-
-
-def keep(made, outdir):
-    """Move extractions, one a model and dataset, in the place of those of an earlier run.
-
-    Those of data of one's own lie where UNIDINO_OUTDIR says: `made` has none.
-    """
-    for folder in sorted(made.glob("*/*")):
-        if not folder.is_dir():
-            continue
-        target = outdir / folder.relative_to(made)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(folder, target)
 
 
 def publish(page, notebook, results, options, digest):
@@ -308,14 +291,14 @@ def publish(page, notebook, results, options, digest):
         (page.parent / name).unlink(missing_ok=True)
 
 
-def _digest_of(page):
+def _digest_of(note):
     """The digest that an extraction was made from."""
-    if not page.is_file():
+    if not note.is_file():
         if os.environ.get("UNIDINO_DATA"):
             # Of the datasets in one's own data root: the page says which are not there.
             return "absent"
-        raise PageError(f"{page} is absent, which it reads; make makes it first, with --keep.")
-    return nbformat.read(page, as_version=4).metadata["unidino"]["digest"]
+        raise PageError(f"{note} is absent, which it reads; make extracted makes it first.")
+    return json.loads(note.read_text())["digest"]
 
 
 def run(options, label):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -194,56 +195,46 @@ def test_check_skips_pages_of_absent_real_data(copy, monkeypatch, capsys):
     assert "skipped numbers.ipynb: no real data plate (set UNIDINO_REAL)" in said
 
 
-EMBED = """\
-import os
-from pathlib import Path
-from unidino.pages import notebook
-notebook.check_parameters()
-folder = Path(os.environ["UNIDINO_OUTDIR"], "model", name)
-folder.mkdir(parents=True)
-(folder / "profiles.txt").write_text(str(rows))
-print("embedded")"""
 READ = """\
 # NBVAL_CHECK_OUTPUT
 import os
 from pathlib import Path
-print(Path(os.environ["UNIDINO_OUTDIR"], "model", name, "profiles.txt").read_text())"""
+print(Path(os.environ["UNIDINO_OUTDIR"], "model", "a", "profiles.txt").read_text())"""
 
 
-def test_extraction_is_kept_and_read(copy, monkeypatch, capsys):
-    nbformat.write(a_notebook(EMBED), copy / "notebooks" / "embed.ipynb")
+def test_a_page_reads_an_extraction(copy):
     nbformat.write(a_notebook(READ), copy / "notebooks" / "read.ipynb")
-    extracted = copy / "_build" / "extracted" / "a@model.ipynb"
-    embed = ["--keep", "papermill", "notebooks/embed.ipynb", str(extracted), "-p", "rows"]
-    read = ["--reads", str(extracted), *recipe("read", "read")]
+    folder = copy / "_build" / "extracted"
+    note, kept = folder / "a@model.json", folder / "model" / "a" / "profiles.txt"
+    read = ["--reads", str(note), *recipe("read", "read")]
     assert run_script(copy, "page.py", *read).returncode == 1  # nothing to read yet
-    assert run_script(copy, "page.py", *embed, "5").returncode == 0
-    kept = extracted.parent / "model" / "a" / "profiles.txt"
-    assert kept.read_text() == "5"
+    kept.parent.mkdir(parents=True)
+
+    def extract(text):
+        kept.write_text(text)
+        note.write_text(json.dumps({"digest": f"of {text}"}))
+
+    extract("5")
     assert run_script(copy, "page.py", *read).returncode == 0
     page_file = copy / "book" / "results" / "read.ipynb"
     made = nbformat.read(page_file, as_version=4)
     assert made.cells[-1].outputs[0].text == "5\n" and made.metadata.unidino.reads == ["a@model"]
     assert "up to date" in run_script(copy, "page.py", *read).stdout
-    # Of another extraction the page is another; what was kept before is replaced.
-    (kept.parent / "old").touch()
-    assert run_script(copy, "page.py", *embed, "7").returncode == 0
-    assert kept.read_text() == "7" and not (kept.parent / "old").exists()
+    # Of another extraction the page is another.
+    extract("7")
     assert "done in" in run_script(copy, "page.py", *read).stdout
-    assert run_script(copy, "check.py", str(page_file), "--extracted", str(extracted.parent)
-                      ).returncode == 0  # fmt: skip
-    assert run_script(copy, "page.py", *embed, "8").returncode == 0
-    again = run_script(copy, "check.py", str(page_file), "--extracted", str(extracted.parent))
-    assert again.returncode == 1
+    assert run_script(copy, "check.py", str(page_file), "--extracted", str(folder)).returncode == 0
+    extract("8")
+    assert run_script(copy, "check.py", str(page_file), "--extracted", str(folder)).returncode == 1
     without = run_script(copy, "check.py", str(page_file))
     assert without.returncode == 1
-    assert "no folder of extractions: a@model.ipynb is absent" in without.stdout
+    assert "no folder of extractions: a@model.json is absent" in without.stdout
 
 
 def test_page_that_reads_what_is_absent(copy, monkeypatch, capsys):
-    lost = copy / "_build" / "extracted" / "lost.ipynb"
+    lost = copy / "_build" / "extracted" / "lost.json"
     assert page.main(["--reads", str(lost), *recipe("numbers", "numbers")]) == 1
-    assert "lost.ipynb is absent, which it reads" in capsys.readouterr().err
+    assert "lost.json is absent, which it reads" in capsys.readouterr().err
     monkeypatch.setenv("UNIDINO_DATA", str(copy))
     assert page._digest_of(lost) == "absent"
 

@@ -174,23 +174,19 @@ def test_pages_are_papermill_commands():
 
 def test_profiles_are_extracted_once_and_read_by_pages():
     printed = make("-n", "pages").replace("\\\n", " ")
-    extraction = "_build/extracted/BBBC021@random_vit@2.ipynb"
-    (made,) = re.findall(rf"page.py --keep[^\n]*?{extraction}[^\n]*", printed)
-    assert re.search(r"-p valset BBBC021\s+-p model random_vit -p seed 2", made)
-    size = unidino.load_model().config.size
-    assert re.search(rf"-p size {size}\b", made)
-    assert "--input" not in made
-    (demo,) = re.findall(r"page.py --keep[^\n]*?HPA@unidino-demo[^\n]*", printed)
-    assert (
-        "--input data/checkpoints/unidino-demo.safetensors" in demo and "-p reference all" in demo
-    )
+    (made,) = re.findall(r"extracted.py --jobs 2 _build/extracted[^\n]*", printed)
+    extraction = "BBBC021@random_vit@2"
+    assert {extraction, "HPA@cp_measure", "example_data@unidino-demo"} <= set(made.split())
     (page,) = re.findall(r"page.py --reads[^\n]*evaluate_bbbc021.ipynb -k[^\n]*", printed)
-    assert f"--reads {extraction}" in page and page.count("--reads") == 5
+    assert f"--reads _build/extracted/{extraction}.json" in page and page.count("--reads") == 6
     (page,) = re.findall(r"page.py --reads[^\n]*evaluate_batches.ipynb -k[^\n]*", printed)
-    assert "/without_batch/jumpcp-valset@unidino-demo.ipynb" in page and page.count("--reads") == 3
-    assert printed.count("--batch-effect 0") == 1
+    assert "/without_batch/jumpcp-valset@unidino-demo.json" in page and page.count("--reads") == 3
+    assert "--batch-effect 0" in printed
+    one = make("-n", "_build/extracted/HPA@transfer.json")
+    assert "extracted.py --jobs 2 _build/extracted HPA@transfer" in one
     of_own = make("-n", "pages", UNIDINO_DATA=str(PROJECT / "data"))
-    assert " _build/extracted" not in of_own and "without_batch" not in of_own
+    assert " _build/extracted" not in of_own
+    assert not re.search("without_batch|cp_measure|worlds", of_own)
 
 
 def test_own_data_root_has_pages_of_its_own(tmp_path):
@@ -199,7 +195,7 @@ def test_own_data_root_has_pages_of_its_own(tmp_path):
     printed = make("-n", "pages", "html", UNIDINO_DATA=str(root))
     (folder,) = set(re.findall(r"_build/pages/[\w-]+", printed))
     assert re.fullmatch(r"_build/pages/my_data-\d+", folder)
-    assert f"papermill notebooks/extract.ipynb {folder}/extracted/HPA@" in printed
+    assert f"extracted.py --jobs 2 --force {folder}/extracted " in printed
     assert f"--force papermill notebooks/train.ipynb {folder}/book/results/" in printed
     assert " book/results" not in printed and "unidino.simulate" not in printed
     other = tmp_path / "other" / "my data"

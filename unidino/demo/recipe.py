@@ -81,11 +81,11 @@ SELF_DISTIL = _SHARED | {
 """Of another second stage: self-distillation, while the features of natural images are held on
 to."""
 
-_GPU = {"batch_size_per_gpu": 256, "num_workers": 15, "precision": "bf16", "epoch_length": 65536}
+_GPU = {"batch_size_per_gpu": 256, "num_workers": 15, "precision": "bf16", "epoch_length": 24576}
 
 DISTIL_GPU = DISTIL | _GPU | {"epochs": 24, "lr": 0.001, "momentum_teacher": 0.996}
-"""Of the first stage where a GPU is at hand: as `DISTIL`, on twenty times as many images, in
-larger batches."""
+"""Of the first stage where a GPU is at hand: as `DISTIL`, on seven times as many images, in larger
+batches."""
 
 SELF_DISTIL_GPU = (
     SELF_DISTIL
@@ -112,12 +112,12 @@ STAGES = {
 FROM = {"longer": "distil", "self-distil": "distil", "self-distil-gpu": "distil-gpu"}
 """The stage whose weights a stage starts from."""
 
-SHIPPED = ("distil",)
+SHIPPED = ("distil-gpu",)
 """Stages of the model that is shipped."""
 
 PROJECTION = {
     "pooling": "cls_mean_max",
-    "block": 10,
+    "block": 8,
     "projected_dim": 24,
     "projection_images": 4000,
     "projection_crops": 8,

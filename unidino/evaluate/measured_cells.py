@@ -5,6 +5,7 @@ where the evaluation pages look for those of a model called cp_measure.
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from .. import arguments, paths, quality, tables, valsets
+from .. import arguments, paths, quality, simulate, tables, valsets
 from ..profiles.aggregation import aggregate
 from ..progress import Progress, one_line, say
 from .baselines import scaled_sites
@@ -227,7 +228,7 @@ def default_file(valset, outdir=None):
     return folder / f"{name}_no_post_proc_well_features.parquet"
 
 
-def write(made, file, simulated=False):
+def write(made, file, valset, root=None):
     """Write profiles, in single precision, with what made them.
 
     Parameters
@@ -235,15 +236,21 @@ def write(made, file, simulated=False):
     made : pd.DataFrame
         From `measure`.
     file : Path
-    simulated : bool
-        Whether the images were.
+    valset, root : str
+        As of `measure`.
     """
     features = tables.feature_columns(made)
     provenance = {
         "model_origin": f"cp_measure {version('cp-measure')}, cells segmented by scikit-image",
         "left_out": LEFT_OUT,
-        "simulated": simulated,
+        "simulated": bool(valsets.open_valset(valset, root=root).simulated),
     }
+    marker = (
+        paths.dataset_folder(valset, root) / simulate.MARKER if valset in simulate.LAYOUTS else None
+    )
+    if marker and marker.is_file():
+        provenance["simulator"] = json.loads(marker.read_text())["simulator"]
+    file.parent.mkdir(parents=True, exist_ok=True)
     tables.write_table(made.astype(dict.fromkeys(features, np.float32)), file, provenance)
 
 
@@ -266,9 +273,7 @@ def main(argv=None):
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {one_line(error)}")
     seconds = time.process_time() - start
-    simulated = bool(valsets.open_valset(given.valset, root=given.root).simulated)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(made, out, simulated)
+    write(made, out, given.valset, given.root)
     say(f"{len(made)} profiles of {len(tables.feature_columns(made))} measures in {out}; "
         f"{seconds:.0f} s of one processor")  # fmt: skip
 
