@@ -25,12 +25,13 @@ def run(words=None):
     main(words)
 
 
-def forked(words, log):
+def forked(words, log, environment):
     """`run` in a process that was forked from one with all libraries imported.
 
     It leads a session of its own, as one started from a terminal does, and writes to `log`.
     """
     os.setsid()
+    os.environ.update(environment)
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(said, stream)
