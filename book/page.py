@@ -1,6 +1,6 @@
 """Run a notebook into a page of the book, once something that the page depends on has changed.
 
-    python book/page.py papermill notebooks/extract.ipynb book/results/hpa.ipynb -p valset HPA
+    python book/page.py papermill notebooks/evaluate_hpa.ipynb book/results/hpa.ipynb -p folds 3
 
 What stands after ``papermill`` is its own command. The page and the tables and figures of its run
 are renamed into place only after the run ended well and left nothing in the page that does not
