@@ -145,7 +145,7 @@ def test_measured_wells_are_read_like_those_of_a_model(tmp_path, monkeypatch, ca
     assert absent.said == f"Not measured: python -m unidino.evaluate.measured_cells {csv}"
     measured_cells.main([str(csv)])
     found = feature_sets.on_same_wells(feature_sets.read(entries, str(csv)))[1]
-    assert len(found.profiles) == 2
+    assert len(found.profiles) == 2 and found.kind == "no model"
     assert found.profiles.filter(like="Nuclei_").to_numpy().dtype == np.float32
 
 

@@ -38,8 +38,8 @@ class FeatureSet:
         Why it is absent, or what was left out; else empty.
     kind : str
         What it rests on: "model", a network or another program that was given; "no model",
-        statistics of the images; "label alone", nothing but a label such as the position, which
-        is compared as it is, without normalisation.
+        statistics of the images or of measured cells; "label alone", nothing but a label such as
+        the position, which is compared as it is, without normalisation.
     """
 
     name: str
@@ -114,7 +114,8 @@ def _read(entry, valset, outdir, unit):
         if place == measured_cells.NAME:
             told = f"Not measured: python -m unidino.evaluate.measured_cells {valset}"
         return FeatureSet(named or place, None, said=told)
-    return _checked(named or place, found[0], unit)
+    made = _checked(named or place, found[0], unit)
+    return replace(made, kind="no model") if place == measured_cells.NAME else made
 
 
 @dataclass(frozen=True)
@@ -378,6 +379,10 @@ def described(sets, unit="well"):
         origin = one.provenance.get("model_origin") or settings.get("model")
         if origin is None and present and one.kind == "model":
             origin = "another program"
+        if settings.get("model") == Path(paths.DEMO_WEIGHTS).stem and one.provenance.get(
+            "simulated"
+        ):
+            origin = f"{origin}; its training saw this simulator's plates, of other seeds"
         rows.append(
             {
                 "features": one.name,
