@@ -28,6 +28,10 @@ def test_compared_names_what_is_apart():
         "- **NSCB, well** (n = 12): `me` is ahead of a (0.10, 0.05 to 0.30) "
         "and b (0.30, 0.15 to 0.40).",
     ]
+    small = differences([("area", "line", "a", 0.004, 0.001, 0.008)])
+    assert findings.compared(small, "me", 3).endswith("ahead of a (0.004, 0.001 to 0.008).")
+    small = differences([("area", "line", "a", -0.01, -0.02, -0.001)])
+    assert findings.compared(small, "me").endswith("behind a (-0.01, -0.02 to 0.00).")
 
 
 def test_above_exchanged_labels():
@@ -46,6 +50,8 @@ def test_above_exchanged_labels():
         "- **NSC, well** (n = 7), whose range ends between 0.20 and 0.30: above: a; not above: b.",
         "- **NSCB, well** (n = 6), whose range ends at 0.25: none is above; not above: a and b.",
     ]
+    small = scores[:2].assign(null_high=[0.001, 0.004])
+    assert "range ends between 0.001 and 0.004:" in findings.above_exchanged(small, 3)
 
 
 def test_wider_compares_both_intervals():
@@ -80,6 +86,7 @@ def test_above_chance():
             "level": ["well", "well", "gene", "gene", "set"],
             "accuracy": ["activity", "activity", "same gene", "same gene", "same set"],
             "low": [0.1, 0.0, -0.1, np.nan, 0.2],
+            "high": [0.2, 0.1, 0.1, np.nan, 0.3],
             "n": 5,
         }
     )
@@ -88,6 +95,8 @@ def test_above_chance():
         "- **same gene, gene** (n = 5): none is above chance; not clear of it: a and b.",
         "- **same set, set** (n = 5): above chance: a.",
     ]
+    never = scores[:2].assign(low=[0.1, 0.0], high=[0.2, 0.0])
+    assert findings.above_chance(never).endswith("(n = 5): above chance: a; 0 by rule: b.")
 
 
 def test_moved_counts_both_ways():
@@ -212,3 +221,22 @@ def test_worth_is_the_difference_at_both_ends():
         "- Shown: random minus kept is -0.05 at 0 (0.20 against 0.25) and +0.50 at 1 "
         "(0.60 against 0.10)."
     )
+
+
+def test_leakage_has_two_parts():
+    rows = [
+        (panel, name, x, y)
+        for (panel, name), ys in {
+            ("seen", "random"): (0.6, 0.65),
+            ("seen", "together"): (0.6, 0.34),
+            ("unseen", "random"): (-0.001, 0.07),
+            ("unseen", "together"): (0.0, -0.2),
+        }.items()
+        for x, y in zip((0.0, 1.0), ys, strict=True)
+    ]
+    curves = pd.DataFrame(rows, columns=["panel", "name", "x", "y"])
+    said = findings.parts_of_leakage(curves)
+    assert "R² goes from 0.60 at 0 to 0.34 at 1." in said
+    assert said.endswith("shows the leak by itself: +0.27.")
+    # What rounds to 0 has no sign.
+    assert "-0.00" not in findings.between_curves(curves)

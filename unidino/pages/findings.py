@@ -13,7 +13,7 @@ def listed(parts):
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
-def compared(differences, first):
+def compared(differences, first, decimals=2):
     """Which feature sets one is apart from, question by question, in Markdown.
 
     Parameters
@@ -22,6 +22,8 @@ def compared(differences, first):
         Of `Protocol.differences`: level, accuracy, compared with, difference, low, high, n.
     first : str
         The set whose advantage the differences are.
+    decimals : int
+        More than two where differences are so small that two hide on which side of 0 they lie.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def compared(differences, first):
         ):
             if len(rows):
                 shown = [
-                    f"{row[0]} ({row[1]:.2f}, {row[2]:.2f} to {row[3]:.2f})"
+                    "{} ({:z.{d}f}, {:z.{d}f} to {:z.{d}f})".format(*row, d=decimals)
                     for row in rows[["compared with", "difference", "low", "high"]].to_numpy()
                 ]
                 said.append(f"{word} {listed(shown)}")
@@ -50,13 +52,15 @@ def compared(differences, first):
     return "\n".join(items)
 
 
-def above_exchanged(scores):
+def above_exchanged(scores, decimals=2):
     """Which feature sets score more than exchanged labels do, question by question, in Markdown.
 
     Parameters
     ----------
     scores : pd.DataFrame
         Of `Protocol.scores`.
+    decimals : int
+        Of the ends of the ranges.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def above_exchanged(scores):
         said = [f"above: {listed(above)}"] if len(above) else ["none is above"]
         if len(within):
             said.append(f"not above: {listed(within)}")
-        ends = _span(part["null_high"], "ends at", "ends between", "and")
+        ends = _span(part["null_high"], "ends at", "ends between", "and", decimals)
         items.append(f"- {_asked(next(part.itertuples()))}, whose range {ends}: {'; '.join(said)}.")
     return "\n".join(items)
 
@@ -90,15 +94,19 @@ def above_chance(scores):
     Returns
     -------
     str
-        A list, one item a question. Above is what has its whole interval above 0.
+        A list, one item a question. Above is what has its whole interval above 0. What is 0 in
+        every resample was not tested: the question leaves it nothing to score with.
     """
     items = []
     for _, part in scores.groupby(["level", "accuracy"], sort=False):
         above = part[part["low"] > 0]["features"]
-        others = part[~(part["low"] > 0)]["features"]
+        by_rule = (part["low"] == 0) & (part["high"] == 0)
+        others = part[~(part["low"] > 0) & ~by_rule]["features"]
         said = [f"above chance: {listed(above)}"] if len(above) else ["none is above chance"]
         if len(others):
             said.append(f"not clear of it: {listed(others)}")
+        if by_rule.any():
+            said.append(f"0 by rule: {listed(part[by_rule]['features'])}")
         items.append(f"- {_asked(next(part.itertuples()))}: {'; '.join(said)}.")
     return "\n".join(items)
 
@@ -135,9 +143,9 @@ def wider(scores, classes):
     return "\n".join(items)
 
 
-def _span(values, one, several, between):
+def _span(values, one, several, between, decimals=2):
     """Smallest and largest value, or the only one, in words."""
-    low, high = f"{values.min():.2f}", f"{values.max():.2f}"
+    low, high = (f"{value:z.{decimals}f}" for value in (values.min(), values.max()))
     return f"{one} {low}" if low == high else f"{several} {low} {between} {high}"
 
 
@@ -248,12 +256,38 @@ def between_curves(curves):
         upper, lower = wide.columns
         more = wide[upper] - wide[lower]
         ends = [
-            f"{difference:+.2f} at {share:g} ({wide.loc[share, upper]:.2f} against "
-            f"{wide.loc[share, lower]:.2f})"
+            f"{difference:+z.2f} at {share:g} ({wide.loc[share, upper]:z.2f} against "
+            f"{wide.loc[share, lower]:z.2f})"
             for share, difference in more.iloc[[0, -1]].items()
         ]
         items.append(f"- {panel[:1].upper()}{panel[1:]}: {upper} minus {lower} is {listed(ends)}.")
     return "\n".join(items)
+
+
+def parts_of_leakage(curves):
+    """What the distance between the protocols of Cell Health is made of, in Markdown.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        Of `cell_health.worth_of_leakage`: panel (readouts that the profiles show, then those that
+        they do not), name (random folds, then genes together), x, y.
+
+    Returns
+    -------
+    str
+    """
+    (shown, hidden), (random, together) = (curves[key].unique() for key in ("panel", "name"))
+    at = curves.set_index(["panel", "name", "x"])["y"]
+    first, last = curves["x"].min(), curves["x"].max()
+    start, end = at[shown, together, first], at[shown, together, last]
+    leak = at[hidden, random, last] - at[hidden, together, last]
+    return (
+        f"The distance at {last:g} on the left has two parts. One is what random folds leak. The "
+        "other is that guides of a gene that do the same are one example, not several: with genes "
+        f"kept together, R² goes from {start:z.2f} at {first:g} to {end:z.2f} at {last:g}. The "
+        f"right panel, where nothing can be learned, shows the leak by itself: {leak:+z.2f}."
+    )
 
 
 def _moves(row):
