@@ -290,14 +290,26 @@ def parts_of_leakage(curves):
     )
 
 
+ROUNDING = 1e-9
+"""A difference of scores below it is the rounding of sums, no difference."""
+
+
 def _moves(row):
     """How a difference stands to 0, in a word."""
-    if row["difference_low"] > 0:
+    if abs(row["difference"]) < ROUNDING:
+        return "not clear of 0"
+    if row["difference_low"] > ROUNDING:
         return "higher"
-    return "lower" if row["difference_high"] < 0 else "not clear of 0"
+    return "lower" if row["difference_high"] < -ROUNDING else "not clear of 0"
 
 
-def worth(scored, removed, kept, base):
+def _signed(value):
+    """A difference with its sign; what is printed as 0 has none."""
+    text = f"{value:+.2f}"
+    return text if float(text) else "0.00"
+
+
+def worth(scored, removed, kept, base, questions=()):
     """What each way to prepare profiles is worth beside the one it starts from, in Markdown.
 
     Parameters
@@ -309,26 +321,45 @@ def worth(scored, removed, kept, base):
         The measures that tell how much of the batch is gone, and how much biology is left.
     base : str
         The way that the others are compared with.
+    questions : list of str, optional
+        The measures that `kept` is the mean of: one that falls is a cost that a mean can hide.
 
     Returns
     -------
     str
-        A list, one item a way: whether it removes the batch at no cost, at a cost, or not at all.
+        A list, one item a way: whether it removes the batch at no cost, at a cost, or not at all;
+        or that every score is that of `base`.
     """
     wide = scored[scored["prepared"] != base].set_index(["measure", "prepared"])
     items = []
     for name in scored.loc[scored["prepared"] != base, "prepared"].unique():
+        own = wide.xs(name, level="prepared")
+        ends = own[["difference", "difference_low", "difference_high"]].abs().to_numpy(float)
+        if (ends < ROUNDING).all():
+            found = "found no effect of position in the controls and " if name == "position" else ""
+            items.append(f"- `{name}` {found}took nothing off: every score is that of `{base}`.")
+            continue
         said = []
         for measure in (removed, kept):
-            if (measure, name) in wide.index:
-                row = wide.loc[(measure, name)]
-                said.append((measure, _moves(row), f"{row['difference']:+.2f}"))
+            if measure in own.index:
+                row = own.loc[measure]
+                said.append((measure, _moves(row), _signed(row["difference"])))
+        fallen = [one for one in questions if one in own.index and _moves(own.loc[one]) == "lower"]
+        falls = f"{listed(fallen or ['none'])} {'falls' if len(fallen) == 1 else 'fall'}"
         moves = {measure: move for measure, move, _ in said}
         told = "; ".join(f"{measure} {move} ({amount})" for measure, move, amount in said)
         if moves.get(kept) == "lower":
             verdict = "biology is lost"
         elif removed not in moves or kept not in moves:
             verdict = "one side could not be asked, so nothing is known of its worth"
+        elif fallen and moves[removed] == "higher" and moves[kept] == "higher":
+            verdict = f"less batch and more biology in the mean, but {falls}"
+        elif fallen and moves[removed] == "higher":
+            verdict = f"less batch; the mean of retrieval is not clear of 0, but {falls}"
+        elif fallen and moves[kept] == "higher":
+            verdict = f"more biology in the mean, though not for less batch, and {falls}"
+        elif fallen:
+            verdict = f"neither is clearly better, and {falls}"
         elif moves[removed] == "higher" and moves[kept] == "higher":
             verdict = "it counts: less batch and more biology"
         elif moves[removed] == "higher":
@@ -358,17 +389,17 @@ def lost_retrieval(scored, questions, base):
         without being clear of 0; or that nothing is lower.
     """
     part = scored[scored["measure"].isin(questions) & (scored["prepared"] != base)]
-    part = part[part["difference"] < 0]
-    clear = part[part["difference_high"] < 0]
+    part = part[part["difference"] < -ROUNDING]
+    clear = part[part["difference_high"] < -ROUNDING]
     items = []
     for name, rows in clear.groupby("prepared", sort=False):
         shown = [
-            f"{row.measure} ({row.difference:+.2f}, {row.difference_low:.2f} to "
-            f"{row.difference_high:.2f})"
+            f"{row.measure} ({_signed(row.difference)}, {_signed(row.difference_low)} to "
+            f"{_signed(row.difference_high)})"
             for row in rows.itertuples()
         ]
         items.append(f"- **Warning: retrieval is lower under `{name}`**: {listed(shown)}.")
-    slight = part[part["difference_high"] >= 0]
+    slight = part[part["difference_high"] >= -ROUNDING]
     if len(slight):
         shown = [
             f"`{name}` for {listed(rows['measure'])}"
@@ -380,3 +411,97 @@ def lost_retrieval(scored, questions, base):
     elif not len(clear):
         items.insert(0, f"- No way is clearly below `{base}` in any question.")
     return "\n".join(items)
+
+
+def few_references(unplanted, planted, removed, base, others):
+    """Whether a normalisation on few reference wells shows more of the batch than others do.
+
+    Parameters
+    ----------
+    unplanted, planted : dict of str to pd.DataFrame
+        Feature set -> scores as of `worth`, beside `base`: of plates without any batch, which
+        judge first, because what is read of a batch there the normalisation has planted, and of
+        the plates that are asked about.
+    removed, base : str
+        As of `worth`.
+    others : list of str
+        Ways that `base` is held beside.
+
+    Returns
+    -------
+    str
+        In Markdown: a list, one item a feature set and kind of plates, and what follows from the
+        first kind where it is there.
+    """
+    words = {"higher": "more than", "lower": "less than"}
+    items, plants = [], []
+    for where, sets in ((", where no batch was planted", unplanted), ("", planted)):
+        for name, scored in sets.items():
+            rows = scored[scored["measure"] == removed].set_index("prepared")
+            if not {base, *others} <= set(rows.index):
+                continue
+            moves = {other: _moves(rows.loc[other]) for other in others}
+            values = listed(f"{rows.loc[way, 'value']:.2f} for `{way}`" for way in (base, *others))
+            said = listed(
+                f"{words.get(move, 'neither clearly more nor clearly less than')} `{other}`"
+                for other, move in moves.items()
+            )
+            items.append(
+                f"- `{name}`{where}: {removed} is {values}: `{base}` shows of the batch {said}."
+            )
+            if where:
+                plants.append(all(move == "higher" for move in moves.values()))
+    text = "\n".join(items)
+    if plants and all(plants):
+        text += f"\n\nSo the reference of `{base}` plants a batch, whatever else a plate has."
+    elif plants:
+        text += f"\n\nSo it is not clear that the reference of `{base}` plants a batch here."
+    return text
+
+
+def highest_and_lowest(values):
+    """The largest and the smallest number, and every way that has it as it is printed.
+
+    Parameters
+    ----------
+    values : pd.Series
+        Index: names of ways.
+
+    Returns
+    -------
+    str
+        A phrase such as "0.21 under `a` and `b` and 0.01 under `c`".
+    """
+    shown = values.round(2) + 0.0
+    if shown.nunique() == 1:
+        return f"{shown.iloc[0]:.2f} under all ways"
+    return " and ".join(
+        f"{end:.2f} under {listed(f'`{name}`' for name in shown.index[shown == end])}"
+        for end in (shown.max(), shown.min())
+    )
+
+
+def narrower(scores, classes, count):
+    """How many intervals are narrower when whole classes are resampled, in a sentence.
+
+    Parameters
+    ----------
+    scores, classes
+        As of `wider`.
+    count : int
+        The classes that there are.
+
+    Returns
+    -------
+    str
+    """
+    width = scores["high"] - scores["low"]
+    ratios = ((scores["class_high"] - scores["class_low"]) / width)[width > 0].dropna()
+    less = int((ratios < 1 - ROUNDING).sum())
+    if not less:
+        return f"None of the {len(ratios)} intervals is narrower by {classes}."
+    return (
+        f"{less} of the {len(ratios)} intervals {'is' if less == 1 else 'are'} narrower by "
+        f"{classes}, which does not make a score more certain: {count} {classes} are too few to "
+        "resample."
+    )
