@@ -123,14 +123,39 @@ def test_moved_counts_both_ways():
     assert findings.moved(rows[2:]) == "None of the 1 differences is clear of 0."
 
 
-def test_rises_says_which_do_not():
-    table = pd.DataFrame({"a": [0.1, 0.2, 0.2], "b": [0.3, 0.2, 0.5], "c": [0, 1, 2]})
-    assert findings.rises(table, ["a", "b", "c"]) == (
-        "From row to row the score never falls for a and c. "
-        "It falls somewhere for b (1 of 2 steps)."
+def test_gains_are_those_from_first_to_last():
+    table = pd.DataFrame({"a": [0.1, 0.9, 0.35], "b": [0.4, 0.1, 0.2]})
+    assert findings.gained(table, ["a", "b"]) == (
+        "From the first group to the last: a +0.25 and b -0.20."
     )
-    assert findings.rises(table, ["b"]) == "It falls somewhere for b (1 of 2 steps)."
-    assert findings.rises(table, ["c"]) == "From row to row the score never falls for c."
+
+
+def test_random_features_are_the_chance_where_nothing_is_exchanged():
+    names = ["level", "accuracy", "features", "value", "low", "high", "n", "null_high"]
+    rows = [
+        ("well", "NSS", "model", 0.2, 0.1, 0.3, 40, np.nan),
+        ("well", "NSS", "simple", 0.05, 0.0, 0.1, 40, np.nan),
+        ("well", "NSS", "Gaussian", 0.03, 0.0, 0.06, 40, np.nan),
+        ("well", "NSC", "model", 0.2, 0.1, 0.3, 40, 0.1),
+        ("well", "NSC", "Gaussian", 0.03, 0.0, 0.06, 40, np.nan),
+    ]
+    said = findings.above_random(pd.DataFrame(rows, columns=names))
+    assert said.count("\n") == 0 and "NSS" in said
+    assert said.endswith("whose range ends at 0.06: model.")
+    rows[0] = ("well", "NSS", "model", 0.01, 0.0, 0.3, 40, np.nan)
+    assert findings.above_random(pd.DataFrame(rows, columns=names)).endswith(": none.")
+
+
+def test_batch_measures_by_their_signs():
+    names = ["BRAS", "LISI (batch)", "variance by source"]
+    rows = [[0.8, 0.85, 0.03], [0.9, 0.8, 0.05], [0.9, 0.9, 0.01], [0.7, 0.8, 0.05]]
+    rows.append([np.nan] * 3)
+    table = pd.DataFrame(rows, ["none", "tvn", "harmony", "sphere", "other"], names)
+    assert findings.batch_measures(table) == (
+        "Less of the batch is seen after `tvn` by BRAS, after `harmony` by all three, after "
+        "`sphere` by no measure."
+    )
+    assert findings.batch_measures(table.iloc[:1]) == ""
 
 
 def ways(rows):

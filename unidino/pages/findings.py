@@ -83,6 +83,37 @@ def above_exchanged(scores, decimals=2):
     return "\n".join(items)
 
 
+def above_random(scores, random="Gaussian"):
+    """Which sets score more than random features where no labels can be exchanged, in Markdown.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        Of `Protocol.scores` and `Protocol.chance`.
+    random : str
+        Name of the random features, whose interval is the range of their draws.
+
+    Returns
+    -------
+    str
+        A list, one item a question without a range of exchanged labels; "" for none.
+    """
+    items = []
+    for _, part in scores.groupby(["level", "accuracy"], sort=False):
+        drawn = part[part["features"] == random]
+        if part["null_high"].notna().any() or not len(drawn) or drawn["high"].isna().any():
+            continue
+        end = drawn["high"].iloc[0]
+        others = part[(part["features"] != random) & part["value"].notna()]
+        above = others.loc[others["value"] > end, "features"]
+        told = listed(above) if len(above) else "none"
+        items.append(
+            f"- {_asked(next(part.itertuples()))}, where no labels can be exchanged, above "
+            f"{random} features, whose range ends at {end:.2f}: {told}."
+        )
+    return "\n".join(items)
+
+
 def above_chance(scores):
     """Which feature sets score more than 0, the chance of normalised precisions, in Markdown.
 
@@ -185,8 +216,8 @@ def moved(differences):
     return " ".join(parts)
 
 
-def rises(table, columns):
-    """Whether scores rise from row to row of a table, in a sentence.
+def gained(table, columns):
+    """What scores gain from the first to the last row of a table, in a sentence.
 
     Parameters
     ----------
@@ -198,16 +229,48 @@ def rises(table, columns):
     -------
     str
     """
-    falls = {name: int((table[name].diff() < 0).sum()) for name in columns}
-    steady = [name for name, count in falls.items() if not count]
-    said = []
-    if steady:
-        said.append(f"From row to row the score never falls for {listed(steady)}.")
-    if len(steady) < len(columns):
-        steps = len(table) - 1
-        counts = [f"{name} ({n} of {steps} steps)" for name, n in falls.items() if n]
-        said.append(f"It falls somewhere for {listed(counts)}.")
-    return " ".join(said)
+    change = {name: table[name].iloc[-1] - table[name].iloc[0] for name in columns}
+    shown = [f"{name} {value + 0.0:+.2f}" for name, value in change.items()]
+    return f"From the first group to the last: {listed(shown)}."
+
+
+def batch_measures(corrections):
+    """Whether corrections leave less of the batch, by each measure, in Markdown.
+
+    Parameters
+    ----------
+    corrections : pd.DataFrame
+        A row a correction, "none" among them; BRAS, LISI (batch): more is less of a batch; variance
+        by source: less is.
+
+    Returns
+    -------
+    str
+    """
+    signs = {"BRAS": 1, "LISI (batch)": 1, "variance by source": -1}
+    before = corrections.loc["none"]
+    items = []
+    for name, row in corrections.drop(index="none").iterrows():
+        if row[list(signs)].isna().any():
+            continue
+        less = [
+            measure
+            for measure, sign in signs.items()
+            if sign * (row[measure] - before[measure]) > 0
+        ]
+        told = (
+            "no measure" if not less else "all three" if len(less) == len(signs) else listed(less)
+        )
+        items.append(f"`{name}` by {told}")
+    return f"Less of the batch is seen after {', after '.join(items)}." if items else ""
+
+
+RANKS_NOTHING = {
+    "simulated": "These wells are simulated, and `unidino-demo` has seen images of this simulator "
+    "in its training, the others have not: this ranks no model.",
+    "real": "",
+}
+"""What is to be said beside a comparison, by the kind of its data."""
 
 
 def protocols(scores):
