@@ -63,8 +63,15 @@ def test_a_channel_that_is_dead_on_a_plate_keeps_the_plate_in_the_figure(made):
 
 def test_what_components_follow(made):
     text = extraction.what_components_follow(made)
-    assert "over 38 profiles; 2 of sparse fields are left out" in text
+    assert "over 38 profiles; 2 profiles of sparse fields are left out: " in text
     assert "PC1 goes along with the share of pixels above the background (rho = " in text
+    assert text.endswith("), PC2: none.")
+    made.profiles = made.profiles.drop(index=0)
+    one = extraction.what_components_follow(made)
+    assert "over 38 profiles; 1 profile of a sparse field is left out: " in one
+    made.profiles = made.profiles.drop(index=1)
+    assert "over 38 profiles: " in extraction.what_components_follow(made)
+    assert f"where that is {extraction.FOLLOWS} or more" in extraction.WHAT_FOLLOWS
 
 
 def test_what_components_do_not_follow(made):

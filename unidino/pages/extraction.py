@@ -313,6 +313,13 @@ def principal_components(made):
 FOLLOWS = 0.5
 """A component goes along with a measure from this absolute rank correlation on."""
 
+WHAT_FOLLOWS = (
+    "A component goes along with the measure that Spearman's correlation with it is largest for, "
+    f"where that is {FOLLOWS:g} or more in either direction; otherwise with none. Sparse fields, "
+    f"those with less than {SPARSE:.0%} of the median foreground, are left out."
+)
+"""The rule of `what_components_follow`, in sentences."""
+
 
 def what_components_follow(made):
     """What the first two components go along with, in Markdown: foreground, or a mean intensity.
@@ -324,7 +331,7 @@ def what_components_follow(made):
     Returns
     -------
     str
-        Says so where neither reaches `FOLLOWS`.
+        Says "none" of a component that does not reach `FOLLOWS`.
     """
     coordinates, dense, _, profiles = _components(made)
     names = {"Metadata_foreground": "share of pixels above the background"} | {
@@ -339,9 +346,18 @@ def what_components_follow(made):
         if len(rho) and rho.abs().max() >= FOLLOWS:
             nearest = rho.abs().idxmax()
             parts.append(f"PC{i + 1} goes along with the {nearest} (rho = {rho[nearest]:.1f})")
-    sparse = f"; {n} of sparse fields are left out" if (n := int((~dense).sum())) else ""
-    over = f"Spearman's correlation over {int(dense.sum())} profiles{sparse}"
-    if not parts:
+        else:
+            parts.append(f"PC{i + 1}: none")
+    sparse = int((~dense).sum())
+    left_out = (
+        "; 1 profile of a sparse field is left out"
+        if sparse == 1
+        else f"; {sparse} profiles of sparse fields are left out"
+        if sparse
+        else ""
+    )
+    over = f"Spearman's correlation over {int(dense.sum())} profiles{left_out}"
+    if all(part.endswith(": none") for part in parts):
         return (
             f"{over}: neither component goes along with how full or how bright the fields are "
             f"(no correlation of {FOLLOWS} or more)."
