@@ -84,9 +84,11 @@ def test_what_cannot_be_asked_is_said():
     rare.loc[rare["Metadata_antibody"].isin(["0", "1"]), "Metadata_label"] += "|Aggresome"
     made = hpa.questions(rare)
     assert made.said == (
-        "Left out, since fewer than 5 values of antibody have or lack it: Aggresome (label).",
+        "Left out, since fewer than 5 antibodies have or lack it: Aggresome (label).",
     )
     assert hpa.counted(made).loc["Aggresome"].tolist() == [2, 6, "no"]
+    made = hpa.questions(rare.drop(columns="Metadata_antibody"), least=7)
+    assert "fewer than 7 images have or lack it: Aggresome (label)." in made.said[-1]
 
     small = hpa.questions(images(antibodies=6))
     assert small.localisation is None

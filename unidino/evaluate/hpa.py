@@ -17,6 +17,8 @@ PROTEIN = "green"
 LEAST = 5
 """Antibodies that must show a localisation for it to be asked about."""
 
+_SEVERAL = {ANTIBODY: "antibodies", IMAGE: "images"}
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -43,7 +45,7 @@ class Questions:
     @property
     def groups(self):
         """What stays together, in the plural."""
-        return {ANTIBODY: "antibodies", IMAGE: "images"}[self.group]
+        return _SEVERAL[self.group]
 
 
 def questions(profiles, least=LEAST, folds=5, seed=0):
@@ -100,7 +102,7 @@ def questions(profiles, least=LEAST, folds=5, seed=0):
         left = counts.loc[~counts["asked"], name]
         if len(left):
             said.append(
-                f"Left out, since fewer than {least} values of {group} have or lack it: "
+                f"Left out, since fewer than {least} {_SEVERAL[group]} have or lack it: "
                 f"{', '.join(left)} ({name})."
             )
     return Questions(rows, group, made[LABEL], made[LINE], tuple(said))
