@@ -41,7 +41,7 @@ def test_one_question_falls():
 
 
 def test_rounding_is_no_difference():
-    tiny = (-1e-16, -2e-16, -5e-17)
+    tiny = (-1e-7, -2e-7, -5e-8)
     table = ways(
         {
             "position": {"gone": tiny, "kept": (0.0, 0.0, 0.0)},
@@ -94,8 +94,8 @@ def test_plates_without_a_batch_judge_first():
 
 def test_ties_for_an_end_are_all_named():
     values = pd.Series({"a": 0.2101, "b": 0.2099, "c": -0.001, "d": 0.1})
-    assert findings.highest_and_lowest(values) == "0.21 under `a` and `b` and 0.00 under `c`"
-    assert findings.highest_and_lowest(values[:2]) == "0.21 under all ways"
+    assert findings.highest_and_lowest(values) == "0.00 (`c`) to 0.21 (`a` and `b`)"
+    assert findings.highest_and_lowest(values[:2]) == "0.21 (all alike)"
 
 
 def test_narrower_counts():

@@ -26,7 +26,8 @@ from .bootstrap import interval_text
 
 BATCH = ("nearest", "line", "mixing")
 """Measures of how far the batch is gone: for the nearest well, for a line through the features, and
-in a neighbourhood (LISI); 0 where it is all that is seen, 1 as of a random choice."""
+in a neighbourhood (LISI); 0 where it is all that is seen, 1 as of a random choice from unlimited
+wells: `ceilings` says what chance gives of those that there are."""
 
 BIOLOGY = ("NSC", "NSCB", "NSB", "activity", "consistency")
 """Measures of what is left of the treatments, 1 at best."""
@@ -566,9 +567,10 @@ def telltales(profiles, layout, count="objects"):
     pd.DataFrame
         One row a number: ``group`` and ``measure``, value. Of "mixing" BRAS, kBET (1 for batches
         that lie alike), connected (graph connectivity) and PC regression (0 for none); of "place
-        read" the share of the variance of row and column that a line foretells (0 for none) and
-        the accuracy for edge (0.5 for none); of "variance" what batch, plate, row, column, edge
-        and count explain beyond chance. Missing where it cannot be asked.
+        read" the share of the variance of row and column that a line foretells (0 for no better
+        than the mean of the plate, negative for worse) and the accuracy for edge (0.5 for none);
+        of "variance" what batch, plate, row, column, edge and count explain beyond chance. Missing
+        where it cannot be asked.
     """
     lacking = unaskable(profiles, layout)
     asked = treated(profiles, layout).copy()

@@ -353,8 +353,8 @@ def parts_of_leakage(curves):
     )
 
 
-ROUNDING = 1e-9
-"""A difference of scores below it is the rounding of sums, no difference."""
+ROUNDING = 1e-6
+"""A difference of scores below it is the rounding of sums in single precision, no difference."""
 
 
 def _moves(row):
@@ -533,14 +533,14 @@ def highest_and_lowest(values):
     Returns
     -------
     str
-        A phrase such as "0.21 under `a` and `b` and 0.01 under `c`".
+        A phrase such as "0.01 (`c`) to 0.21 (`a` and `b`)".
     """
     shown = values.round(2) + 0.0
     if shown.nunique() == 1:
-        return f"{shown.iloc[0]:.2f} under all ways"
-    return " and ".join(
-        f"{end:.2f} under {listed(f'`{name}`' for name in shown.index[shown == end])}"
-        for end in (shown.max(), shown.min())
+        return f"{shown.iloc[0]:.2f} (all alike)"
+    return " to ".join(
+        f"{end:.2f} ({listed(f'`{name}`' for name in shown.index[shown == end])})"
+        for end in (shown.min(), shown.max())
     )
 
 
