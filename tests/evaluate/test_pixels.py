@@ -167,6 +167,32 @@ def test_a_true_attribution_beats_random_orders():
     )
 
 
+def test_a_tile_of_cells_alone_is_not_asked_whether_more_lies_on_cells():
+    plane = tile()
+    cells = np.ones((8, 16), bool)
+    fill = pixels.background(plane, cells)
+    maps = {"map": np.arange(8.0).reshape(2, 4)}
+    scores, _ = pixels.examined(sums, LEFT, plane, fill, cells, maps, PATCH)
+    found = scores.set_index("test")
+    asked = ["value", "random", "random_low", "random_high", "p_value"]
+    assert found.loc["on cells", asked].isna().all()
+    assert found.loc[["deletion", "insertion"], asked].notna().all(axis=None)
+    assert (scores["cells"] == 1).all()
+    cells[:, :2] = False
+    scores, _ = pixels.examined(sums, LEFT, plane, fill, cells, maps, PATCH)
+    assert scores[asked].notna().all(axis=None) and (scores["cells"] == 0.875).all()
+
+
+def test_too_few_pixels_beside_cells_are_no_background():
+    assert not pixels.all_cells(np.arange(200) >= 3)
+    cells = (np.arange(200) >= 2).reshape(10, 20)
+    assert pixels.all_cells(cells)
+    plane = torch.arange(200, dtype=torch.float32).flip(0).reshape(10, 20) / 200
+    # The two pixels outside cells are the brightest; the darkest twentieth stands in for them.
+    made = pixels.background(plane, cells)
+    assert made.max() == pytest.approx(9 / 200) and made.unique().numel() > 2
+
+
 def test_an_attribution_of_other_patches_is_refused():
     with pytest.raises(ValueError, match=r"map has \(2, 2\) patches; a patch of 4 .* \(2, 4\)"):
         pixels.examined(

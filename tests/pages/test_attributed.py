@@ -50,21 +50,29 @@ def test_pixel_maps_beside_their_tiles():
     tile = np.linspace(0, 1, 16).reshape(4, 4)
     cells = tile > 0.5
     signed, looked_at = np.array([[0.5, -1.0]]), np.array([[0.2, 0.8]])
+    full = np.ones((4, 4), bool)
     rows = [
-        ("a", [("tile", tile, cells), ("signed", signed, cells), ("looked at", looked_at, cells)]),
-        ("DNA\nquite a long mechanism", [("tile", tile, np.ones((4, 4), bool))]),
+        (
+            "a",
+            [("tile", tile, cells), ("occlusion", signed, cells), ("roll-out", looked_at, cells)],
+        ),
+        ("DNA\nquite a long mechanism", [("tile", tile, full), ("occlusion", looked_at, full)]),
     ]
     figure = attributed.pixel_maps(rows, "heading")
     axes = figure.axes
-    assert [axis.get_title() for axis in axes[:3]] == ["tile", "signed", "looked at"]
+    assert [axis.get_title() for axis in axes[:3]] == ["tile", "occlusion", "roll-out"]
     assert axes[0].get_ylabel() == "a" and axes[3].get_ylabel() == "DNA\nquite a long\nmechanism"
     np.testing.assert_array_equal(axes[0].images[0].get_array(), tile)
     (shown,) = axes[1].images
     np.testing.assert_array_equal(shown.get_array(), signed)
     assert shown.get_clim() == (-1, 1) and shown.get_extent() == [0, 4, 4, 0]
     assert axes[2].images[0].get_clim() == (0, 0.8)
-    assert [len(axis.collections) for axis in axes[:4]] == [0, 1, 1, 0]  # outlines
-    assert not axes[4].get_visible()
+    # Where no patch speaks against the treatment, the colours of occlusion are the same.
+    positive = axes[4].images[0]
+    assert positive.get_clim() == (-0.8, 0.8) and positive.get_cmap() == shown.get_cmap()
+    assert axes[2].images[0].get_cmap() != shown.get_cmap()
+    assert [len(axis.collections) for axis in axes[:5]] == [0, 1, 1, 0, 0]  # outlines
+    assert not axes[5].get_visible()
     plots.plt.close(figure)
 
 
@@ -94,8 +102,11 @@ def test_curves_are_means_over_tiles():
 
 def test_the_first_channel_by_each_way():
     made = attributed.first_by_each_way(table())
-    assert made.loc["m0"].tolist() == ["DNA", "DNA", "Actin", "DNA = Actin", "DNA"]
+    # Left out, both channels of m0 are worth less than nothing: neither is first.
+    assert made.loc["m0"].tolist() == ["DNA", "DNA", "–", "DNA = Actin", "DNA"]
     assert made.loc["m1"].tolist() == ["Actin", "Actin", "DNA", "DNA = Actin", "Actin"]
+    nothing = attributed.first_by_each_way(table().assign(shapley=0.0))
+    assert (nothing["Shapley value"] == "–").all()
     assert made.loc["all"].tolist()[0] == "DNA = Actin" and made.loc["all", "forest count"] == "–"
 
 
@@ -111,9 +122,20 @@ def test_what_is_said_of_channels():
     )
     assert attributed.overall(table(units=(5, 5))).endswith("in sum 0.40.")
     assert attributed.agreement(table()) == (
-        "The Shapley value puts one channel first in 2 of 2 mechanisms; of these the same channel "
-        "comes first by alone in 2, left out in 0, permuted in 0 and forest count in 2."
+        "All channels together score more than exchanged labels in 2 of 2 mechanisms. The Shapley "
+        "value puts one channel first in 2 of 2: channels that tie have no first among them, nor "
+        "have those that are worth nothing or less (“–”). Of these 2 the same channel alone comes "
+        "first by alone in 2, left out in 0, permuted in 0 and forest count in 2."
     )
+
+
+def test_mechanisms_that_are_not_found_have_no_first_channel():
+    lost = attributed.agreement(table().assign(shapley=[-0.1, -0.2, 0.3, -0.3, 0.2, 0.2]))
+    assert "in 0 of 2 mechanisms (not in m0 and m1). " in lost
+    # m1 has a channel above 0, though the channels together score what exchanged labels do.
+    assert "one channel first in 1 of 2: " in lost and "Of these 1 the" in lost
+    tied = attributed.agreement(table().assign(shapley=0.1))
+    assert "in 2 of 2 mechanisms. " in tied and "one channel first in 0 of 2: " in tied
 
 
 def test_what_is_said_of_the_planted_channel():
@@ -145,12 +167,39 @@ def test_what_is_said_of_pixels():
         for p in p_values
     ]
     scores = pd.DataFrame(rows, columns=["attribution", "test", "p_value"])
+    scores = scores.assign(value=[0.1, 0.5, 0.9, 0.1, 0.5, np.nan])
+    scores = scores.assign(random_low=0.2, random_high=0.8, cells=0.5)
     assert attributed.believed(scores) == (
         "- **occlusion**, against random orders of the patches: in 2 of 2 tiles its patches, "
         "deleted first, take the treatment away sooner, in 1 of 2 tiles inserted first, they bring "
-        "it back sooner (in 1 it is worse than each random order) and in 0 of 2 tiles more of it "
-        "lies on cells."
+        "it back sooner (in 1 it is worse than each random order) and in 0 of 2 tiles that are not "
+        "all cells more of it lies on cells."
     )
+
+
+def test_a_tie_with_all_orders_is_not_worse_and_tiles_of_cells_alone_are_not_asked():
+    rows = [
+        ("deletion", 1.0, 0.5, 1.0, 0.4),
+        ("deletion", 1.1, 0.5, 1.0, 1.0),
+        ("insertion", 0.5, 0.5, 1.0, 0.4),
+        ("insertion", 0.5, 0.5, 0.5, 1.0),
+        ("on cells", 0.9, 0.2, 0.8, 0.4),
+        ("on cells", np.nan, np.nan, np.nan, 1.0),
+    ]
+    columns = ["test", "value", "random_low", "random_high", "cells"]
+    scores = pd.DataFrame(rows, columns=columns).assign(attribution="map", case="x")
+    scores = scores.assign(p_value=[1.0, 1.0, 1.0, 1.0, 0.05, np.nan], tile=[1, 2, 1, 2, 1, 2])
+    assert attributed.believed(scores) == (
+        "- **map**, against random orders of the patches: in 0 of 2 tiles its patches, deleted "
+        "first, take the treatment away sooner (in 1 it is worse than each random order), in 0 of "
+        "2 tiles inserted first, they bring it back sooner and in 1 of 1 tiles that are not all "
+        "cells more of it lies on cells."
+    )
+    assert attributed.filled(scores) == (
+        "1 of 2 tiles are all cells (at least 99 % of their pixels): what stands for their "
+        "background is drawn from the darkest 5 % of them."
+    )
+    assert attributed.filled(scores.assign(cells=0.4)) == ""
 
 
 def test_what_is_said_of_emptied_tiles():
@@ -185,5 +234,11 @@ def test_what_is_said_of_two_ways_to_make_profiles():
     other = made.assign(shapley=[0.1, 0.15, -0.2, 0.3, 0.25, 0.2])
     assert attributed.moved(made, other) == (
         "The values over all compounds differ by at most 0.05, those of single mechanisms by at "
-        "most 0.30; the first channel is the same in 1 of 2 mechanisms."
+        "most 0.30; the first channel is the same in 1 of 2 mechanisms that have one first channel "
+        "by either."
+    )
+    # Channels that tie have no first by either way; the order of the rows makes none.
+    tied = made.assign(shapley=[0.3, 0.3, -0.2, 0.3, 0.2, 0.2])
+    assert attributed.moved(tied, tied.assign(shapley=tied["shapley"] + 0.1)).endswith(
+        "the first channel is the same in 1 of 1 mechanisms that have one first channel by either."
     )

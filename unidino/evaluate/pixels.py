@@ -18,6 +18,9 @@ from ..profiles.aggregation import aggregate
 LEAST_TILES = 4
 """Tiles of the controls, and of the treatment, below which there is no way between them."""
 
+ALL_CELLS = 0.99
+"""Share of a tile's pixels that lie on cells from which on it is all cells."""
+
 DARKEST = 0.05
 """Where a tile is all cells, this share of its pixels, the darkest, stands for its background."""
 
@@ -342,6 +345,17 @@ def _apart(low, high):
     return float((step > 0).mean() + (step == 0).mean() / 2)
 
 
+def all_cells(cells):
+    """Whether a tile is all cells: there is too little beside them to draw or to tell them from.
+
+    Parameters
+    ----------
+    cells : numpy.ndarray of bool
+        (h, w).
+    """
+    return bool(np.mean(cells) >= ALL_CELLS)
+
+
 def background(plane, cells, seed=0):
     """A tile of nothing but background: pixels drawn from those outside cells.
 
@@ -356,11 +370,12 @@ def background(plane, cells, seed=0):
     Returns
     -------
     torch.Tensor
-        (h, w), with the level and the noise of the background, and no structure.
+        (h, w), with the level and the noise of the background, and no structure. Where the tile is
+        `all_cells`, its darkest pixels (`DARKEST`) are drawn.
     """
     values = plane.numpy()
     outside = values[~cells]
-    if not len(outside):
+    if all_cells(cells):
         darkest = max(1, int(DARKEST * values.size))
         outside = np.sort(values, axis=None)[:darkest]
     drawn = np.random.default_rng(seed).choice(outside, values.shape)
@@ -586,7 +601,9 @@ def examined(embed, axis, plane, fill, cells, importance, patch, *, step=1, orde
         One row an attribution and test: attribution, test ("deletion", "insertion": area below the
         curve, better where low and where high; "on cells": `cell_share`, better where high), value,
         random (mean), random_low and random_high (over the orders), p_value (share of the random
-        orders that are at least as good, itself counted among them).
+        orders that are at least as good, itself counted among them), cells (their share of the
+        tile). Where the tile is `all_cells`, "on cells" is not asked and its values are missing:
+        every order would lie on cells.
     curves : pd.DataFrame
         attribution ("random" is the mean over the orders), test, patches (share), score.
 
@@ -615,14 +632,17 @@ def examined(embed, axis, plane, fill, cells, importance, patch, *, step=1, orde
             areas = np.array([area(other) for other in random[test]])
             scores.append(_against(name, test, area(curve), areas, sign))
             curves += [(name, test, i / (len(curve) - 1), v) for i, v in enumerate(curve)]
-        share, _ = cell_share(given, cells, patch)
-        shuffled = [cell_share(np.ravel(given)[o].reshape(grid), cells, patch)[0] for o in drawn]
-        scores.append(_against(name, "on cells", share, np.array(shuffled), 1))
+        orders_of = [given, *(np.ravel(given)[order].reshape(grid) for order in drawn)]
+        shares = np.array([cell_share(one, cells, patch)[0] for one in orders_of])
+        if all_cells(cells):
+            shares[:] = np.nan
+        scores.append(_against(name, "on cells", shares[0], shares[1:], 1))
     for test, runs in random.items():
         mean = runs.mean(0)
         curves += [("random", test, i / (len(mean) - 1), v) for i, v in enumerate(mean)]
     columns = ["attribution", "test", "patches", "score"]
-    return pd.DataFrame(scores), pd.DataFrame(curves, columns=columns)
+    scores = pd.DataFrame(scores).assign(cells=float(np.mean(cells)))
+    return scores, pd.DataFrame(curves, columns=columns)
 
 
 def _against(name, test, value, random, sign):

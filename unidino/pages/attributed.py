@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..evaluate.attribution import ALL, LEAST_UNITS
 from ..evaluate.bootstrap import interval_text
-from ..evaluate.pixels import left_out_tiles
+from ..evaluate.pixels import ALL_CELLS, DARKEST, all_cells, left_out_tiles
 from . import plots
 from .findings import listed
 
@@ -29,6 +29,13 @@ _TESTS = {
 }
 _DONE = {"deletion": "deleted", "insertion": "inserted"}
 _CLEAR = 0.05
+
+# Attributions whose patches may speak against the treatment.
+_SIGNED = ("occlusion",)
+
+# What a channel is worth is a mean of shares: less than this is rounding.
+_DECIMALS = 9
+_NO_FIRST, _TIE = "–", " = "
 
 # Pixels; noise at the limit of the background would make outlines ragged.
 _SMOOTHED = 2.0
@@ -89,8 +96,9 @@ def pixel_maps(rows, heading):
     ----------
     rows : list of (str, list of (str, numpy.ndarray, numpy.ndarray))
         Title of a row -> its pictures: title, values, cells (h, w) bool. Values of the cells' shape
-        are a tile, from 0 to 1; others are of its patches, symmetric about 0 where some are
-        negative. Maps with negative values share the scale of their row.
+        are a tile, from 0 to 1; others are of its patches. Those of occlusion have a scale that is
+        symmetric about 0, one for all of a row; those of other attributions begin at 0. Cells have
+        no outline where a tile is `pixels.all_cells`.
     heading : str
     """
     columns = max(len(pictures) for _, pictures in rows)
@@ -100,8 +108,9 @@ def pixel_maps(rows, heading):
         side * 1.05 * len(rows) + 0.5, len(rows), columns, side * columns + 0.5
     )
     for number, (line, (title, pictures)) in enumerate(zip(axes, rows, strict=True)):
-        signed = [np.abs(values).max() for _, values, _ in pictures if values.min() < 0]
-        most = max(signed, default=1.0)
+        # By name: where no patch speaks against the treatment, the colours still mean the same.
+        signed = [np.abs(values).max() for name, values, _ in pictures if name in _SIGNED]
+        most = max(signed, default=0.0) or 1.0
         for axis in line[len(pictures) :]:
             axis.set_visible(False)
         for axis, (name, values, cells) in zip(line, pictures, strict=False):
@@ -109,10 +118,10 @@ def pixel_maps(rows, heading):
             scale = {"cmap": "cividis", "vmin": 0}
             if values.shape == cells.shape:
                 scale = {"cmap": "gray", "vmin": 0, "vmax": 1}
-            elif values.min() < 0:
+            elif name in _SIGNED:
                 scale = {"cmap": "PuOr_r", "vmin": -most, "vmax": most}
             axis.imshow(values, extent=(0, width, height, 0), interpolation="nearest", **scale)
-            if values.shape != cells.shape and 0 < cells.mean() < 1:
+            if values.shape != cells.shape and cells.any() and not all_cells(cells):
                 x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
                 outline = gaussian_filter(cells.astype(float), _SMOOTHED)
                 light = "white" if scale["cmap"] == "cividis" else "black"
@@ -160,6 +169,17 @@ def fidelity_curves(curves, heading):
     return figure
 
 
+def _first(part, way):
+    """The channel of the greatest value above 0, several where they tie, or that there is none."""
+    values = part.set_index("channel")[way].astype(float).round(_DECIMALS)
+    return _TIE.join(values.index[(values == values.max()) & (values > 0)]) or _NO_FIRST
+
+
+def _has_first(first):
+    """Which texts of `_first` name one channel alone."""
+    return (first != _NO_FIRST) & ~first.str.contains(_TIE, regex=False)
+
+
 def first_by_each_way(table):
     """The channel that each way puts first, a row a label.
 
@@ -172,16 +192,11 @@ def first_by_each_way(table):
     -------
     pd.DataFrame
         Columns as `WAYS` says; channels of the same value stand beside each other, "–" where no
-        channel has a value.
+        channel has a value above 0: what is worth nothing is first in nothing.
     """
-
-    def leading(part, way):
-        values = part.set_index("channel")[way].astype(float).round(9)
-        return " = ".join(values.index[values == values.max()]) or "–"
-
     groups = table.groupby("label", sort=False)
     return groups.apply(
-        lambda part: pd.Series({WAYS[way]: leading(part, way) for way in WAYS}),
+        lambda part: pd.Series({WAYS[way]: _first(part, way) for way in WAYS}),
         include_groups=False,
     ).rename_axis("label")
 
@@ -220,7 +235,7 @@ def overall(table):
 
 
 def agreement(table):
-    """How often each other way puts the same channel first as the Shapley value does, in Markdown.
+    """Which mechanisms are found at all, and whether other ways put the same channel first.
 
     Parameters
     ----------
@@ -230,17 +245,27 @@ def agreement(table):
     Returns
     -------
     str
+        Markdown.
     """
-    first = first_by_each_way(table[table["label"] != ALL])
+    own = table[table["label"] != ALL]
+    first = first_by_each_way(own)
     by_value = first[WAYS["shapley"]]
-    clear = ~by_value.str.contains(" = ")
+    clear = _has_first(by_value)
     parts = [
         f"{name} in {int((first[name] == by_value)[clear].sum())}"
         for name in list(first.columns)[1:]
     ]
+    # Shapley values sum to what all channels score together, less what exchanged labels do.
+    together = own.groupby("label", sort=False)["shapley"].sum().round(_DECIMALS)
+    lost = list(together.index[together <= 0])
     return (
-        f"The Shapley value puts one channel first in {int(clear.sum())} of {len(first)} "
-        f"mechanisms; of these the same channel comes first by {listed(parts)}."
+        f"All channels together score more than exchanged labels in {len(together) - len(lost)} of "
+        f"{len(together)} mechanisms"
+        + (f" (not in {listed(lost)})" if lost else "")
+        + f". The Shapley value puts one channel first in {int(clear.sum())} of {len(first)}: "
+        "channels that tie have no first among them, nor have those that are worth nothing or less "
+        f"(“{_NO_FIRST}”). Of these {int(clear.sum())} the same channel alone comes first by "
+        f"{listed(parts)}."
     )
 
 
@@ -290,13 +315,40 @@ def emptied(curves):
     )
 
 
-def believed(scores):
-    """In how many tiles an attribution beats random orders of patches, in Markdown.
+def filled(scores):
+    """What stands for the background of tiles that are all cells, in a sentence.
 
     Parameters
     ----------
     scores : pd.DataFrame
-        attribution, test, p_value, as of `pixels.examined`; a row a tile.
+        case, tile, cells, as of `pixels.examined`.
+
+    Returns
+    -------
+    str
+        Nothing where each tile has a background.
+    """
+    covered = scores.drop_duplicates(["case", "tile"])["cells"]
+    full = int((covered >= ALL_CELLS).sum())
+    if not full:
+        return ""
+    return (
+        f"{full} of {len(covered)} tiles are all cells (at least {100 * ALL_CELLS:.0f} % of their "
+        "pixels): what stands for their background is drawn from the darkest "
+        f"{100 * DARKEST:.0f} % of them."
+    )
+
+
+def believed(scores):
+    """In how many tiles an attribution beats random orders of patches, in Markdown.
+
+    Whether more of it lies on cells is asked of tiles that are not all cells.
+
+    Parameters
+    ----------
+    scores : pd.DataFrame
+        attribution, test, value, random_low, random_high, p_value, cells, as of `pixels.examined`;
+        a row a tile.
 
     Returns
     -------
@@ -307,10 +359,15 @@ def believed(scores):
     for name, part in scores.groupby("attribution", sort=False):
         said = []
         for test, words in _TESTS.items():
-            own = part[part["test"] == test]
-            worse = int((own["p_value"] == 1).sum())
+            own, which = part[part["test"] == test], ""
+            if test == "on cells":
+                own, which = own[own["cells"] < ALL_CELLS], " that are not all cells"
+            # A p-value of 1 is not enough: it is that of a tie with all orders, too.
+            beyond = own["random_high"] if test == "deletion" else own["random_low"]
+            step = own["value"] - beyond if test == "deletion" else beyond - own["value"]
+            worse = int((step.round(_DECIMALS) > 0).sum())
             said.append(
-                f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles {words}"
+                f"in {int((own['p_value'] <= _CLEAR).sum())} of {len(own)} tiles{which} {words}"
                 + (f" (in {worse} it is worse than each random order)" if worse else "")
             )
         items.append(f"- **{name}**, against random orders of the patches: {listed(said)}.")
@@ -371,12 +428,15 @@ def moved(table, other):
     step = (both["shapley"] - both["shapley_other"]).abs()
     if not (step > 0).any():
         return "No value differs."
+    groups = both[both["label"] != ALL].groupby("label")
     first, second = (
-        both.loc[both.groupby("label")[name].idxmax()].set_index("label")["channel"].drop(ALL)
+        groups.apply(lambda part, name=name: _first(part, name), include_groups=False)
         for name in ("shapley", "shapley_other")
     )
+    clear = _has_first(first) | _has_first(second)
     return (
         f"The values over all compounds differ by at most {step[both['label'] == ALL].max():.2f}, "
         f"those of single mechanisms by at most {step[both['label'] != ALL].max():.2f}; the first "
-        f"channel is the same in {int((first == second).sum())} of {len(first)} mechanisms."
+        f"channel is the same in {int((first == second)[clear].sum())} of {int(clear.sum())} "
+        "mechanisms that have one first channel by either."
     )
