@@ -1,10 +1,15 @@
 """The words of the page of planted truth, on tables with known content."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from unidino.pages import worlds
 from unidino.simulate.worlds import World
+
+ROOT = Path(__file__).parents[2]
 
 TREATED = [{"mechanism": "m", "strength": 0.5}, {"strength": 0.0}]
 NOTHING = [{"mechanism": "m", "strength": 0.0}, {"strength": 0.0}]
@@ -41,10 +46,15 @@ def test_verdicts_say_what_was_found_and_what_there_was():
     within = "NSC, labels exchanged within batches"
     assert made.loc["effect"].tolist() == [
         "mechanisms at strength 0.5, no batch effect",
-        "the mechanisms, no batch",
+        "the mechanisms",
         "found: 1 of 2 above",
         "found: 1 of 2 above",
         "not found: 0 of 2 above",
+        "no batch (Batches)",
+    ]
+    assert made.loc["null", ["a good metric finds", "asked elsewhere"]].tolist() == [
+        "no mechanism",
+        "",
     ]
     assert made.loc["null", ["NSC", "NSCB"]].tolist() == [
         "nothing found: 0 of 1 above",
@@ -55,6 +65,16 @@ def test_verdicts_say_what_was_found_and_what_there_was():
         "not askable: within a batch all labels are the same",
         unasked,
     ]
+
+
+def test_what_neighbours_do_not_tell_is_asked_in_a_section_of_the_page():
+    placed = World("placed", [NOTHING], batch=0.0, position=1.0)
+    made = worlds.verdicts([placed], pd.DataFrame([row("placed", "NSC", 0.4)]), ["a"])
+    assert made.loc["placed", "a good metric finds"] == "no mechanism"
+    assert made.loc["placed", "asked elsewhere"] == "no batch (Batches), no replicate (Positions)"
+    page = json.loads((ROOT / "notebooks" / "planted_truth.ipynb").read_text(encoding="utf-8"))
+    text = [line for cell in page["cells"] for line in "".join(cell["source"]).split("\n")]
+    assert {"## Batches", "## Positions"} <= set(text)
 
 
 def test_strengths_in_words():

@@ -4,6 +4,9 @@ import pandas as pd
 
 from ..evaluate import planted
 
+_ASKED_IN = {"no batch": "Batches", "no replicate": "Positions"}
+"""Sections of the page that ask for what neighbours of one mechanism do not tell."""
+
 
 def verdicts(worlds, scores, seeing):
     """A row a world: what is planted, what there is to be found, and what was found.
@@ -19,20 +22,23 @@ def verdicts(worlds, scores, seeing):
     Returns
     -------
     pd.DataFrame
-        Indexed by world: planted, a good metric finds, NSC, NSC within batches, NSCB: how many of
-        the sets are above the floor, and whether that is as it should be.
+        Indexed by world: planted, a good metric finds (of mechanisms), NSC, NSC within batches,
+        NSCB: how many of the sets are above the floor, and whether that is as it should be; asked
+        elsewhere: what else a good metric finds, and the section that asks for it.
     """
     rows = {}
     for world in worlds:
         part = scores[(scores["world"] == world.name) & scores["features"].isin(seeing)]
         nsc, nscb = (part[part["accuracy"] == rule.name] for rule in (planted.NSC, planted.NSCB))
         there = bool(world.strengths[-1])
+        mechanisms, *others = world.to_find.split(", ")
         rows[world.name] = {
             "planted": world.planted,
-            "a good metric finds": world.to_find,
+            "a good metric finds": mechanisms,
             "NSC": _verdict(nsc, "null_high", there),
             "NSC, labels exchanged within batches": _verdict(nsc, "within_high", there),
             "NSCB": _verdict(nscb, "null_high", there),
+            "asked elsewhere": ", ".join(f"{other} ({_ASKED_IN[other]})" for other in others),
         }
     return pd.DataFrame(rows).T.rename_axis("world")
 
