@@ -203,11 +203,14 @@ def test_long_tables_scores_and_differences():
     for name, row in differ.iterrows():
         assert row["difference"] == pytest.approx(both.loc[name, "a"] - both.loc[name, "b"])
 
-    queries = enrichment.of_constructs(SCREEN.constructs(frame), percents=(1, 20))
+    # Of 8 or 9 candidates 1 and 5 % are one neighbour, 20 % two: what is the same stands once.
+    queries = enrichment.of_constructs(SCREEN.constructs(frame), percents=(1, 5, 20))
+    assert gene_sets.tops(queries).to_dict() == {1: "top 1 of 8 to 9", 20: "top 2 of 8 to 9"}
+    kept = queries[queries["percent"] != 5]
     for measure, column in (("folds", "odds_ratio"), ("recall", "recall")):
         long = gene_sets.enrichment_values(queries, measure)
-        assert set(long["accuracy"]) == {f"{measure}, top 1 %", f"{measure}, top 20 %"}
-        assert long["value"].tolist() == queries[column].tolist()
+        assert set(long["accuracy"]) == {f"{measure}, top {n} of 8 to 9" for n in (1, 2)}
+        assert long["value"].tolist() == kept[column].tolist()
     with pytest.raises(ValueError, match="measure"):
         gene_sets.enrichment_values(queries, "lift")
 
@@ -225,7 +228,8 @@ def test_random_features_are_at_chance():
     retrieved, enriched = gene_sets.chance(frame, 20, seeds=3)
     assert (retrieved["value"].abs() < 0.3).all()
     assert set(retrieved["features"]) == {"Gaussian"} and len(retrieved) == 4
-    assert len(enriched) == 4 and (enriched["low"] <= enriched["value"]).all()
+    # Of so few neighbours 1, 3, 5 and 10 % are one.
+    assert len(enriched) == 1 and (enriched["low"] <= enriched["value"]).all()
     _, nothing = gene_sets.chance(frame.drop(columns="Metadata_moa"), 20, seeds=1)
     assert nothing.empty
 
@@ -241,3 +245,22 @@ def test_interval_of_a_mean_beside_resampled_groups():
     assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.03)
     with pytest.raises(ValueError, match="2 values, 1 of them missing, and 1 without a group"):
         evaluate.mean_interval([1.0, np.nan], ["a", None])
+
+
+def test_closest_pairs_name_both_genes_and_what_they_share():
+    values = [[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.1]]
+    genes = pd.DataFrame(values, columns=["emb0", "emb1"])
+    genes.insert(0, "Metadata_gene_symbol", list("ABCD"))
+    genes.insert(1, "Metadata_moa", ["s|t", "t|s|u", "u", None])
+    told = gene_sets.closest_pairs(genes, count=3)
+    assert told[["gene", "and", "shared sets"]].values.tolist() == [
+        ["A", "B", "s|t"],
+        ["B", "C", "u"],
+        ["C", "D", ""],
+    ]
+    assert told["cosine"].tolist() == pytest.approx([0.8, 0.6, 0.1 / np.hypot(1, 0.1)])
+
+
+def test_small_probabilities_are_not_zero():
+    texts = [gene_sets.probability_text(p) for p in (0.04321, 0.00012, 0.00001)]
+    assert texts == ["0.0432", "0.0001", "<0.0001"]

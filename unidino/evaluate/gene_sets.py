@@ -322,8 +322,70 @@ def retrieval_values(made, wells, screen=Screen()):
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_VALUES)
 
 
+def probability_text(value):
+    """A p-value as tables show it: four decimals, or that it is less than they can say."""
+    return f"{value:.4f}" if value >= 0.00005 else "<0.0001"
+
+
+def closest_pairs(profiles, screen=Screen(), count=10):
+    """The pairs of genes that are most alike by cosine, and which sets they share.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        One row a gene, such as of `Screen.genes`.
+    screen : Screen
+    count : int
+
+    Returns
+    -------
+    pd.DataFrame
+        ``gene``, ``and`` (the other), ``cosine``, ``shared sets`` (divided by ``|``, empty for
+        none), the most alike first.
+    """
+    names = profiles[tables.find_column(profiles, screen.gene)].astype(str).to_numpy()
+    sets = [set(questions.split_labels(own)) for own in screen._labels(profiles, "gene_set")]
+    vectors = profiles[tables.feature_columns(profiles)].to_numpy(float)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    first, second = np.triu_indices(len(names), 1)
+    cosine = (vectors @ vectors.T)[first, second]
+    order = np.argsort(-cosine, kind="stable")[:count]
+    return pd.DataFrame(
+        {
+            "gene": names[first[order]],
+            "and": names[second[order]],
+            "cosine": cosine[order],
+            "shared sets": [
+                "|".join(sorted(sets[i] & sets[j]))
+                for i, j in zip(first[order], second[order], strict=True)
+            ],
+        }
+    )
+
+
+def tops(queries):
+    """How many neighbours each percent comes to.
+
+    Parameters
+    ----------
+    queries : pd.DataFrame
+        Of `enrichment.of_constructs`.
+
+    Returns
+    -------
+    pd.Series
+        Percent -> such as "top 2 of 35 to 36", where neighbours or candidates differ between
+        queries with their range. In a small screen several percents come to the same: the first of
+        them stands for all.
+    """
+    ranges = queries.groupby("percent", sort=False)[["neighbours", "candidates"]].agg(
+        lambda own: f"{own.min()}" if own.min() == own.max() else f"{own.min()} to {own.max()}"
+    )
+    return ("top " + ranges["neighbours"] + " of " + ranges["candidates"]).drop_duplicates()
+
+
 def enrichment_values(queries, measure="folds"):
-    """Folds or recall in the long form of `retrieval_values`, by gene.
+    """Folds or recall in the long form of `retrieval_values`, by gene, each of the `tops` once.
 
     Parameters
     ----------
@@ -332,9 +394,11 @@ def enrichment_values(queries, measure="folds"):
     measure : {"folds", "recall"}
     """
     arguments.check_choice("measure", measure, _MEASURES)
+    named = tops(queries)
+    queries = queries[queries["percent"].isin(named.index)]
     return pd.DataFrame(
         {
-            "accuracy": queries["percent"].map(lambda percent: f"{measure}, top {percent:g} %"),
+            "accuracy": f"{measure}, " + queries["percent"].map(named),
             "level": "construct",
             "unit": queries["profile"].astype(str),
             "by": queries["gene"].astype(str),
