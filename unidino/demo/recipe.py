@@ -83,7 +83,11 @@ to."""
 
 _GPU = {"batch_size_per_gpu": 256, "num_workers": 15, "precision": "bf16", "epoch_length": 24576}
 
-DISTIL_GPU = DISTIL | _GPU | {"epochs": 24, "lr": 0.001, "momentum_teacher": 0.996}
+DISTIL_GPU = (
+    DISTIL
+    | _GPU
+    | {"epochs": 24, "lr": 0.001, "momentum_teacher": 0.996, "warmup_teacher_temp_epochs": 24}
+)
 """Of the first stage where a GPU is at hand: as `DISTIL`, on seven times as many images, in larger
 batches."""
 
