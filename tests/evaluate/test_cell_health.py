@@ -576,3 +576,27 @@ def test_other_features_for_the_same_guides(known):
     made = guides.with_features(profiles, features.sample(frac=1, random_state=0))
     assert made["emb_a_0000"].tolist() == list(range(len(keys)))
     pd.testing.assert_series_equal(made["Metadata_gene_symbol"], profiles["Metadata_gene_symbol"])
+
+
+def test_areas_are_shown_with_the_decimals_that_tell_them_apart():
+    names = ["features", "level", "accuracy", "value", "low", "high", "n"]
+    rows = [
+        ("a", "A549", cell_health.AREA, 0.0042, 0.0011, 0.02, 7),
+        ("b", "A549", cell_health.AREA, 0.0001, 0.0, 0.01, 7),
+        ("a", "A549", cell_health.MEDIAN, -0.001, -0.2, 0.1, 7),
+    ]
+    made = cell_health.side_by_side(pd.DataFrame(rows, columns=names))
+    assert made.index.tolist() == ["a", "b"]
+    assert made[cell_health.AREA, "A549, n = 7"].tolist() == [
+        "0.004 (0.001 to 0.020)",
+        "0.000 (0.000 to 0.010)",
+    ]
+    assert made[cell_health.MEDIAN, "A549, n = 7"].tolist() == ["0.00 (-0.20 to 0.10)", "–"]
+
+
+@pytest.mark.parametrize("permutations", [20, 50, 1000])
+def test_chance_of_being_above_the_range(permutations):
+    rng = np.random.default_rng(0)
+    drawn = rng.random((4000, permutations))
+    above = rng.random(4000) > np.quantile(drawn, 0.975, axis=1)
+    assert cell_health.above_by_chance(permutations) == pytest.approx(above.mean(), abs=0.01)

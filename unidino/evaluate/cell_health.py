@@ -367,6 +367,51 @@ def scores(predictions, nulls=None, *, draws=1000, seed=0):
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
+def side_by_side(scored):
+    """Scores as `protocol.side_by_side`, areas with three decimals: two hide the order near 0.
+
+    Parameters
+    ----------
+    scored : pd.DataFrame
+        Of `scores` and `chance`.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row a feature set, columns (accuracy, line and n of readouts), texts.
+    """
+    places = [3 if accuracy == AREA else 2 for accuracy in scored["accuracy"]]
+    rows = zip(scored["value"], scored["low"], scored["high"], places, strict=True)
+    texts = [
+        f"{value:z.{places}f} ({low:z.{places}f} to {high:z.{places}f})"
+        for value, low, high, places in rows
+    ]
+    asked = [f"{line}, n = {n}" for line, n in zip(scored["level"], scored["n"], strict=True)]
+    wide = scored.assign(text=texts, asked=asked)
+    order = wide[["accuracy", "asked"]].drop_duplicates()
+    made = wide.pivot(index="features", columns=["accuracy", "asked"], values="text")
+    made = made[list(order.itertuples(index=False, name=None))]
+    made = made.reindex(scored["features"].unique()).fillna("–")
+    return made.rename_axis(index=None, columns=["", ""])
+
+
+def above_by_chance(permutations):
+    """How often a set that knows nothing lies above its range of exchanged readouts.
+
+    Parameters
+    ----------
+    permutations : int
+        Exchanges, whose 97.5th percentile ends the range. Of few it lies lower than that of all.
+
+    Returns
+    -------
+    float
+    """
+    # The percentile stands between two of the sorted exchanges, and a value of the same kind falls
+    # with equal chance into each of the gaps around them.
+    return (permutations - 0.975 * (permutations - 1)) / (permutations + 1)
+
+
 def gene_weights(genes, draws, seed):
     """How often each of the sorted genes counts in each resample, (draws, genes)."""
     count = len(np.unique(genes))
