@@ -13,8 +13,8 @@ from unidino.train.state import WEIGHTS
 
 TINY = {
     "size": 32, "local_size": 16, "batch_size_per_gpu": 4, "epochs": 1, "epoch_length": 8,
-    "warmup_epochs": 0, "freeze_last_layer": 0, "num_workers": 0, "distil_from": "random_vit",
-    "min_contrast": 0.0,
+    "warmup_epochs": 0, "warmup_teacher_temp_epochs": 0, "freeze_last_layer": 0, "num_workers": 0,
+    "distil_from": "random_vit", "min_contrast": 0.0,
 }  # fmt: skip
 
 
