@@ -9,6 +9,7 @@ was stopped, and datasets that are absent are said and left.
 """
 
 import argparse
+import functools
 import json
 import os
 import re
@@ -49,7 +50,7 @@ def parameters(name, own_data):
     Raises
     ------
     ValueError
-        Another name.
+        Another name; measured cells of one's own data.
     """
     found = re.fullmatch(rf"({WITHOUT_BATCH}/)?([\w-]+)@([\w-]+?)(?:@(\d+))?", name)
     if not found:
@@ -57,6 +58,11 @@ def parameters(name, own_data):
             f"{name} is no extraction: expected DATASET@MODEL or DATASET@random_vit@SEED."
         )
     other, valset, model, seed = found.groups()
+    if own_data and model == measured_cells.NAME:
+        raise ValueError(
+            f"{name}: the measures that are kept are of simulated plates. Measure your own: python "
+            f"-m unidino.evaluate.measured_cells {valset}"
+        )
     made = {"valset": valset, "model": model, "seed": int(seed or 0)}
     if valset == "HPA":
         made["reference"] = "all"  # it has no controls
@@ -76,6 +82,12 @@ def measured(valset):
     return ROOT / "data" / "measured" / f"{valset}.parquet"
 
 
+@functools.cache
+def _of_code(code):
+    """Of the modules of an extraction, which all extractions of a run share."""
+    return code_digest([code], None)
+
+
 def digest(name, own_data):
     """Of all that decides what an extraction gives, apart from the images."""
     options = parameters(name, own_data)
@@ -83,7 +95,7 @@ def digest(name, own_data):
         return code_digest([], name, [measured(options["valset"])])
     inputs = [paths.find_weights(paths.DEMO_WEIGHTS)] if options["model"] == "unidino-demo" else []
     shown = {key: value for key, value in options.items() if key != "root"}
-    return code_digest([CODE], [shown, name], inputs)
+    return code_digest([], [_of_code(CODE), shown, name], inputs)
 
 
 def note(folder, name):

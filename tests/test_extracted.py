@@ -92,6 +92,12 @@ def test_a_name_that_is_none(tmp_path, capsys):
     assert "HPA is no extraction: expected DATASET@MODEL" in capsys.readouterr().err
 
 
+def test_measures_of_simulated_plates_are_not_those_of_own_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UNIDINO_DATA", str(tmp_path))
+    assert extracted.main([str(tmp_path), "HPA@cp_measure"]) == 1
+    assert "python -m unidino.evaluate.measured_cells HPA" in capsys.readouterr().err
+
+
 def test_what_is_current_is_not_made_again(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("UNIDINO_DATA", raising=False)
     monkeypatch.setattr(extracted, "is_current", lambda folder, name: True)
