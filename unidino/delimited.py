@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 MOST_COLUMNS = 10_000
 """Columns of a table of text that is read cell by cell; tables of features may have more."""
@@ -24,6 +26,7 @@ SEPARATORS = (",", ";", "\t", "|")
 
 _SAMPLE_ROWS = 200
 _LONGEST_LINE = 4_000_000
+_BLOCK = 20_000
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(_NUMBER)
 _COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
@@ -31,6 +34,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 # Numbers by their letters, names by their use: 007, 1E05, and digits beyond what a float holds.
 _NAME = re.compile(r"[+-]?0\d.*|\d+[eE]\d+|[+-]?\d{16,}")
 _NO_NUMBER = ("na", "nan", "null")
+# How a number can begin: with a digit of any script, behind a sign and a decimal mark.
+_NUMBER_BEGINS = r"^[+-]?[.,]?[^\x00-/:-\x7f]"
 _TRUTH = {"true": True, "false": False}
 _EXCEL = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
@@ -118,7 +123,7 @@ def read(path):
     Returns
     -------
     (pd.DataFrame, Dialect)
-        Cells are stripped, empty ones None. Blank rows, surplus separators at the end of rows, and
+        Cells are stripped, empty ones missing. Blank rows, surplus separators at the end of rows, and
         a first column without a name that numbers the rows are left out.
 
     Raises
@@ -132,7 +137,9 @@ def read(path):
     names = dialect.names
     if len(names) > MOST_COLUMNS:
         raise ValueError(f"it has {len(names)} columns; at most {MOST_COLUMNS} are read.")
-    rows = []
+    # A text in Arrow's memory takes its letters, as a Python object 50 bytes more: rows are kept as
+    # columns of the former, block by block.
+    rows, blocks = [], []
     with _opened(path, dialect.encoding) as file:
         lines = _lines(file)
         for _ in range(dialect.skipped):
@@ -155,17 +162,37 @@ def read(path):
                         f"line {line} repeats the header: join tables without their headers."
                     )
                 rows.append(cells + [None] * (len(names) - len(cells)))
+                if len(rows) == _BLOCK:
+                    blocks.append(_as_columns(rows))
+                    rows = []
         except csv.Error as error:
             raise ValueError(f"line {reader.line_num + dialect.skipped}: {error}.") from None
-    if not rows:
+    if rows:
+        blocks.append(_as_columns(rows))
+    if not blocks:
         raise ValueError("it has no rows below its header.")
-    columns = dict(enumerate(zip(*rows, strict=True)))
+    frame = {}
     for position, name in enumerate(names):
-        if not name:
-            _check_nameless(position, columns.pop(position))
-    return pd.DataFrame(
-        {names[position]: pd.Series(values, dtype=object) for position, values in columns.items()}
-    ), dialect
+        values = _as_series(pa.chunked_array([block[position] for block in blocks]))
+        for block in blocks:
+            block[position] = None
+        if name:
+            frame[name] = values
+        else:
+            _check_nameless(position, values.dropna().tolist(), len(values))
+    return pd.DataFrame(frame), dialect
+
+
+def _as_columns(rows):
+    return [pa.array(cells, pa.large_string()) for cells in zip(*rows, strict=True)]
+
+
+def _as_series(cells):
+    """A column of text; of None where all is missing, as pandas makes it of a list."""
+    if cells.null_count == len(cells):
+        return pd.Series([None] * len(cells), dtype=object)
+    # One piece: rows are taken from it without a look at all pieces.
+    return pd.Series(cells.combine_chunks(), dtype="str")
 
 
 def _too_many_cells(dialect):
@@ -181,10 +208,9 @@ def _too_many_cells(dialect):
     )
 
 
-def _check_nameless(position, values):
+def _check_nameless(position, present, count):
     """A column without a name may be empty, or number the rows at their beginning."""
-    present = [value for value in values if value is not None]
-    numbers = position == 0 and len(set(present)) == len(values)
+    numbers = position == 0 and len(set(present)) == count
     if present and not (numbers and all(value.isdecimal() for value in present)):
         raise ValueError(
             f"column {position + 1} has values ({present[0]!r} …) but no name. Name or remove it."
@@ -197,7 +223,7 @@ def typed(values, decimal_comma=False):
     Parameters
     ----------
     values : pd.Series
-        Text; None where a cell is empty.
+        Text; missing where a cell is empty.
     decimal_comma : bool
         A comma in a number is a decimal comma. Otherwise it is one only where it cannot separate
         thousands.
@@ -208,16 +234,19 @@ def typed(values, decimal_comma=False):
         int64, float64 (NA, nan and null are missing), bool, or text. Names written in digits, 007
         or 1E05, stay text.
     """
+    first = values.first_valid_index()
+    if is_words(values) and first is not None and values[first].lower() not in _TRUTH:
+        return as_text(values)
     distinct = _distinct(values)
     entries = _numbers_or_text(distinct)
     if entries and all(value.lower() in _TRUTH for value in distinct):
-        return values.map(lambda v: None if v is None else _TRUTH[v.lower()]).astype(
-            object if values.isna().any() else bool
-        )
+        given = [_TRUTH[v.lower()] if isinstance(v, str) else None for v in values.tolist()]
+        kind = object if values.isna().any() else bool
+        return pd.Series(given, index=values.index, name=values.name, dtype=kind)
     commas = [value for value in entries if "," in value]
     ambiguous = commas and not _are_decimals(commas, decimal_comma)
     if not entries or ambiguous or not all(map(_is_number, entries)):
-        return pd.Series(values.tolist(), index=values.index, name=values.name)
+        return as_text(values)
     whole = not commas and all(value.lstrip("+-").isdecimal() for value in entries)
     if whole and len(entries) == len(distinct) and not values.isna().any():
         return values.map({value: int(value) for value in entries}).astype(np.int64)
@@ -225,9 +254,25 @@ def typed(values, decimal_comma=False):
     return values.map(numbers).astype(float)
 
 
+def as_text(values):
+    """A column of text in pandas' type of text; a column of None alone stays."""
+    if values.dtype != object:
+        return values
+    return pd.Series(values.tolist(), index=values.index, name=values.name)
+
+
+def is_words(values):
+    """Whether no entry of a column of text can be a number; found without Python's rows.
+
+    Such a column has neither a decimal mark nor an `obstacle`.
+    """
+    cells = pa.array(values, pa.large_string(), from_pandas=True)
+    return not pc.any(pc.match_substring_regex(cells, _NUMBER_BEGINS)).as_py()
+
+
 def _distinct(values):
     """The distinct entries of a column of text."""
-    return [value for value in values.unique() if value is not None and value == value]
+    return values.dropna().unique().tolist()
 
 
 def _numbers_or_text(distinct):
@@ -300,7 +345,7 @@ def obstacle(values, decimal_comma=False):
     Parameters
     ----------
     values : pd.Series
-        Text; None where a cell is empty.
+        Text; missing where a cell is empty.
     decimal_comma : bool
         See `typed`.
 

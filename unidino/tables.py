@@ -381,10 +381,13 @@ def _typed(frame, columns, dialect, path):
     """Those columns of a frame of text by type; says which are text for a few of their entries."""
     decimal_comma = dialect.separator == ";"
     numbers = [name for name in columns if not _is_name(name)]
-    delimited.check_decimal_mark(frame[numbers], decimal_comma)
-    made = {name: pd.Series(frame[name].tolist()) for name in columns if _is_name(name)}
+    words = {name for name in numbers if delimited.is_words(frame[name])}
+    delimited.check_decimal_mark(frame[[n for n in numbers if n not in words]], decimal_comma)
+    made = {name: delimited.as_text(frame[name]) for name in columns if _is_name(name)}
     for name in numbers:
         made[name] = delimited.typed(frame[name], decimal_comma)
+        if name in words:
+            continue
         if (rows := delimited.obstacle(frame[name], decimal_comma)).any():
             first = int(rows.argmax())
             say(
@@ -415,5 +418,10 @@ def text(values):
     """A column as stripped text, None where it is missing or blank; 7 and 7.0 are "7"."""
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
+    if pd.api.types.is_string_dtype(values):
+        # Each text once: a well stands in many rows.
+        codes, distinct = pd.factorize(values)
+        distinct = np.array([*(str(v).strip() or None for v in distinct), None], dtype=object)
+        return pd.Series(distinct[codes], index=values.index, name=values.name, dtype=object)
     written = values.map(lambda v: str(v).strip() or None, na_action="ignore").astype(object)
     return written.where(written.notna(), None)
