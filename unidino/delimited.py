@@ -123,8 +123,8 @@ def read(path):
     Returns
     -------
     (pd.DataFrame, Dialect)
-        Cells are stripped, empty ones missing. Blank rows, surplus separators at the end of rows, and
-        a first column without a name that numbers the rows are left out.
+        Cells are stripped, empty ones missing. Blank rows, surplus separators at the end of rows,
+        and a first column without a name that numbers the rows are left out.
 
     Raises
     ------
