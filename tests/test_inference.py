@@ -15,7 +15,7 @@ import tifffile
 import torch
 
 import unidino
-from unidino import dataset, inference, paths, profiles, progress, quality, sites, tables
+from unidino import dataset, embedding, inference, paths, profiles, progress, quality, sites, tables
 from unidino.metadata import added_columns
 from unidino.models import checkpoints, vit
 
@@ -210,9 +210,9 @@ def test_finished_plates_are_skipped(plate, weights, tmp_path, monkeypatch):
     first = run(plate, weights, tmp_path)
     (first.sites_path / "p1.parquet").unlink()
     read = []
-    original = inference.sites.dataset.load_site
+    original = dataset.load_site
     monkeypatch.setattr(
-        inference.sites.dataset,
+        dataset,
         "load_site",
         lambda metadata, i: read.append(metadata.paths(i)[0]) or original(metadata, i),
     )
@@ -258,7 +258,7 @@ RAW = {"norm_method": "no_post_proc"}
 
 
 def never_embed(monkeypatch):
-    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
+    monkeypatch.setattr(embedding.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
 
 
 def test_labels_are_joined_without_embedding_again(weights, tmp_path, monkeypatch):
@@ -419,7 +419,7 @@ def test_parts_of_a_dataset_without_plates(weights, tmp_path, monkeypatch):
     csv = make_plate(tmp_path / "data", 1, (48, 60), wells=6)
     frame = pd.read_csv(csv).drop(columns=["plate", "well", "site"])
     frame.to_csv(csv, index=False)
-    monkeypatch.setattr(inference.sites, "PART_SITES", 4)
+    monkeypatch.setattr(sites, "PART_SITES", 4)
     made = run(csv, weights, tmp_path / "out", **RAW)
     assert made.profiles_path.name == "plate_no_post_proc_site_features.parquet"
     before = made.profiles
@@ -435,7 +435,7 @@ def test_parts_of_a_dataset_without_plates(weights, tmp_path, monkeypatch):
 
 def test_other_normalisations_reuse_the_sites(plate, weights, tmp_path, monkeypatch):
     run(plate, weights, tmp_path)
-    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
+    monkeypatch.setattr(embedding.Embedder, "forward", lambda *a: pytest.fail("embedded again"))
     robust = run(plate, weights, tmp_path, norm_method="mad_robustize", reference="all")
     assert robust.provenance["reference"] == "all profiles"
     raw = run(plate, weights, tmp_path, norm_method="no_post_proc")
@@ -509,7 +509,7 @@ def test_types_without_a_range_are_said_before_the_first_plate(weights, tmp_path
         for name in second[column]:
             file = csv.parent / name
             tifffile.imwrite(file, tifffile.imread(file).astype(np.int32))
-    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("computed"))
+    monkeypatch.setattr(embedding.Embedder, "forward", lambda *a: pytest.fail("computed"))
     with pytest.raises(ValueError, match="plate .*: images of type int32 have no natural range"):
         run(csv, weights, tmp_path / "out", reference="all", intensity_scaling="dtype")
 
@@ -620,7 +620,7 @@ def test_multi_channel_models(tmp_path):
 def test_mistakes_are_named_before_any_computing(
     options, error, message, plate, weights, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(inference.Embedder, "forward", lambda *a: pytest.fail("computed"))
+    monkeypatch.setattr(embedding.Embedder, "forward", lambda *a: pytest.fail("computed"))
     with pytest.raises(error, match=message):
         run(plate, weights, tmp_path, **options)
     assert not list(tmp_path.rglob("*.parquet"))
@@ -715,9 +715,7 @@ def test_notebook_declares_the_same_parameters():
     ],
 )
 def test_stops_before_reading_images(options, message, plate, weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        inference.sites.SiteEmbeddings, "embed_plates", lambda *_: pytest.fail("read")
-    )
+    monkeypatch.setattr(sites.SiteEmbeddings, "embed_plates", lambda *_: pytest.fail("read"))
     with pytest.raises(ValueError, match=message):
         run(plate, weights, tmp_path, **options)
 
@@ -730,7 +728,7 @@ def test_few_controls_are_said_before_any_image(plate, weights, tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference.sites.SiteEmbeddings, "embed_plates", embed)
+        patch.setattr(sites.SiteEmbeddings, "embed_plates", embed)
         with pytest.raises(KeyboardInterrupt):
             run(plate, weights, tmp_path)
     made = run(plate, weights, tmp_path)
@@ -749,7 +747,7 @@ def test_controls_that_headers_refuse_are_said_before_any_computing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference.sites.SiteEmbeddings, "_embed_plate", embed)
+        patch.setattr(sites.SiteEmbeddings, "_embed_plate", embed)
         with pytest.raises(KeyboardInterrupt):
             run(csv, weights, tmp_path / "out")
     assert (
@@ -869,4 +867,4 @@ def test_a_dead_channel_and_a_dead_plate_are_named(weights, tmp_path):
 def test_size_that_a_foreign_backbone_refuses():
     model = vit.EmbeddingModel(vit.ModelConfig(arch="timm:vit_tiny_patch16_224"))
     with pytest.raises(ValueError, match="takes no tiles of size 100 .* leave size out"):
-        inference.check_size(model.eval(), 100)
+        embedding.check_size(model.eval(), 100)

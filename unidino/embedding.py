@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from . import intensity
+from . import choices, intensity
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = dict(zip(choices.PRECISIONS, (None, torch.bfloat16, torch.float16), strict=True))
 
 
 def channel_groups(model, channels):

@@ -15,17 +15,17 @@ from . import (
     profiles,
     quality,
     queries,
-    sites,
     tables,
     tiles,
     valsets,
 )
-from .embedding import PRECISIONS, Embedder, channel_groups, check_size, find_device
+from .choices import POOLINGS, PRECISIONS
 from .metadata import added_columns
 from .models import DEFAULT_MODEL, load_model
-from .models.vit import POOLINGS
 from .profiles.reference import listed
 from .progress import logging_to, one_line, say
+
+# `embedding` and `sites` load torch, which takes seconds: functions that need them import them.
 
 
 @dataclass
@@ -61,6 +61,8 @@ class Extraction:
 
     def site_tables(self):
         """The site tables, one a plate: (path, pd.DataFrame), see `sites.read_sites`."""
+        from . import sites
+
         units = sites.units(self.metadata)
         for key, file in paths.site_tables(self.sites_path.parent, units).items():
             yield file, sites.read_sites(file, self.metadata, units[key])
@@ -215,6 +217,8 @@ def extract(
     """
     given = dict(locals())
     _check(given)
+    from . import sites
+
     metadata, embedder, settings = _open(given)
     foreseen = _foresee(metadata, embedder.model, given)
     folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
@@ -236,6 +240,8 @@ def extract(
 
 def _open(given):
     """The dataset, the model that embeds it, and the settings that every plate shares."""
+    from .embedding import Embedder, check_size, find_device
+
     device = find_device(given["device"])
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
@@ -285,7 +291,7 @@ def _check(given):
         "operation": (*profiles.OPERATIONS, "none"),
         "norm_method": profiles.NORM_METHODS,
         "correct": profiles.CORRECTIONS,
-        "precision": tuple(PRECISIONS),
+        "precision": PRECISIONS,
         "on_error": ("record", "raise"),
     }.items():
         arguments.check_choice(name, given[name], choices)
@@ -307,6 +313,8 @@ def _foresee(metadata, model, given, refused=()):
 
     A query that names columns which only extraction adds, such as Metadata_sites, waits for them.
     """
+    from .embedding import channel_groups
+
     frame = tables.prefixed(metadata.metadata.drop(columns="path"))
     readable = ~np.isin(np.arange(len(frame)), list(refused))
     if given["operation"] != "none" and metadata.well_columns:

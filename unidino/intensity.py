@@ -1,7 +1,6 @@
 """Raw intensities: how they scale to [0, 1], and where the background of a plate lies."""
 
 import numpy as np
-import torch
 
 METHODS = ("dtype", "plate", "image")
 """By the range of the file's type, as published; by percentiles of the plate and channel; or by
@@ -88,6 +87,9 @@ def scale(raw, low, high):
     torch.Tensor
         float32.
     """
+    # Limits and methods are wanted without torch, which takes seconds to load.
+    import torch
+
     low, high = (
         torch.as_tensor(np.asarray(limit, np.float32), device=raw.device).reshape(-1, 1, 1)
         for limit in (low, high)

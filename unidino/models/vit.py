@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .. import arguments, intensity
+from ..choices import POOLINGS
 
 # Width, depth, heads (the released vision_transformer.py; narrow variants keep the base and large
 # depth and heads at width 384).
@@ -24,9 +25,6 @@ ARCHITECTURES = {
     "vit_slarge": (384, 24, 16),
     "vit_large": (1024, 24, 16),
 }
-POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max")
-"""CLS token, mean or maximum of the patch tokens, or several of them side by side."""
-
 _AFTER = ("cls_reducer", "projection")
 """What follows the backbone, in this order."""
 

@@ -4,9 +4,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .. import paths
-from .checkpoints import load_checkpoint, weights_digest
-from .transfer import transfer
-from .vit import arch_config, seeded
+
+# `checkpoints`, `transfer` and `vit` load torch, which takes seconds: functions import them.
 
 NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
 DEFAULT_MODEL = "unidino-demo"
@@ -14,6 +13,9 @@ DEFAULT_MODEL = "unidino-demo"
 
 def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, block, seed):
     """A seeded, untrained vision transformer: the baseline that training has to beat."""
+    from .checkpoints import weights_digest
+    from .vit import arch_config, seeded
+
     config = arch_config(
         arch or "vit_tiny",
         embed_dim=embed_dim,
@@ -92,6 +94,9 @@ def load_model(
     >>> model(torch.rand(2, 1, 96, 96)).shape
     torch.Size([2, 24])
     """
+    from .checkpoints import load_checkpoint
+    from .transfer import transfer
+
     name = str(name_or_path or DEFAULT_MODEL)
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
     settings |= {"pooling": pooling, "block": block}

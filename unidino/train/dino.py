@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-CENTRINGS = ("mean", "sinkhorn")
+from ..choices import CENTRINGS
 
 
 def world_size():

@@ -1,0 +1,13 @@
+"""Names that options choose from, where the code behind them needs torch.
+
+A command line explains its options, and refuses wrong ones, from here: torch takes seconds to load.
+"""
+
+POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max")
+"""CLS token, mean or maximum of the patch tokens, or several of them side by side."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""Of a forward pass."""
+
+CENTRINGS = ("mean", "sinkhorn")
+"""What keeps a teacher from collapse, see `train.dino`."""
