@@ -244,6 +244,37 @@ def test_normalisation_equals_the_formulas(method, reference):
         )
 
 
+@pytest.mark.parametrize("method", ["standardize", "mad_robustize", "robustize", "spherize"])
+@pytest.mark.parametrize("controls", [16, 19])
+@pytest.mark.filterwarnings("ignore:The .mode.copy_on_write")
+def test_normalisation_equals_pycytominer(method, controls):
+    """Even and odd numbers of controls, scales far apart, gaps outside of the reference."""
+    import pycytominer  # takes a second
+
+    wells = plates(4, plates=3, wells=48, controls=controls, features=12)
+    names = tables.feature_columns(wells)
+    wells[names] *= np.geomspace(1e-6, 1e6, 12).astype(np.float32)
+    if method != "spherize":
+        wells.loc[[30, 90], names[3]] = np.nan
+    wells["Metadata_fit"] = wells["Metadata_control_type"] == "negcon"
+    parts = (
+        [wells] if method == "spherize" else [part for _, part in wells.groupby("Metadata_Plate")]
+    )
+    expected = pd.concat(
+        pycytominer.normalize(
+            part.astype(dict.fromkeys(names, float)),
+            names,
+            meta_features=["Metadata_fit"],
+            samples="Metadata_fit",
+            method=method,
+            mad_robustize_epsilon=0.0,
+        )
+        for part in parts
+    )
+    made = profiles.normalise(wells, method).profiles
+    np.testing.assert_allclose(made[names], expected[names], rtol=1e-6, atol=1e-6)
+
+
 def test_spherize_whitens_the_controls_of_all_plates():
     wells = plates(plates=4, wells=40, controls=20)
     made = profiles.normalise(wells, "spherize", by=["plate"])
