@@ -16,7 +16,7 @@ import torch
 import unidino
 from unidino import arguments, paths
 from unidino.pages import training
-from unidino.train.loop import train
+from unidino.train import train
 from unidino.train.processes import Processes
 from unidino.train.run import Trainer
 

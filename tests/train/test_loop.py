@@ -26,7 +26,7 @@ import unidino
 from tests.train.two_layers import forked
 from unidino.models import checkpoints
 from unidino.models.vit import ARCHITECTURES
-from unidino.train import augment, loop, state
+from unidino.train import EXIT_STOPPED, augment, loop, state, train, training
 from unidino.train.log import (
     CONFIG,
     ENVIRONMENT,
@@ -39,7 +39,6 @@ from unidino.train.log import (
     in_words,
     read_log,
 )
-from unidino.train.loop import EXIT_STOPPED, train
 from unidino.train.options import (
     BY_DEVICE,
     _chosen_sets,
@@ -672,13 +671,22 @@ def test_a_monitor_needs_a_label_it_has(plate, tmp_path):
         train(str(tmp_path), **options(plate, monitor=plate, **own))
 
 
+def test_a_batch_that_fills_the_memory_says_what_to_lower(plate, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("out of memory.")
+
+    monkeypatch.setattr(loop.Trainer, "train_step", full)
+    with pytest.raises(RuntimeError, match=r"memory\. Take a smaller batch_size_per_gpu\."):
+        train(str(tmp_path), **options(plate))
+
+
 def test_the_command_line_says_errors_in_one_line(plate, tmp_path, capsys):
     process = launch(tmp_path, options(plate) | {"datasets": "nowhere.csv"}, program=MODULE)
     said = process.communicate()[0]
     assert process.returncode == 1
     assert said.splitlines()[-1].startswith("error: no table at")
     with pytest.raises(SystemExit):
-        loop.main(["--output_dir", str(tmp_path), "--learning_rate", "1"])
+        training.main(["--output_dir", str(tmp_path), "--learning_rate", "1"])
     assert "unrecognized arguments: --learning_rate" in capsys.readouterr().err
 
 

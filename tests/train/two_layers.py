@@ -5,8 +5,8 @@ import sys
 import time
 
 from unidino.models.vit import ARCHITECTURES
-from unidino.train.loop import main
 from unidino.train.run import Trainer
+from unidino.train.training import main
 
 whole_step = Trainer.train_step
 

@@ -1,5 +1,6 @@
 """Training by self-distillation: ``python -m unidino.train``, or ``torchrun -m unidino.train``."""
 
-from .loop import EXIT_STOPPED, FREE, train
+from .options import EXIT_STOPPED, FREE
+from .training import train
 
 __all__ = ["EXIT_STOPPED", "FREE", "train"]

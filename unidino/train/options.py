@@ -3,14 +3,20 @@
 import json
 from pathlib import Path
 
-import torch
+from .. import arguments, choices, intensity
 
-from .. import arguments, intensity, valsets
-from ..embedding import PRECISIONS
-from ..models import vit
-from . import data, dino
+# `data`, `valsets` and `vit` load torch or pandas, which takes seconds: functions import them.
 
 OPTIMIZERS = ("adamw", "sgd", "lars")
+
+EXIT_STOPPED = 128 + 15
+"""Exit status after a SIGTERM whose checkpoint was written."""
+
+FREE = (
+    "output_dir num_workers saveckp_freq checkpoint_minutes device monitor monitor_label "
+    "monitor_exclude monitor_freq batch_size_per_gpu grad_accum"
+).split()
+"""Options that change how a run is carried out, not what it computes."""
 
 BY_DEVICE = {
     "arch": ("vit_small", "vit_tiny"),
@@ -41,6 +47,8 @@ def published():
 
 
 def _trains_on_cpu(device):
+    import torch
+
     return not torch.cuda.is_available() if device is None else device.startswith("cpu")
 
 
@@ -99,14 +107,16 @@ def checked(given, function):
         Names the option, its value and what was expected.
     """
     arguments.check_types(given, function)
+    precision = given["precision"] or ("fp16" if given["use_fp16"] else "fp32")
+    for name, value, known in (
+        ("pooling", given["pooling"], choices.POOLINGS),
+        ("centring", given["centring"], choices.CENTRINGS),
+        ("optimizer", given["optimizer"], OPTIMIZERS),
+        ("intensity_scaling", given["intensity_scaling"], intensity.METHODS),
+        ("precision", precision, choices.PRECISIONS),
+    ):
+        arguments.check_choice(name, value, known)
     given = _filled(given)
-    for name, choices in {
-        "pooling": vit.POOLINGS,
-        "centring": dino.CENTRINGS,
-        "optimizer": OPTIMIZERS,
-        "intensity_scaling": intensity.METHODS,
-    }.items():
-        arguments.check_choice(name, given[name], choices)
     for name in (
         "patch_size embed_dim cls_reduced_dim in_chans out_dim teacher_temp warmup_teacher_temp "
         "epochs epoch_length batch_size_per_gpu grad_accum lr size local_size monitor_freq "
@@ -137,8 +147,6 @@ def checked(given, function):
         raise ValueError(
             f"use_fp16 goes against precision {given['precision']!r}: set only one of them."
         )
-    precision = given["precision"] or ("fp16" if given["use_fp16"] else "fp32")
-    arguments.check_choice("precision", precision, tuple(PRECISIONS))
     if given["intensity_range"] is not None:
         if given["intensity_scaling"] != "dtype":
             raise ValueError(
@@ -164,6 +172,8 @@ def checked(given, function):
 
 def _chosen_sets(given):
     """Names of the sets to train on, from datasets, the include_… flags or the example data."""
+    from .. import valsets
+
     listed = given["datasets"] or []
     listed = listed.split(",") if isinstance(listed, str) else list(listed)
     flags = {name: given[f"include_{name}"] for name in valsets.TRAINING_SETS}
@@ -197,6 +207,8 @@ def _chosen_sets(given):
 
 def model_config(options):
     """The `vit.ModelConfig` that the options ask for."""
+    from ..models import vit
+
     names = ("embed_dim", "cls_reduced_dim", "patch_size", "size", "in_chans", "pooling")
     settings = {name: options[name] for name in names}
     config = vit.arch_config(
@@ -223,6 +235,8 @@ def model_config(options):
 
 def open_sets(options):
     """The metadata of every set; files that are absent stop here."""
+    from . import data
+
     opened = [data.open_training_set(name) for name in options["datasets"]]
     if options["ckpt"] and not Path(options["ckpt"]).expanduser().is_file():
         raise FileNotFoundError(f"ckpt {options['ckpt']} is no file; name a weights file.")

@@ -20,7 +20,7 @@ from . import augment, dino, distil
 from .data import views_of
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(FloatingPointError):
     """The loss is not a number or infinite; the checkpoints from before are intact."""
 
 
