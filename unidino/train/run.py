@@ -205,7 +205,7 @@ class Trainer:
             if self.dtype is not None:
                 stack.enter_context(torch.autocast(self.device.type, self.dtype))
             if self.device.type == "cpu" and self.dtype is not None:
-                # Fused attention is the slower one in half precision: benchmarks/training.py.
+                # Fused attention is slower in half precision: benchmarks/train.py --kernels.
                 stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             yield
 
