@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,21 @@ class Metadata:
         """Files of row `i`: one a channel, or one where the image is merged."""
         path = self.metadata["path"].iat[i]
         return [str(p) for p in path] if isinstance(path, list | tuple) else [str(path)]
+
+    def files(self, rows=None):
+        """Files of many rows, all by default, as `paths` has those of one.
+
+        Parameters
+        ----------
+        rows : sequence of int, optional
+
+        Yields
+        ------
+        list of str
+        """
+        paths = self.metadata["path"]
+        for path in paths if rows is None else paths.iloc[np.asarray(rows, int)]:
+            yield [str(p) for p in path] if isinstance(path, list | tuple) else [str(path)]
 
     def channel_indices(self, i):
         """Planes to take from the merged file of row `i`, or None where files hold one channel."""
@@ -269,8 +285,18 @@ class Metadata:
                     f"{self.valset}: mixed channel counts: most sites have {usual} files, row "
                     f"{first + 1} has {counts.iat[first]} ({frame['path'].iat[first]})."
                 )
+        files = map(str, chain.from_iterable(frame["path"]) if several else frame["path"])
+        by_channel = self.single_channel_metadata and "channel" in frame.columns
+        if by_channel:
+            files = zip(files, frame["channel"].astype(str), strict=True)
+        if may_repeat(files):
+            self._check_images(several, by_channel)
+
+    def _check_images(self, several, by_channel):
+        """Stop where rows are of the same images, or a file is listed twice."""
+        frame = self.metadata
         names = frame["path"].map(lambda p: "|".join(map(str, p)) if several else str(p))
-        if self.single_channel_metadata and "channel" in frame.columns:
+        if by_channel:
             names = names + "|" + frame["channel"].astype(str)
         repeated = names.duplicated(keep=False)
         if repeated.any():
@@ -418,12 +444,12 @@ class Metadata:
         ValueError
             Mixed channel counts.
         """
-        files = [file for i in range(len(self.metadata)) for file in self.paths(i)]
-        absent = missing_files(files)
+        files = list(chain.from_iterable(self.files()))
+        absent, count = missing_files(files), len(files)
         if absent:
             shown = "\n  ".join(absent[:3])
-            told = f"{len(absent):,} of {len(files):,} image files are missing, the first are"
-            if len(absent) == len(files) or len(absent) > max_missing * len(files):
+            told = f"{len(absent):,} of {count:,} image files are missing, the first are"
+            if len(absent) == count or len(absent) > max_missing * count:
                 share = f" At most {max_missing:.0%} may be missing (max_missing)."
                 share = share if max_missing else ""
                 raise FileNotFoundError(
@@ -436,7 +462,7 @@ class Metadata:
 
     def _usual_channels(self):
         """How many channels most merged files hold; the others are recorded with their sites."""
-        files = list(dict.fromkeys(self.paths(i)[0] for i in range(len(self.metadata))))
+        files = list(dict.fromkeys(paths[0] for paths in self.files()))
         headers = images.image_headers(files, self.channel_axis)
         counts = [None if isinstance(one, str) else one.channels for one in headers]
         readable = Counter(count for count in counts if count is not None)
@@ -521,7 +547,7 @@ def variation(frame, keys, columns):
     found = {}
     for column in columns:
         values = frame[column]
-        if not pd.api.types.is_numeric_dtype(values):
+        if values.dtype == object:
             values = values.map(lambda v: str(v) if isinstance(v, list | tuple) else v)
         codes = pd.Series(pd.factorize(values)[0])
         lowest, highest = codes.groupby(group).min(), codes.groupby(group).max()
@@ -543,8 +569,18 @@ def _shown(value):
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
+def may_repeat(values):
+    """False where no two of many values are equal, quickly and in 8 bytes a value.
+
+    True where two are, or, which next to never happens, have the same hash.
+    """
+    hashes = np.fromiter(map(hash, values), np.int64)
+    hashes.sort()
+    return bool((hashes[1:] == hashes[:-1]).any())
+
+
 def missing_files(files):
-    """The files that do not exist, each folder listed once.
+    """The files that do not exist, as `os.path.exists` tells of each; folders are listed once.
 
     Parameters
     ----------
@@ -553,20 +589,35 @@ def missing_files(files):
     Returns
     -------
     list of str
+        In order, each once.
     """
-    folders = {}
+    # Folder by folder, so that the names of one folder at a time are in memory.
+    codes = {}
+    folder_of = np.empty(len(files), np.int64)
+    for i, file in enumerate(files):
+        folder_of[i] = codes.setdefault(file[: file.rfind("/") + 1], len(codes))
+    order = np.argsort(folder_of, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(folder_of, minlength=len(codes)))[:-1])
     absent = []
-    for file in dict.fromkeys(files):
-        folder, name = os.path.split(file)
-        if folder not in folders:
-            try:
-                with os.scandir(folder or ".") as entries:
-                    folders[folder] = {entry.name for entry in entries}
-            except OSError:
-                folders[folder] = set()
-        if name not in folders[folder]:
-            absent.append(file)
-    return absent
+    for folder, rows in zip(codes, members, strict=False):
+        names = _listed(folder)
+        others = [i for i in rows.tolist() if not names or files[i][len(folder) :] not in names]
+        absent += others if names is None else [i for i in others if not os.path.exists(files[i])]
+    return list(dict.fromkeys(files[i] for i in sorted(absent)))
+
+
+def _listed(folder):
+    """Names in a folder that surely exist; None where there is no folder.
+
+    Links may lead nowhere, and what cannot be listed may hold files all the same.
+    """
+    try:
+        with os.scandir(folder or ".") as entries:
+            return {entry.name for entry in entries if not entry.is_symlink()}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return set()
 
 
 def _blank_controls(frame, controls):

@@ -125,6 +125,8 @@ def _beside_wells(frame, row, column):
 
     A column counts whose entries are rows or columns of plates throughout; one alone stays.
     """
+    if row is None and column is None:
+        return frame
     parts = wells.well_name(frame["well"]).astype("string").str.extract(wells.PARTS)
     given = {row: _row_letters, column: _column_numbers}
     given = {name: read(frame[name]) for name, read in given.items() if name is not None}

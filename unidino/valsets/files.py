@@ -6,12 +6,18 @@ from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from .. import images, tables
 from ..metadata import variation
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+# Cells that are more than a path with slashes: with backslashes, an address or a drive, doubled
+# slashes, names that begin with a point.
+_ODD_PATH = r"\\|//|/\.|^\.|^[A-Za-z][A-Za-z0-9+.\-]*:/"
+_LONGEST_SUFFIX = max(map(len, images.SUFFIXES))
 _LOAD_DATA = ("FileName", "PathName", "URL")
 
 
@@ -20,9 +26,31 @@ def is_image(value):
     return isinstance(value, str) and value.lower().endswith(images.SUFFIXES)
 
 
+def are_images(values):
+    """Which cells of a column name images, as `is_image` of each.
+
+    Parameters
+    ----------
+    values : pd.Series
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (rows,)
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return np.zeros(len(values), bool)
+    if values.dtype == object:
+        return np.fromiter(map(is_image, values.tolist()), bool, len(values))
+    # An ending decides, and there are few of them.
+    cells = pa.array(values, pa.large_string(), from_pandas=True)
+    ends = pc.utf8_slice_codeunits(cells, -_LONGEST_SUFFIX).dictionary_encode()
+    known = np.array([*map(is_image, ends.dictionary.to_pylist()), False])
+    return known[ends.indices.fill_null(len(known) - 1).to_numpy()]
+
+
 def image_columns(frame):
     """The columns with at least one cell that names an image."""
-    return [column for column in frame.columns if any(map(is_image, frame[column].unique()))]
+    return [column for column in frame.columns if are_images(frame[column]).any()]
 
 
 def check_images(frame, column):
@@ -40,7 +68,7 @@ def check_images(frame, column):
             f"mixed channel counts: the channel {column} is empty in {int(absent.sum())} rows, the "
             f"first is row {int(absent.to_numpy().argmax()) + 1}. Fill them in, or remove the rows."
         )
-    wrong = np.array([not is_image(value) for value in values.tolist()])
+    wrong = ~are_images(values)
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
@@ -131,20 +159,30 @@ def resolved(frame, column, folder):
         Other addresses, and paths of a Windows machine elsewhere; names column and row.
     """
     start = f"{folder}/"
-    made = []
-    for row, value in enumerate(map(str, frame[column].tolist())):
+    cells = pa.array(frame[column], pa.large_string(), from_pandas=True)
+    start_of_all, nothing = (pa.scalar(text, cells.type) for text in (start, ""))
+    joined = pc.binary_join_element_wise(start_of_all, cells, nothing)
+    paths = pc.if_else(pc.starts_with(cells, "/"), cells, joined).to_numpy(zero_copy_only=False)
+    odd = pc.match_substring_regex(cells, _ODD_PATH).to_numpy(zero_copy_only=False)
+    for row in range(len(paths)) if start == "//" else np.flatnonzero(odd):
+        value = cells[int(row)].as_py()
         try:
-            path = _local(value)
+            paths[row] = _absolute(value, start)
         except ValueError as error:
             raise ValueError(
                 f"the column {column} of row {row + 1} holds {value}: {error}"
             ) from None
-        path = path if os.path.isabs(path) else start + path
-        # One file has one name, so that it is found where it is listed twice; .. stays, for it
-        # leaves a linked folder elsewhere than the text says.
-        tidy = ".." in path or not ("//" in path or "/." in path)
-        made.append(path if tidy else os.path.normpath(path))
-    return made
+    return paths.tolist()
+
+
+def _absolute(value, start):
+    """The file that a cell names."""
+    path = _local(value)
+    path = path if os.path.isabs(path) else start + path
+    # One file has one name, so that it is found where it is listed twice; .. stays, for it leaves a
+    # linked folder elsewhere than the text says.
+    tidy = ".." in path or not ("//" in path or "/." in path)
+    return path if tidy else os.path.normpath(path)
 
 
 def _local(value):
