@@ -73,3 +73,22 @@ def test_command_line_follows_the_signature(capsys):
     assert "Two numbers, 50 % of them equal. (default: 0.5)" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def check(folder: str, /, deep: bool = False):
+    """Check a thing.
+
+    Parameters
+    ----------
+    folder : str
+        Where it lies.
+    """
+
+
+def test_parameters_without_a_name_in_python_have_none_in_a_shell(capsys):
+    parser = arguments.parser(check, "check")
+    given = parser.parse_args(["here", "--deep"])
+    assert (given.folder, given.deep) == ("here", True)
+    with pytest.raises(SystemExit, match="^2$"):
+        parser.parse_args(["--folder", "here"])
+    assert "Where it lies." in parser.format_help() and "--folder" not in parser.format_help()

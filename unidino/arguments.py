@@ -125,7 +125,10 @@ def _help(function):
 
 
 def parser(function, program):
-    """A command-line parser with one option for every parameter of `function`."""
+    """A command-line parser with one option for every parameter of `function`.
+
+    A parameter that takes no name in Python takes none here.
+    """
     described = inspect.getdoc(function).split("\n")[0]
     made = argparse.ArgumentParser(program, description=described)
     helps = _help(function)
@@ -134,6 +137,9 @@ def parser(function, program):
         kinds = _allowed(hints[name])
         default = parameter.default
         options = {"help": helps.get(name, ""), "dest": name}
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            made.add_argument(name, help=options["help"])
+            continue
         if default is inspect.Parameter.empty:
             options["required"] = True
         else:
