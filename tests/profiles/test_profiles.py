@@ -210,7 +210,7 @@ def test_columns_beyond_one_step(monkeypatch):
 
     sites = plates(sites=3)
     whole = profiles.aggregate(sites)
-    monkeypatch.setattr(aggregation, "_STEP", 2)
+    monkeypatch.setattr(aggregation, "_VALUES", 2 * len(sites))
     pd.testing.assert_frame_equal(profiles.aggregate(sites), whole)
 
 

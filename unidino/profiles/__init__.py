@@ -1,6 +1,6 @@
 """From site embeddings to profiles: aggregation, normalisation, correction of batches."""
 
-from .aggregation import OPERATIONS, STATUSES, aggregate, consensus
+from .aggregation import OPERATIONS, STATUSES, aggregate, aggregate_file, consensus
 from .corrected import CORRECTIONS, FITTED, check_correction, correct, held_out, load_correction
 from .harmony import harmony
 from .normalisation import NORM_METHODS, Normalised, normalise
@@ -21,6 +21,7 @@ __all__ = [
     "Position",
     "Sphere",
     "aggregate",
+    "aggregate_file",
     "check_correction",
     "check_reference",
     "consensus",

@@ -1,17 +1,24 @@
 """From site embeddings to profiles: aggregation, consensus, and the names of what follows them."""
 
+import sys
+from itertools import chain
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from .. import quality, tables
+from .. import arguments, quality, tables
+from ..progress import one_line, say
+from . import parts
 
 OPERATIONS = ("mean", "median")
 
 STATUSES = ("ok", "empty", "failed")
 """What can become of a site, the best first."""
 
-# Columns of one step: wide enough to be quick, narrow enough that a large table is not copied.
-_STEP = 256
+# Values of one step, as many columns as hold about so many (some hundred MB at most, counting the
+# copies that sorting and medians make): wide enough to be quick, and a large table is not copied.
+_VALUES = 2**23
 
 
 def aggregate(sites, by=None, operation="mean"):
@@ -47,11 +54,86 @@ def aggregate(sites, by=None, operation="mean"):
     ValueError
         Another operation or status, a column that does not exist, a table without rows or features.
     """
-    if by is None:
-        by = tables.key_columns(sites, tables.WELL_KEY)
-        if not tables.key_columns(sites, ["well"]):
-            raise ValueError("the table has no column well: name the columns of a group with `by`.")
-    return _aggregate(sites, by, operation, "Metadata_sites")
+    table = parts.Held(sites)
+    return _aggregate(table, _well(table) if by is None else by, operation, "Metadata_sites")
+
+
+def aggregate_file(paths, by=None, operation="mean"):
+    """One profile a group of a table that need not fit into memory.
+
+    Held are the columns that are no features, the profiles that are made, and of the features some
+    at a time; of a table in several files, such as those of an extraction's ``sites`` folder, one
+    file after another where each holds whole groups.
+
+    Parameters
+    ----------
+    paths : str, Path or list of them
+        Parquet files of one table; a folder stands for all below it.
+    by, operation
+        As of `aggregate`.
+
+    Returns
+    -------
+    pd.DataFrame
+        What `aggregate` makes of the table.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `aggregate`; a file that is missing, no Parquet, or damaged, features that are no
+        numbers, or not those of the other files: names file and column, before features are read.
+    """
+    table = parts.Stored(paths)
+    return _aggregate(table, _well(table) if by is None else by, operation, "Metadata_sites")
+
+
+def write_wells(
+    sites: str,
+    wells: str,
+    /,
+    by: str | list | None = None,
+    operation: str = "mean",
+):
+    """Profiles of the wells of a table of sites of any size, from Parquet to Parquet.
+
+    Parameters
+    ----------
+    sites : str
+        A .parquet file, or a folder of them.
+    wells : str
+        The .parquet file to write; it must not exist.
+    by : str or list
+        Columns that name a group, separated by commas, such as Metadata_Plate,Metadata_Well; by
+        default source, batch, plate and well, as far as there are.
+    operation : {"mean", "median"}
+        Of the sites of a well.
+
+    Returns
+    -------
+    Path
+        Of the profiles, with how they were made: what all files of sites tell alike, and this.
+
+    Raises
+    ------
+    FileExistsError
+        There is a file at `wells`.
+    FileNotFoundError, TypeError, ValueError, OSError
+        As `aggregate_file`; parameters of another type; a file that cannot be written.
+    """
+    arguments.check_types({"by": by, "operation": operation}, write_wells)
+    path = Path(wells)
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path.name} is no .parquet file: profiles are written as one.")
+    if path.exists():
+        raise FileExistsError(f"{path} is there already: delete it, or give another name.")
+    by = [name.strip() for name in by.split(",")] if isinstance(by, str) else by
+    made = aggregate_file(sites, by, operation)
+    told = [tables.read_provenance(file) for file in parts.find_files(sites)]
+    shared = {k: v for k, v in told[0].items() if all(k in one and one[k] == v for one in told)}
+    provenance = shared | {"operation": operation, "norm_method": "no_post_proc", "l2norm": False}
+    tables.write_table(made, path, provenance)
+    say(f"{path.name}: {len(made)} profiles of {len(tables.feature_columns(made))} features")
+    return path
 
 
 def consensus(profiles, by, operation="median"):
@@ -76,47 +158,74 @@ def consensus(profiles, by, operation="median"):
         As `aggregate`.
     """
     counted = [c for c in profiles.columns if str(c).startswith("Metadata_sites")]
-    return _aggregate(profiles.drop(columns=counted), by, operation, "Metadata_replicates")
+    table = parts.Held(profiles.drop(columns=counted))
+    return _aggregate(table, by, operation, "Metadata_replicates")
 
 
-def _aggregate(frame, by, operation, counted):
-    """`aggregate`, the counts in columns that begin with `counted`."""
+def _aggregate(table, by, operation, counted):
+    """`aggregate` of a table of `parts`, the counts in columns that begin with `counted`."""
+    keys = _keys(table, by, operation)
+    labels = table.labels()
+    if not len(labels):
+        raise ValueError("the table has no rows; there is nothing to aggregate.")
+    group = labels.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    count = group.max() + 1
+    pieces = table.parts(group)
+    usable, summary = _usable(labels, table.features, pieces, group, count, counted)
+    measures = [c for c in quality.columns(labels) if c not in keys]
+    metadata = [c for c in labels.columns if c not in {*summary, *measures}]
+    described = _constant(labels[metadata], group, keys).assign(**summary)
+    # A site that could not be read has no measures: a mean passes over it.
+    every = np.ones(len(labels), bool)
+    single = (labels.dtypes[measures] == np.float32).tolist()
+    measured = _reduce(labels.__getitem__, measures, single, every, group, count, "mean")
+    del labels  # as large as the table is long
+    values = []
+    for piece in pieces:
+        own = group[piece.rows] - group[piece.rows].min()
+        rows, present = usable[piece.rows], own.max() + 1
+        with piece.opened() as read:
+            values.append(
+                _reduce(read, table.features, table.single, rows, own, present, operation)
+            )
+    values = values[0] if len(values) == 1 else pd.concat(values, ignore_index=True)
+    return pd.concat([described, measured, values], axis=1)
+
+
+def _well(table):
+    """The columns that name a well."""
+    if not tables.key_columns(table.names, ["well"]):
+        raise ValueError("the table has no column well: name the columns of a group with `by`.")
+    return tables.key_columns(table.names, tables.WELL_KEY)
+
+
+def _keys(table, by, operation):
+    """The columns that name a group, once all is checked that can be without rows."""
     if operation not in OPERATIONS:
         raise ValueError(f"operation {operation!r} is not one of {', '.join(OPERATIONS)}.")
     by = [by] if isinstance(by, str) else list(by)
     if not by:
         raise ValueError("`by` names no column: what is a group?")
-    keys = [tables.find_column(frame, name) for name in by]
-    features = tables.feature_columns(frame)
-    if not features:
+    keys = [tables.find_column(table.names, name) for name in by]
+    if not table.features:
         raise ValueError("the table has no features: no column is named emb…, Cells_, Nuclei_ …")
-    if not len(frame):
-        raise ValueError("the table has no rows; there is nothing to aggregate.")
-    group = frame.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
-    count = group.max() + 1
-    usable, summary = _usable(frame, features, group, count, counted)
-    measures = [c for c in quality.columns(frame) if c not in keys]
-    metadata = [c for c in tables.metadata_columns(frame) if c not in {*summary, *measures}]
-    described = _constant(frame[metadata], group, keys).assign(**summary)
-    # A site that could not be read has no measures: a mean passes over it.
-    measured = _reduce(frame, measures, np.ones(len(frame), bool), group, count, "mean")
-    values = _reduce(frame, features, usable, group, count, operation)
-    return pd.concat([described, measured, values], axis=1)
+    return keys
 
 
-def _usable(frame, features, group, count, counted):
+def _usable(labels, features, pieces, group, count, counted):
     """(rows that count, columns that say how many did and why others did not)."""
-    read = ~_all_missing(frame, features)
-    if "Metadata_status" not in frame.columns:
+    if "Metadata_status" not in labels.columns:
+        read = ~_all_missing(features, pieces, np.ones(len(labels), bool))
         return read, {counted: np.bincount(group[read], minlength=count)}
-    status = frame["Metadata_status"].to_numpy(object)
+    status = labels["Metadata_status"].to_numpy(object)
     unknown = set(status) - set(STATUSES)
     if unknown:
         raise ValueError(
             f"Metadata_status holds {sorted(map(str, unknown))[0]!r}; a site's status is "
             f"{', '.join(STATUSES[:-1])} or {STATUSES[-1]}."
         )
-    failed = (status == "failed") | ~read
+    failed = status == "failed"
+    failed |= _all_missing(features, pieces, ~failed)
     empty = (status == "empty") & ~failed
     ok = ~failed & ~empty
     has_ok = np.bincount(group[ok], minlength=count) > 0
@@ -130,12 +239,24 @@ def _usable(frame, features, group, count, counted):
     }
 
 
-def _all_missing(frame, features):
-    """Rows without a single feature."""
-    missing = frame[features[0]].isna().to_numpy(copy=True)
-    # Looked at closely only where the first feature is missing: the table may be large.
-    missing[missing] = frame.loc[missing, features].isna().all(axis=1)
+def _all_missing(features, pieces, rows):
+    """Those of the rows, (N,) bool, that lack every feature."""
+    missing = rows.copy()
+    for piece in pieces:
+        mine = missing[piece.rows]
+        with piece.opened() as read:
+            # The second feature is looked at only where the first is missing: often nowhere.
+            for names in chain([features[:1]], _steps(features[1:], len(mine))):
+                if not mine.any():
+                    break
+                mine[mine] = read(names)[mine].isna().all(axis=1)
     return missing
+
+
+def _steps(columns, rows):
+    """So many of the columns at a time as hold `_VALUES` in those rows."""
+    step = max(1, _VALUES // max(rows, 1))
+    return (columns[start : start + step] for start in range(0, len(columns), step))
 
 
 def _constant(metadata, group, keys):
@@ -147,7 +268,10 @@ def _constant(metadata, group, keys):
     several = np.count_nonzero(np.bincount(group) > 1)
     constant = {}
     for column in metadata.columns:
-        codes = pd.factorize(metadata[column].map(_hashable))[0]
+        values = metadata[column]
+        if values.dtype == object:
+            values = values.map(_hashable)
+        codes = pd.factorize(values)[0]
         # A missing value is -1, a value like any other here.
         varying = np.unique(group[codes != codes[first[group]]])
         if column in keys or 2 * len(varying) < max(several, 1):
@@ -157,31 +281,35 @@ def _constant(metadata, group, keys):
 
 
 def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
+    """Lists, which Parquet gives back as arrays, as tuples."""
+    return tuple(value) if isinstance(value, list | np.ndarray) else value
 
 
-def _reduce(frame, features, usable, group, count, operation):
+def _reduce(read, columns, single, usable, group, count, operation):
     """Those columns of each group, missing where it has no usable row."""
+    rows = len(group)
     group = group[usable]
     order = np.argsort(group, kind="stable")
-    present, starts = np.unique(group[order], return_index=True)
-    rows = np.flatnonzero(usable)[order]
-    parts = []
-    for start in range(0, len(features), _STEP):
-        names = features[start : start + _STEP]
-        block = frame[names]
-        kind = np.result_type(*block.dtypes)
-        values = block.to_numpy(float)[rows]
+    group = group[order]
+    present, starts = np.unique(group, return_index=True)
+    chosen = np.flatnonzero(usable)[order]
+    made = np.full((count, len(columns)), np.nan, np.float32 if all(single) else float)
+    done = 0
+    for names in _steps(columns, rows):
+        values = read(names).to_numpy(float)[chosen]
         if not len(present):
             reduced = values
         elif operation == "mean":
             reduced = _mean(values, starts)
         else:
-            reduced = pd.DataFrame(values).groupby(group[order]).median().to_numpy()
-        made = np.full((count, len(names)), np.nan, np.float32 if kind == np.float32 else float)
-        made[present] = reduced
-        parts.append(pd.DataFrame(made, columns=names))
-    return pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(count))
+            reduced = pd.DataFrame(values, copy=False).groupby(group).median().to_numpy()
+        made[present, done : done + len(names)] = reduced
+        done += len(names)
+    frame = pd.DataFrame(made, columns=columns, copy=False)
+    if any(single) and not all(single):
+        narrow = [name for name, is_single in zip(columns, single, strict=True) if is_single]
+        frame = frame.astype(dict.fromkeys(narrow, np.float32))
+    return frame
 
 
 def _mean(values, starts):
@@ -194,3 +322,16 @@ def _mean(values, starts):
         counts = np.diff(np.append(starts, len(values)))[:, None]
     sums = np.add.reduceat(values, starts)
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def main(argv=None, program="python -m unidino.profiles.aggregation"):
+    """The command line of `write_wells`."""
+    given = vars(arguments.parser(write_wells, program).parse_args(argv))
+    try:
+        print(write_wells(given.pop("sites"), given.pop("wells"), **given))
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"error: {one_line(error)}")
+
+
+if __name__ == "__main__":
+    main()
