@@ -26,7 +26,7 @@ SEPARATORS = (",", ";", "\t", "|")
 
 _SAMPLE_ROWS = 200
 _LONGEST_LINE = 4_000_000
-_BLOCK = 20_000
+_BLOCK = 1000
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(_NUMBER)
 _COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
@@ -148,20 +148,12 @@ def read(path):
         try:
             next(reader)
             for row in reader:
-                cells = _without_end([cell.strip() or None for cell in row])
+                # Most rows are neither short nor long, nor can they be the header.
+                whole = len(row) == len(names) and row[-1].strip() and names[0] not in row[0]
+                cells = row if whole else _cells(row, dialect, reader.line_num)
                 if not cells:
                     continue
-                line = reader.line_num + dialect.skipped
-                if len(cells) > len(names):
-                    raise ValueError(
-                        f"line {line} has {len(cells)} cells, the header {len(names)}: "
-                        f"{cells[len(names)]!r} has no column. {_too_many_cells(dialect)}"
-                    )
-                if cells == names:
-                    raise ValueError(
-                        f"line {line} repeats the header: join tables without their headers."
-                    )
-                rows.append(cells + [None] * (len(names) - len(cells)))
+                rows.append(cells)
                 if len(rows) == _BLOCK:
                     blocks.append(_as_columns(rows))
                     rows = []
@@ -183,8 +175,26 @@ def read(path):
     return pd.DataFrame(frame), dialect
 
 
+def _cells(row, dialect, line):
+    """As many cells as the header has, of a row that ends early, late or in blanks; or none."""
+    cells, names = _without_end([cell.strip() for cell in row]), dialect.names
+    line += dialect.skipped
+    if len(cells) > len(names):
+        raise ValueError(
+            f"line {line} has {len(cells)} cells, the header {len(names)}: "
+            f"{cells[len(names)]!r} has no column. {_too_many_cells(dialect)}"
+        )
+    if cells == names:
+        raise ValueError(f"line {line} repeats the header: join tables without their headers.")
+    return cells and cells + [""] * (len(names) - len(cells))
+
+
 def _as_columns(rows):
-    return [pa.array(cells, pa.large_string()) for cells in zip(*rows, strict=True)]
+    """Columns of stripped text, missing where nothing is left."""
+    blank, missing = (pa.scalar(value, pa.large_string()) for value in ("", None))
+    columns = (pa.array(cells, blank.type) for cells in zip(*rows, strict=True))
+    columns = (pc.utf8_trim_whitespace(cells) for cells in columns)
+    return [pc.if_else(pc.equal(cells, blank), missing, cells) for cells in columns]
 
 
 def _as_series(cells):
