@@ -21,7 +21,7 @@ from . import (
 )
 from .choices import POOLINGS, PRECISIONS
 from .metadata import added_columns
-from .models import DEFAULT_MODEL, load_model
+from .models import DEFAULT_MODEL, check_name, load_model
 from .profiles.reference import listed
 from .progress import logging_to, one_line, say
 
@@ -299,6 +299,7 @@ def _check(given):
     for name, choices in optional.items():
         if given[name] is not None:
             arguments.check_choice(name, given[name], choices)
+    check_name(given["model"], given["ckpt"])
     for name in ("block", "size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:

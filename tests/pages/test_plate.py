@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from unidino import dataset
 from unidino.evaluate import plate_quality
 from unidino.pages import extraction, notebook, plate, plate_answers, plate_doubts, plots
 
@@ -546,7 +547,7 @@ def test_a_montage_is_spaced_through_the_labels(monkeypatch):
     monkeypatch.setattr(
         extraction.tables, "read_provenance", lambda _: {"intensity_statistics": statistics}
     )
-    monkeypatch.setattr(extraction.dataset, "load_site", lambda _, row: row)
+    monkeypatch.setattr(dataset, "load_site", lambda _, row: row)
     shown = extraction.montage(made, 3, "Metadata_compound")
     assert [title.split("\n")[1] for title in shown["titles"]] == ["a", "c", "negative control"]
     assert [WELLS[row] for row in shown["sites"]] == [t.split("\n")[0] for t in shown["titles"]]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
-from .. import dataset, quality, tables
+from .. import quality, tables
 
 
 def count_and_intensity(profiles):
@@ -212,6 +212,9 @@ def scaled_sites(metadata):
     ValueError
         A site that is unreadable, or unlike the others of its plate.
     """
+    # Only images need `dataset`, and with it torch, which takes seconds to load; tables do not.
+    from .. import dataset
+
     refused = dataset.inspect(metadata).refused
     if refused:
         raise ValueError(next(iter(refused.values())))

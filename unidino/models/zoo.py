@@ -41,6 +41,33 @@ def weights_file(name_or_path):
     return path if path.is_file() else None
 
 
+def check_name(name, ckpt=None):
+    """Stop on a model that is none, before torch is loaded.
+
+    Parameters
+    ----------
+    name : str
+        As `load_model` takes it.
+    ckpt : str or Path, optional
+
+    Raises
+    ------
+    ValueError
+        An unknown name (suggests the nearest); a `ckpt` that is missing, or goes with another.
+    """
+    if ckpt is not None and name not in ("dino", "transfer"):
+        raise ValueError(f"ckpt goes with model 'dino' or 'transfer', not with {name!r}.")
+    if name == "dino" and ckpt is None:
+        raise ValueError("model 'dino' needs ckpt, the path of its weights file.")
+    if name not in (*NAMES, "dino") and not Path(name).suffix and not Path(name).exists():
+        near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"unknown model {name!r}. It is one of {', '.join(NAMES)}, 'dino' with ckpt, or the "
+            f"path of a .safetensors or .pth file.{hint}"
+        )
+
+
 def load_model(
     name_or_path=None,
     *,
@@ -94,19 +121,16 @@ def load_model(
     >>> model(torch.rand(2, 1, 96, 96)).shape
     torch.Size([2, 24])
     """
-    from .checkpoints import load_checkpoint
-    from .transfer import transfer
-
     name = str(name_or_path or DEFAULT_MODEL)
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
     settings |= {"pooling": pooling, "block": block}
-    if ckpt is not None and name not in ("dino", "transfer"):
-        raise ValueError(f"ckpt goes with model 'dino' or 'transfer', not with {name!r}.")
+    check_name(name, ckpt)
+    from .checkpoints import load_checkpoint
+    from .transfer import transfer
+
     if name == "random_vit":
         return _random_vit(**settings, seed=seed)
     if name == "dino":
-        if ckpt is None:
-            raise ValueError("model 'dino' needs ckpt, the path of its weights file.")
         return load_checkpoint(ckpt, **settings)
     if name == "unidino-demo":
         path = paths.find_weights(paths.DEMO_WEIGHTS)
@@ -138,11 +162,4 @@ def load_model(
         if unfit:
             raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
         return transfer(ckpt, pooling, block)
-    if Path(name).suffix or Path(name).exists():
-        return load_checkpoint(name, **settings)
-    near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-        f"unknown model {name!r}. It is one of {', '.join(NAMES)}, 'dino' with ckpt, or the path "
-        f"of a .safetensors or .pth file.{hint}"
-    )
+    return load_checkpoint(name, **settings)

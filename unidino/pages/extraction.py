@@ -7,9 +7,11 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from .. import dataset, paths, quality, tables
+from .. import paths, quality, tables
 from ..profiles import SPARSE
 from . import plots
+
+# `dataset` loads torch, which takes seconds: functions that read images import it.
 
 COLOURED_BY = ("moa", "target", "gene_symbol", "label", "treatment", "compound", "perturbation_id")
 """Columns that profiles are coloured by, the first that a dataset has."""
@@ -124,6 +126,8 @@ def montage(made, most=4, label=None):
         Column that heads them, beside the well, and through whose values they are spaced; that of
         `label_of`, and the order of the table, by default.
     """
+    from .. import dataset
+
     files, plates = zip(*made.site_tables(), strict=True)
     sites = pd.concat([plate.assign(file=i) for i, plate in enumerate(plates)], ignore_index=True)
     read = np.flatnonzero(sites["Metadata_status"] == "ok")
@@ -165,6 +169,8 @@ def dataset_montage(metadata, most=3):
     They stand on its first plate; of a label's sites the first is taken whose first channel shows
     cells on a tenth of its pixels.
     """
+    from .. import dataset
+
     frame = metadata.metadata.reset_index(drop=True)
     rows = np.arange(len(frame))
     if "plate" in frame:
@@ -193,6 +199,8 @@ def dataset_montage(metadata, most=3):
 
 def dataset_size(metadata):
     """Sites, plates, channels, sizes and types of a dataset; from its readable files."""
+    from .. import dataset
+
     frame = metadata.metadata
     headers = [one for one in dataset.site_headers(metadata) if not isinstance(one, str)]
     sizes = sorted({(header.height, header.width) for header in headers})
