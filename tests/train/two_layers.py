@@ -1,14 +1,23 @@
-"""The command line of training, its vit_tiny of two layers: for tests of how a run goes."""
+"""The command line of training, with networks that are small: for tests of how a run goes."""
 
+import functools
 import os
 import sys
 import time
 
+from torch.distributed.run import main as torchrun
+
 from unidino.models.vit import ARCHITECTURES
+from unidino.train import dino
 from unidino.train.run import Trainer
 from unidino.train.training import main
 
 whole_step = Trainer.train_step
+width, _, heads = ARCHITECTURES["vit_tiny"]
+VIT_TINY = (width, 2, heads)
+"""vit_tiny, of two layers."""
+NarrowHead = functools.partial(dino.DINOHead, hidden_dim=64, bottleneck_dim=32)
+"""The head whose published widths take most of the seconds of a small run."""
 
 
 def slow_step(*arguments):
@@ -19,16 +28,17 @@ def slow_step(*arguments):
 
 def run(words=None):
     """The command line, of these words or of the process's own."""
-    width, _, heads = ARCHITECTURES["vit_tiny"]
-    ARCHITECTURES["vit_tiny"] = (width, 2, heads)
+    ARCHITECTURES["vit_tiny"] = VIT_TINY
+    dino.DINOHead = NarrowHead
     Trainer.train_step = slow_step
     main(words)
 
 
-def forked(words, log, environment):
+def forked(words, log, environment, launcher=()):
     """`run` in a process that was forked from one with all libraries imported.
 
-    It leads a session of its own, as one started from a terminal does, and writes to `log`.
+    It leads a session of its own, as one started from a terminal does, and writes to `log`. With
+    words for a launcher it is torchrun, whose processes are forked in their turn.
     """
     os.setsid()
     os.environ.update(environment)
@@ -36,7 +46,10 @@ def forked(words, log, environment):
     for stream in (1, 2):
         os.dup2(said, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
-    run(words)
+    if launcher:
+        torchrun([*launcher, "--start_method", "fork", "--run_path", __file__, *words])
+    else:
+        run(words)
 
 
 if __name__ == "__main__":
