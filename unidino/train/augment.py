@@ -90,6 +90,11 @@ class ViewSettings:
         return self.zoom_min == self.zoom_max == 1
 
     @property
+    def spoilt(self):
+        """Some views may be blurred or noisy."""
+        return self.blur_prob > 0 or self.noise_prob > 0
+
+    @property
     def sizes(self):
         """Side of every view of an image, global ones first."""
         return [self.size] * GLOBAL_VIEWS + [self.local_size] * self.local_crops_number
@@ -160,7 +165,7 @@ def draw_views(rng, settings, height, width, channels):
     return corners, draws, tone, padded
 
 
-def make_views(raw, draws, tone, low, high, size, native):
+def make_views(raw, draws, tone, low, high, size, native, spoilt=True):
     """Turn raw windows into augmented views, on the device that they lie on.
 
     Parameters
@@ -175,6 +180,8 @@ def make_views(raw, draws, tone, low, high, size, native):
         Side of the views.
     native : bool
         See `ViewSettings.native`.
+    spoilt : bool
+        Whether any view may be blurred or noisy: looking for such makes a GPU wait.
 
     Returns
     -------
@@ -186,6 +193,8 @@ def make_views(raw, draws, tone, low, high, size, native):
     low, high = low[..., None, None], high[..., None, None]
     x = ((x - low) / (high - low)).clamp_(0, 1)
     x = x.add_(tone[..., :1, None]).clamp_(0, 1).pow_(tone[..., 1:, None])
+    if not spoilt:
+        return x
     blurred = draws[:, BLUR] > 0
     if bool(blurred.any()):
         x[blurred] = _blurred(x[blurred], draws[blurred, BLUR])

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate
 
 from .. import dataset, identity, intensity, tables, valsets
 from ..progress import say
@@ -433,24 +434,27 @@ class TrainingImages(TorchDataset):
         views = self.views
         corners, draws, tone, padded = augment.draw_views(rng, views, height, width, self.channels)
         sizes = [views.window(size) for size in views.sizes]
-        cut = [reader.windows(*plane, corners, sizes) for plane in planes]
+        count = augment.GLOBAL_VIEWS
+        raw = {
+            name: np.empty((len(sides), self.channels, sides[0], sides[0]), dtype)
+            for name, sides in (("global", sizes[:count]), ("local", sizes[count:]))
+            if sides
+        }
+        for c, plane in enumerate(planes):
+            out = [view[c] for windows in raw.values() for view in windows]
+            reader.windows(*plane, corners, sizes, out)
         low, high = self._limits[image]
         if self.scaling == "image":
             low, high = intensity.image_limits(np.stack([reader.plane(*p) for p in planes]))
         elif np.isnan(low).any():
             if self.scaling == "plate":
                 raise ValueError(f"{files[0]}: no image of its plate could be read.")
-            for windows in cut:
-                intensity.check_float_range(np.concatenate([w.ravel() for w in windows]), files[0])
+            for windows in raw.values():
+                intensity.check_float_range(windows, files[0])
             low, high = (np.full(self.channels, v) for v in intensity.dtype_limits(dtype))
-        by_view = [np.stack(windows) for windows in zip(*cut, strict=True)]
-        count = augment.GLOBAL_VIEWS
         item = {"image": image, "draws": draws, "tone": tone, "padded": padded}
         item |= {"low": low.astype(np.float32), "high": high.astype(np.float32)}
-        item["global"] = np.stack(by_view[:count])
-        if views.local_crops_number:
-            item["local"] = np.stack(by_view[count:])
-        return item
+        return item | raw
 
 
 def collate(items):
@@ -467,8 +471,9 @@ def collate(items):
             types = {item[name].dtype for item in items}
             kind = np.result_type(*types)
             raw = kind if kind in (np.uint8, np.uint16) else np.float32
-            stacked = np.stack([item[name].astype(raw, copy=False) for item in items])
-            batch[name] = torch.from_numpy(stacked)
+            windows = [torch.from_numpy(item[name].astype(raw, copy=False)) for item in items]
+            # Stacked, in a reading process, where the training sees it.
+            batch[name] = default_collate(windows)
     return batch
 
 
@@ -545,6 +550,7 @@ def views_of(batch, settings, device):
             moved["high"].repeat(count, 1),
             size,
             settings.native,
+            settings.spoilt,
         )
         made.append(views)
         first += count

@@ -222,14 +222,20 @@ class DINOLoss(nn.Module):
         q = self.assignments(teacher_logits, teacher_temp)
         entropy = -torch.xlogy(q, q).sum(-1).mean()
         log_p = F.log_softmax(student_logits.float() / self.student_temp, dim=-1)
-        log_p = log_p.chunk(student_logits.shape[0] * global_views // teacher_logits.shape[0])
-        losses = [
-            -(teacher * student).sum(-1).mean()
-            for i, teacher in enumerate(q.chunk(global_views))
-            for j, student in enumerate(log_p)
-            if i != j
-        ]
-        return torch.stack(losses).mean(), entropy.detach()
+        rows, prototypes = teacher_logits.shape
+        images = rows // global_views
+        # Pairs with the same student's view share its part, so that its teachers are summed.
+        large, small = log_p.split([rows, len(log_p) - rows])
+        teachers = q.view(global_views, images, prototypes)
+        total = teachers.sum(0)
+        others = torch.cat(
+            [teachers[:j].sum(0) + teachers[j + 1 :].sum(0) for j in range(global_views)]
+        )
+        pairs = global_views * (len(log_p) // images - 1)
+        crossed = (others * large).sum()
+        if len(small):
+            crossed = crossed + (total * small.view(-1, images, prototypes).sum(0)).sum()
+        return -crossed / (pairs * images), entropy.detach()
 
     @torch.no_grad()
     def update_center(self, batch_sum, rows):
@@ -301,10 +307,10 @@ def parameter_groups(network):
 def clip_gradients(parameters, most):
     """Scale each parameter's gradient down to norm `most`, as DINO does; the norms before."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norms = torch._foreach_norm(gradients)
-    factors = [(most / (norm + 1e-6)).clamp(max=1.0) for norm in norms]
-    torch._foreach_mul_(gradients, factors)
-    return torch.stack(norms)
+    norms = torch.stack(torch._foreach_norm(gradients))
+    factors = (most / (norms + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, factors.unbind())
+    return norms
 
 
 @torch.no_grad()

@@ -71,10 +71,10 @@ def _check_view_sizes(network, views, config):
             ) from None
 
 
-def _optimizer(name, network):
+def _optimizer(name, network, device):
     groups = dino.parameter_groups(network)
     if name == "adamw":
-        return torch.optim.AdamW(groups)
+        return torch.optim.AdamW(groups, fused=device.type == "cuda")
     if name == "sgd":
         return torch.optim.SGD(groups, lr=0, momentum=0.9)
     from timm.optim import Lars
@@ -163,7 +163,7 @@ class Trainer:
         self.student.to(device)
         self.teacher.to(device)
         self.loss = dino.DINOLoss(options["out_dim"], centring=options["centring"]).to(device)
-        self.optimizer = _optimizer(options["optimizer"], self.student)
+        self.optimizer = _optimizer(options["optimizer"], self.student, device)
         self.dtype = PRECISIONS[options["precision"]]
         self.scaler = torch.amp.GradScaler(device.type, enabled=options["precision"] == "fp16")
         self.replica = self._replica()
@@ -258,17 +258,16 @@ class Trainer:
         for i, batch in enumerate(batches):
             with self._gradients_summed(i == len(batches) - 1):
                 made = self._forward(batch, scheduled["teacher_temp"])
-                self._check_finite(made.loss, batch)
                 self.scaler.scale(made.loss / len(batches)).backward()
             passes.append(made.detached())
         norm = self._update_student()
         if self.self_distils:
             self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
         dino.update_teacher(self.student, self.teacher, scheduled["momentum"])
+        measured = self._measured(passes, norm)
+        self._check_finite(measured["loss"], passes, batches)
         self.step += 1
-        return self._means(passes) | {"grad_norm": norm} | scheduled, torch.cat(
-            [p.embeddings for p in passes]
-        )
+        return measured | scheduled, torch.cat([p.embeddings for p in passes])
 
     @property
     def epoch(self):
@@ -328,12 +327,16 @@ class Trainer:
         seen = (student_embeddings.detach() if embeddings is None else embeddings)[:count].float()
         return _Pass(loss, measured, logits, rows, seen)
 
-    def _means(self, passes):
-        """Means of what the passes of all processes measured."""
+    def _measured(self, passes, norm):
+        """Means of what the passes of all processes measured, and the gradients' norm.
+
+        Only here does a step wait for its device: one transfer brings all of them.
+        """
         names = list(passes[0].measured)
         values = torch.stack([torch.stack([p.measured[n] for n in names]) for p in passes]).mean(0)
-        means = (dino.sum_over_processes(values) / self.world).tolist()
-        return dict(zip(names, means, strict=True))
+        means = dino.sum_over_processes(values) / self.world
+        values = torch.cat([means, norm[None]]).tolist()
+        return dict(zip([*names, "grad_norm"], values, strict=True))
 
     def _update_student(self):
         """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
@@ -349,21 +352,29 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norms.float().norm())
+        return norms.float().norm()
 
-    def _check_finite(self, loss, batch):
+    def _check_finite(self, loss, passes, batches):
         """Stop all processes when one of them has a loss that is not finite; it names its images.
+
+        Parameters
+        ----------
+        loss : float
+            Mean over all processes.
+        passes : list of _Pass
+        batches : list of dict
 
         Raises
         ------
         NonFiniteLoss
         """
-        value = float(loss.detach())
-        wrong = not math.isfinite(value)
-        flag = torch.tensor(float(wrong), device=self.device)
-        if not dino.sum_over_processes(flag):
+        if math.isfinite(loss):
             return
-        files = [self.images.files(int(image)) for image in batch["image"]] if wrong else []
+        losses = [float(p.loss) for p in passes]
+        wrong = [i for i, value in enumerate(losses) if not math.isfinite(value)]
+        value = losses[wrong[0]] if wrong else None
+        drawn = [int(image) for i in wrong for image in batches[i]["image"]]
+        files = [self.images.files(image) for image in drawn]
         folder = Path(self.options["output_dir"])
         if wrong:
             tables.write_json(

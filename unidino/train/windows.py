@@ -135,16 +135,48 @@ def _beside_pixels(path, layout):
 # The readers yield an array a box (top, left, bottom, right); the next may overwrite it.
 def _read_mapped(path, layout, channel, boxes, options):
     row, column = layout.strides
-    spans = [layout.span(y1 - y0, x1 - x0) for y0, x0, y1, x1 in boxes]
+    starts = [top * row + left * column for top, left, _, _ in boxes]
+    ends = [
+        start + layout.span(bottom - top, right - left)
+        for start, (top, left, bottom, right) in zip(starts, boxes, strict=True)
+    ]
+    runs, places, size = _joined(starts, ends)
     # One buffer for all, as fresh memory costs as much as reading. Mapping the file into memory is
     # no faster, and would kill the process where a disk fails.
-    buffer = np.empty(max(spans), np.uint8)
+    buffer = np.empty(size, np.uint8)
+    filled = 0
     with open(path, "rb", buffering=0) as file:
-        for (top, left, bottom, right), span in zip(boxes, spans, strict=True):
-            file.seek(layout.offsets[channel] + top * row + left * column)
-            if file.readinto(buffer[:span]) != span:
+        for start, end in runs:
+            file.seek(layout.offsets[channel] + start)
+            if file.readinto(buffer[filled : filled + end - start]) != end - start:
                 raise ValueError(f"{path}: ends early.")
-            yield np.ndarray((bottom - top, right - left), layout.stored, buffer, 0, layout.strides)
+            filled += end - start
+    for place, (top, left, bottom, right) in zip(places, boxes, strict=True):
+        shape = bottom - top, right - left
+        yield np.ndarray(shape, layout.stored, buffer, place, layout.strides)
+
+
+def _joined(starts, ends):
+    """Stretches of bytes, those that overlap joined, one after another in a buffer.
+
+    Returns
+    -------
+    runs : list of [start, end]
+        Of the file, in order.
+    places : list of int
+        Where each stretch begins in the buffer.
+    size : int
+        Of the buffer.
+    """
+    runs, places, size = [], [0] * len(starts), 0
+    for i in sorted(range(len(starts)), key=starts.__getitem__):
+        if not runs or starts[i] > runs[-1][1]:
+            runs.append([starts[i], starts[i]])
+        begin, end = runs[-1]
+        places[i] = size - (end - begin) + starts[i] - begin
+        size += max(ends[i] - end, 0)
+        runs[-1][1] = max(end, ends[i])
+    return runs, places, size
 
 
 def _read_segments(path, layout, channel, boxes, options):
@@ -257,7 +289,7 @@ class PlaneReader:
         height, width, _ = self.header(path, channel)
         return self.windows(path, channel, [(0, 0)], [(height, width)])[0]
 
-    def windows(self, path, channel, corners, sizes):
+    def windows(self, path, channel, corners, sizes, out=None):
         """Windows of a plane, in the file's own values and type.
 
         Parameters
@@ -269,12 +301,14 @@ class PlaneReader:
             Top and left of each window in pixels; they may lie outside the image.
         sizes : (n,) or (n, 2) ints
             Side, or height and width, of each window in pixels.
+        out : list of numpy.ndarray, optional
+            n arrays (h, w) to fill; by default they are made, with the type of the file.
 
         Returns
         -------
         list of numpy.ndarray
-            n arrays (h, w), C-contiguous, with their own memory. What lies outside the image is
-            mirrored at its border pixels, like numpy.pad with mode "reflect".
+            n arrays (h, w), C-contiguous, with their own memory, or `out`. What lies outside the
+            image is mirrored at its border pixels, like numpy.pad with mode "reflect".
 
         Raises
         ------
@@ -293,18 +327,18 @@ class PlaneReader:
             x0, x1, columns = _source(left, width, layout.header.width)
             boxes.append((y0, x0, y1, x1))
             mirrored.append((rows, columns))
+        if out is None:
+            out = [np.empty(size, layout.header.dtype) for size in sizes.tolist()]
         options = self.channel_axis, channel == ONLY
         number = max(channel, 0)
         for kind in (layout.kind, "whole"):
-            made = []
             try:
                 parts = _READERS[kind](path, layout, number, boxes, options)
-                for part, (rows, columns) in zip(parts, mirrored, strict=True):
+                for made, part, (rows, columns) in zip(out, parts, mirrored, strict=True):
                     part = part if rows is None else part[rows]
-                    part = part if columns is None else part[:, columns]
-                    made.append(np.array(part, dtype=layout.header.dtype, order="C"))
-                    images.check_finite(path, made[-1])
-                return made
+                    made[...] = part if columns is None else part[:, columns]
+                    images.check_finite(path, made)
+                return out
             except Exception:
                 # Absent or damaged: read_image says so in its own words, or can read it after all.
                 if kind == "whole":
