@@ -4,7 +4,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _no_folders_of_the_user(monkeypatch):
+def _no_folders_of_the_user(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("UNIDINO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for variable in ("UNIDINO_DATA", "UNIDINO_OUTDIR", "UNIDINO_RESULTS"):
         monkeypatch.delenv(variable, raising=False)
 

@@ -13,7 +13,8 @@ def dataset(root, names, planes=None):
     return SimpleNamespace(
         root=str(root),
         valset="d",
-        paths=lambda i: [str(root / name) for name in names[i]],
+        place=str(root),
+        files=lambda rows: ([str(root / name) for name in names[i]] for i in rows),
         channel_indices=lambda i: planes,
     )
 

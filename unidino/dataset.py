@@ -70,13 +70,25 @@ def site_headers(metadata):
         One a row, of each of its files, with the names of all their channels; the error's message
         instead, where a file has no header or those of a site disagree.
     """
-    sites = [metadata.paths(i) for i in range(len(metadata.metadata))]
-    files = list(dict.fromkeys(file for site in sites for file in site))
-    found = images.image_headers(files, metadata.channel_axis, alone=not metadata.is_merged)
+    files = list(dict.fromkeys(file for site in metadata.files() for file in site))
+    found = images.image_headers(
+        files, metadata.channel_axis, alone=not metadata.is_merged, dataset=metadata.place
+    )
     found = dict(zip(files, found, strict=True))
+    agreed = {}
 
     def header(site):
         headers = [found[file] for file in site]
+        # Sites whose files are described by the same objects are alike.
+        same = tuple(map(id, headers))
+        if same not in agreed:
+            made = together(site, headers)
+            if isinstance(made, str):
+                return made
+            agreed[same] = made
+        return agreed[same]
+
+    def together(site, headers):
         for one in headers:
             if isinstance(one, str):
                 return one
@@ -87,7 +99,7 @@ def site_headers(metadata):
         except images.ImageError as error:
             return str(error)
 
-    return [header(site) for site in sites]
+    return [header(site) for site in metadata.files()]
 
 
 @dataclass
@@ -251,7 +263,7 @@ def _site_names(metadata):
     """A name of every row that is the same wherever the dataset lies and whatever its files."""
     frame = metadata.metadata
     if not metadata.key_columns:
-        files = [metadata.paths(i)[0] for i in range(len(frame))]
+        files = [paths[0] for paths in metadata.files()]
         root = f"{metadata.root}/" if metadata.root else None
         if root and all(file.startswith(root) for file in files):
             return [file.removeprefix(root) for file in files]

@@ -3,16 +3,13 @@
 import hashlib
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 
-from .progress import Progress
+from . import paths, remembered
 
 SAMPLED_BYTES = 128 * 1024
 """Files up to this size are read whole, of larger ones as much in evenly spaced blocks."""
 
 _BLOCKS = 16
-_THREADS = 8
-_LONG = 5000
 
 
 def relative_paths(metadata, rows):
@@ -29,7 +26,7 @@ def relative_paths(metadata, rows):
         One tuple a row: a file a channel, or the merged file.
     """
     root = f"{metadata.root}/" if getattr(metadata, "root", None) else ""
-    return [tuple(path.removeprefix(root) for path in metadata.paths(i)) for i in rows]
+    return [tuple(path.removeprefix(root) for path in files) for files in metadata.files(rows)]
 
 
 def file_digest(path):
@@ -62,6 +59,9 @@ def file_digest(path):
 def image_ids(metadata, rows):
     """What each site is an image of: files by relative path, size and contents, and their planes.
 
+    Contents are read once: the digests are remembered (see `remembered`) while a file's size and
+    times stay.
+
     Parameters
     ----------
     metadata : Metadata
@@ -72,19 +72,24 @@ def image_ids(metadata, rows):
     list of str
         16 hexadecimal digits a row. Files that cannot be read have an id, too.
     """
-    files = list(dict.fromkeys(file for i in rows for file in metadata.paths(i)))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(file_digest, files)
-        if len(files) > _LONG:
-            with Progress(len(files), "file", f"{metadata.valset}: comparing images") as bar:
-                digests = {}
-                for file, digest in zip(files, found, strict=True):
-                    digests[file] = digest
-                    bar.update()
-        else:
-            digests = dict(zip(files, found, strict=True))
+    files = list(dict.fromkeys(file for site in metadata.files(rows) for file in site))
+    found = remembered.answers(
+        paths.cache_folder("digests", metadata.place),
+        files,
+        _lasting_digest,
+        about={"bytes": SAMPLED_BYTES, "blocks": _BLOCKS},
+        title=f"{metadata.valset}: comparing images",
+    )
+    digests = dict(zip(files, found, strict=True))
     ids = []
-    for i, names in zip(rows, relative_paths(metadata, rows), strict=True):
-        described = [metadata.channel_indices(i), names, [digests[f] for f in metadata.paths(i)]]
+    named = zip(rows, relative_paths(metadata, rows), metadata.files(rows), strict=True)
+    for i, names, site in named:
+        described = [metadata.channel_indices(i), names, [digests[file] for file in site]]
         ids.append(hashlib.sha256(repr(described).encode()).hexdigest()[:16])
     return ids
+
+
+def _lasting_digest(path):
+    """A digest, and whether it is one of contents: what is no file may be one the next time."""
+    digest = file_digest(path)
+    return digest, digest[0].isdecimal()

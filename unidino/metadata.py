@@ -70,6 +70,11 @@ class Metadata:
     _named_channels = None
 
     @property
+    def place(self):
+        """What its images are remembered under: their folder, or whatever tells it from others."""
+        return self.root or self.origin or self.valset
+
+    @property
     def key_columns(self):
         """Those of source, batch, plate, well and site that the table has, in this order."""
         return [name for name in tables.KEYS if name in self.metadata.columns]
@@ -463,7 +468,7 @@ class Metadata:
     def _usual_channels(self):
         """How many channels most merged files hold; the others are recorded with their sites."""
         files = list(dict.fromkeys(paths[0] for paths in self.files()))
-        headers = images.image_headers(files, self.channel_axis)
+        headers = images.image_headers(files, self.channel_axis, dataset=self.place)
         counts = [None if isinstance(one, str) else one.channels for one in headers]
         readable = Counter(count for count in counts if count is not None)
         if not readable:

@@ -86,6 +86,17 @@ def results_folder():
     return _from_environment("UNIDINO_RESULTS")
 
 
+def cache_root():
+    """Folder of what may be deleted at any time: UNIDINO_CACHE, else the user's own for caches."""
+    user = _from_environment("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return _from_environment("UNIDINO_CACHE") or user / "unidino"
+
+
+def cache_folder(kind, name):
+    """Folder of what is remembered of one kind, such as headers, of the dataset of a name."""
+    return cache_root() / kind / hashlib.sha256(str(name).encode()).hexdigest()[:16]
+
+
 def checkpoint_folders():
     """Folders in which weights are looked for by name, in order; what is fetched belongs there.
 
@@ -195,6 +206,21 @@ def settings_file(folder):
 def lock_file(folder):
     """Beside an extraction's folder: locked by the run that is at work there."""
     return Path(folder).with_name(f".{Path(folder).name}.lock")
+
+
+def runs_folder(folder):
+    """Beside an extraction's folder: a locked file for each run that is at work there."""
+    return Path(folder).with_name(f".{Path(folder).name}.runs")
+
+
+def plate_lock_file(table):
+    """Beside a plate's table: locked by the run that embeds the plate."""
+    return table.with_name(f".{table.stem}.lock")
+
+
+def parts_folder(table):
+    """Beside a plate's table, while it is not there: parts of the plate that are finished."""
+    return table.with_name(f".{table.stem}.parts")
 
 
 def aside_folder(folder):
