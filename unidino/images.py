@@ -1,10 +1,12 @@
 """Image files in: (channels, height, width) in the file's own type, nothing guessed silently."""
 
 import contextlib
+import functools
+import hashlib
+import json
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +14,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
+from PIL import __version__ as pillow_version
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+
+from . import paths as places
+from . import remembered
 
 CHANNEL_AXES = ("first", "last")
 
@@ -24,7 +30,6 @@ hostile data cannot fill the memory. The environment variable UNIDINO_MAX_PIXELS
 # Axis letters of tifffile that can hold channels: named channels, samples, pages of unknown
 # meaning. Depth and time cannot.
 _CHANNEL_LETTERS = "CSQI"
-_HEADER_THREADS = 8
 
 
 class ImageError(ValueError):
@@ -173,6 +178,7 @@ class TiffImage(NamedTuple):
     series: list  # several: each is the plane of a channel
     dropped: tuple  # axes of length 1 of the only series
     sizes: list  # along the axes that are kept
+    companions: bool  # planes lie in other files, too
 
     def read(self):
         """The array (sizes) as it is stored."""
@@ -213,7 +219,8 @@ def _open_tiff(path, channel_axis, alone):
         header = replace(header, names=_channel_names(file, header.channels))
         for one in series:
             _check_whole(path, one)
-        yield TiffImage(header, position, file, series, dropped, sizes)
+        companions = file.is_ome and any(page.parent is not file for page in series[0][:] if page)
+        yield TiffImage(header, position, file, series, dropped, sizes, companions)
 
 
 def _shapes(series):
@@ -486,29 +493,64 @@ def image_header(path, channel_axis=None, alone=False):
         return image.header
 
 
-def image_headers(paths, channel_axis=None, alone=False):
+def image_headers(paths, channel_axis=None, alone=False, dataset=None):
     """The headers of many images, read side by side.
+
+    Headers are remembered (see `remembered`) unless they depend on other files, too.
 
     Parameters
     ----------
     paths : list of str or Path
+        Each once.
     channel_axis, alone
         As `read_image`.
+    dataset : str or Path, optional
+        Under whose name they are remembered: the folder that the images lie below, or a table's.
 
     Returns
     -------
     list of ImageHeader or str
         The error's message instead, where an image has none.
     """
+    store = places.cache_folder("headers", f"{dataset or ''}|{channel_axis}|{alone}")
+    found = remembered.answers(
+        store,
+        list(map(str, paths)),
+        functools.partial(_described, channel_axis=channel_axis, alone=alone),
+        about={"read by": _reader(), "most pixels": _max_pixels()},
+        title="reading headers of images",
+        processes=True,
+    )
+    # Files of a set are alike: each header is made once.
+    made = {text: _header_of(text) for text in set(found)}
+    return [made[text] for text in found]
 
-    def header(path):
-        try:
-            return image_header(path, channel_axis, alone)
-        except (ValueError, OSError) as error:
-            return str(error)
 
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        return list(pool.map(header, paths))
+@functools.cache
+def _reader():
+    """What a header depends on beside its file: this module, and those that it reads with."""
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return f"{code} tifffile {tifffile.__version__} Pillow {pillow_version}"
+
+
+def _described(path, channel_axis, alone):
+    """A header or an error's message as JSON, and whether it holds while the file stays."""
+    try:
+        with open_image(path, channel_axis, alone) as image:
+            header = image.header
+            others = isinstance(image, TiffImage) and image.companions
+    except (ValueError, OSError) as error:
+        return json.dumps(str(error)), False
+    size = [header.channels, header.height, header.width]
+    return json.dumps([*size, header.dtype.str, header.names]), not others
+
+
+def _header_of(text):
+    given = json.loads(text)
+    if isinstance(given, str):
+        return given
+    *size, dtype, names = given
+    return ImageHeader(*size, np.dtype(dtype), tuple(names))
 
 
 def read_image(path, channel_axis=None, alone=False):
