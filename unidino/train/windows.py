@@ -10,6 +10,7 @@ The layout of a file, found once and remembered, decides how its planes are read
 import contextlib
 import math
 import os
+import threading
 from collections import OrderedDict
 from typing import NamedTuple
 
@@ -141,9 +142,8 @@ def _read_mapped(path, layout, channel, boxes, options):
         for start, (top, left, bottom, right) in zip(starts, boxes, strict=True)
     ]
     runs, places, size = _joined(starts, ends)
-    # One buffer for all, as fresh memory costs as much as reading. Mapping the file into memory is
-    # no faster, and would kill the process where a disk fails.
-    buffer = np.empty(size, np.uint8)
+    # Mapping the file into memory is no faster, and would kill the process where a disk fails.
+    buffer = _buffer(size)
     filled = 0
     with open(path, "rb", buffering=0) as file:
         for start, end in runs:
@@ -154,6 +154,16 @@ def _read_mapped(path, layout, channel, boxes, options):
     for place, (top, left, bottom, right) in zip(places, boxes, strict=True):
         shape = bottom - top, right - left
         yield np.ndarray(shape, layout.stored, buffer, place, layout.strides)
+
+
+_kept = threading.local()
+
+
+def _buffer(size):
+    """Bytes that a thread fills again and again, as fresh memory costs as much as reading."""
+    if len(getattr(_kept, "buffer", ())) < size:
+        _kept.buffer = np.empty(size, np.uint8)
+    return _kept.buffer[:size]
 
 
 def _joined(starts, ends):
