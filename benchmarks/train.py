@@ -308,6 +308,18 @@ def cycled(batches, count):
     return itertools.cycle([next(batches) for _ in range(count)])
 
 
+def ahead(trainer, batches):
+    """A call that takes a step, then reads the numbers of the one before, as training does."""
+    waiting = []
+
+    def step():
+        waiting.append(trainer.train_step([next(batches)]))
+        if len(waiting) > 1:
+            waiting.pop(0).numbers()
+
+    return step
+
+
 def compare(given, folder, device):
     """Both ways of training, in one process."""
     options = TINY if given.tiny else PUBLISHED
@@ -338,7 +350,7 @@ def compare(given, folder, device):
 
         with our_batches(trainer, workers) as batches:
             held = cycled(batches, 4)
-        ours_step = lambda: trainer.train_step([next(held)])  # noqa: E731
+        ours_step = ahead(trainer, held)
         made["ours", "step"] = rate(ours_step, 5)
         with plain_batches(files, options, workers, device) as batches:
             plain_held = cycled(batches, 4)
@@ -356,7 +368,7 @@ def compare(given, folder, device):
                       f"{1e3 * busy:.1f} ms", flush=True)  # fmt: skip
 
         with our_batches(trainer, workers) as batches:
-            made["ours", "all"] = rate(lambda: trainer.train_step([next(batches)]), 2 * workers)
+            made["ours", "all"] = rate(ahead(trainer, batches), 2 * workers)
         with plain_batches(files, options, workers, device) as batches:
             made["plain", "all"] = rate(lambda: plain.step(next(batches)), 2 * workers)
         for name in ("ours", "plain"):

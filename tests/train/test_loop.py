@@ -460,6 +460,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(plate, tmp_path):
     assert len(losses(tmp_path)) == said["step"]
 
 
+def test_a_step_begun_before_the_last_ones_numbers_are_read(
+    plate, tmp_path, uninterrupted, monkeypatch
+):
+    monkeypatch.setattr(loop.Loop, "_ahead", True)
+    train(str(tmp_path / "ahead"), **options(plate))
+    for name in (STEPS, EPOCHS):
+        told, same = (read_log(folder, name) for folder in (tmp_path / "ahead", uninterrupted))
+        columns = [column for column in told if column != "images_per_second"]
+        pd.testing.assert_frame_equal(told[columns], same[columns])
+    given = options(plate, lr=1e25, clip_grad=0.0, warmup_epochs=0)
+    with pytest.raises(NonFiniteLoss, match=r"not finite at step \d+ .*\.tif \(plane 1\)"):
+        train(str(tmp_path / "wrong"), **given)
+    said = json.loads((tmp_path / "wrong" / "nonfinite-0.json").read_text())
+    assert len(losses(tmp_path / "wrong")) == said["step"]
+
+
 def test_a_collapse_is_warned_of(plate, tmp_path, capfd):
     train(str(tmp_path), **options(plate, lr=1e-12, min_lr=0.0, teacher_temp=50.0, epochs=2))
     said = capfd.readouterr().err
@@ -767,7 +783,7 @@ def test_gradients_are_clipped(plate, tmp_path):
     for clip in (0.0, 1e-3):
         run = make_run(plate, tmp_path, clip_grad=clip, freeze_last_layer=0, **changes)
         before = [p.detach().clone() for p in run.student.parameters()]
-        norm = run.train_step([random_batch(8)])[0]["grad_norm"]
+        norm = run.train_step([random_batch(8)]).numbers()[0]["grad_norm"]
         pairs = zip(run.student.parameters(), before, strict=True)
         moved[clip] = [float((p.detach() - b).norm()) for p, b in pairs], norm
     # The rate is 1 here, so that a parameter moves by its gradient.

@@ -237,7 +237,7 @@ class EpochSums:
         Parameters
         ----------
         measured : dict of float
-            From `run.Trainer.train_step`.
+            From `run.Taken.numbers`.
         embeddings : torch.Tensor
             (B, D), likewise.
         batches : list of dict

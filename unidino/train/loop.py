@@ -269,6 +269,11 @@ class Loop:
         self.log = log
         self.watched = watched
 
+    @property
+    def _ahead(self):
+        """Whether a step is begun before the numbers of the one before are there."""
+        return self.trainer.device.type == "cuda"
+
     def run(self, epoch):
         """Train to the end.
 
@@ -295,17 +300,18 @@ class Loop:
                 # A kill after the last step of an epoch may have come before its line.
                 lacking = processes.any(self.log.lacks(trainer.epoch))
                 epoch = self._finish_epoch(epoch, stop) if lacking else EpochSums()
+            before = None
             while trainer.step < trainer.total_steps:
                 parts = [next(batches) for _ in range(trainer.accumulate)]
-                measured, embeddings = trainer.train_step(parts)
-                epoch.add(measured, embeddings, parts)
-                self.log.step({"step": trainer.step - 1} | measured)
-                bar.note(f"loss {measured['loss']:.3f}")
-                bar.update(trainer.total_batch)
-                pace.step(trainer.total_batch, trainer.total_steps - trainer.step)
+                taken = trainer.train_step(parts)
+                if before:
+                    self._note(before, epoch, bar, pace)
                 whole = trainer.step % trainer.steps_per_epoch == 0
                 late = time.monotonic() - saved > 60 * self.stored["checkpoint_minutes"]
                 stopping = processes.any(stop.requested)
+                before = taken if self._ahead and not (whole or stopping or late) else None
+                if not before:
+                    self._note(taken, epoch, bar, pace)
                 if whole or stopping or late:
                     self._save(epoch, whole)
                     saved = time.monotonic()
@@ -314,6 +320,16 @@ class Loop:
                 if stopping and trainer.step < trainer.total_steps:
                     self._stopped()
         processes.barrier()
+
+    def _note(self, taken, epoch, bar, pace):
+        """Count a step: in the epoch's sums, the log and what is shown."""
+        trainer = self.trainer
+        measured, embeddings = taken.numbers()
+        epoch.add(measured, embeddings, taken.batches)
+        self.log.step({"step": taken.step} | measured)
+        bar.note(f"loss {measured['loss']:.3f}")
+        bar.update(trainer.total_batch)
+        pace.step(trainer.total_batch, trainer.total_steps - taken.step - 1)
 
     def _save(self, epoch, whole):
         """Write a checkpoint, which the lines of its steps precede to the disk."""

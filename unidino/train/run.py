@@ -99,6 +99,98 @@ class _Pass(NamedTuple):
         return self._replace(loss=self.loss.detach())
 
 
+class Taken:
+    """A step that was taken; its numbers may still be on their way from the device.
+
+    They are copied behind the step's work, so that the next step can be given to a GPU before one
+    waits for them.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    batches : list of dict
+    passes : list of _Pass
+    norm : torch.Tensor
+        Of the gradients.
+    scheduled : dict of float
+
+    Attributes
+    ----------
+    step : int
+        Its number, from 0.
+    batches : list of dict
+        What it was made of.
+    """
+
+    def __init__(self, trainer, batches, passes, norm, scheduled):
+        self.step = trainer.step
+        self.batches = batches
+        self._trainer = trainer
+        self._losses = [p.loss for p in passes]
+        self._scheduled = scheduled
+        self._names = [*passes[0].measured, "grad_norm"]
+        rows = [torch.stack(list(p.measured.values())) for p in passes]
+        means = dino.sum_over_processes(torch.stack(rows).mean(0)) / trainer.world
+        values = torch.cat([means, norm[None]])
+        self._values = values.to("cpu", non_blocking=True)
+        embeddings = torch.cat([p.embeddings for p in passes])
+        self._embeddings = embeddings.to("cpu", non_blocking=True)
+        self._copied = None
+        if trainer.device.type == "cuda":
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+
+    def numbers(self):
+        """What the step measured, once it is done.
+
+        Returns
+        -------
+        measured : dict of float
+            Means over all processes: ``loss``; with self-distillation its part ``dino_loss`` and
+            ``teacher_entropy``; with a source its part ``distil_loss`` (both parts unweighted).
+            ``grad_norm`` before clipping, and the schedules' values.
+        embeddings : torch.Tensor
+            (B, D), of this process, of the first global view: the teacher's, or the student's where
+            there is no self-distillation.
+
+        Raises
+        ------
+        NonFiniteLoss
+        """
+        if self._copied is not None:
+            self._copied.synchronize()
+        measured = dict(zip(self._names, self._values.tolist(), strict=True))
+        if not math.isfinite(measured["loss"]):
+            self._stop()
+        return measured | self._scheduled, self._embeddings
+
+    def _stop(self):
+        """Stop all processes when one of them has a loss that is not finite; it names its images.
+
+        Raises
+        ------
+        NonFiniteLoss
+        """
+        trainer = self._trainer
+        losses = [float(loss) for loss in self._losses]
+        wrong = [i for i, value in enumerate(losses) if not math.isfinite(value)]
+        drawn = [int(image) for i in wrong for image in self.batches[i]["image"]]
+        files = [trainer.images.files(image) for image in drawn]
+        folder = Path(trainer.options["output_dir"])
+        if wrong:
+            tables.write_json(
+                folder / f"nonfinite-{trainer.processes.rank}.json",
+                {"step": self.step, "loss": str(losses[wrong[0]]), "images": files},
+            )
+        raise NonFiniteLoss(
+            f"the loss is not finite at step {self.step} (process {trainer.processes.rank}"
+            f"{'' if wrong else ', not of its own images'}). Images of this batch: "
+            f"{json.dumps(files[:3])}{' …' if len(files) > 3 else ''}; all are listed in "
+            f"{folder}/nonfinite-*.json. The checkpoints there are from before and intact. Lower "
+            "lr, set clip_grad, or take precision fp32 or bf16."
+        )
+
+
 class Trainer:
     """Networks, schedules and the training step.
 
@@ -240,17 +332,8 @@ class Trainer:
 
         Returns
         -------
-        measured : dict of float
-            Means over all processes: ``loss``; with self-distillation its part ``dino_loss`` and
-            ``teacher_entropy``; with a source its part ``distil_loss`` (both parts unweighted).
-            ``grad_norm`` before clipping, and the schedules' values.
-        embeddings : torch.Tensor
-            (B, D), of this process, of the first global view: the teacher's, or the student's where
-            there is no self-distillation.
-
-        Raises
-        ------
-        NonFiniteLoss
+        Taken
+            On a GPU it is returned while the step still computes.
         """
         scheduled = self._scheduled()
         self._prepare(scheduled)
@@ -264,10 +347,9 @@ class Trainer:
         if self.self_distils:
             self.loss.update_center(sum(p.logits for p in passes), sum(p.rows for p in passes))
         dino.update_teacher(self.student, self.teacher, scheduled["momentum"])
-        measured = self._measured(passes, norm)
-        self._check_finite(measured["loss"], passes, batches)
+        taken = Taken(self, batches, passes, norm, scheduled)
         self.step += 1
-        return measured | scheduled, torch.cat([p.embeddings for p in passes])
+        return taken
 
     @property
     def epoch(self):
@@ -327,17 +409,6 @@ class Trainer:
         seen = (student_embeddings.detach() if embeddings is None else embeddings)[:count].float()
         return _Pass(loss, measured, logits, rows, seen)
 
-    def _measured(self, passes, norm):
-        """Means of what the passes of all processes measured, and the gradients' norm.
-
-        Only here does a step wait for its device: one transfer brings all of them.
-        """
-        names = list(passes[0].measured)
-        values = torch.stack([torch.stack([p.measured[n] for n in names]) for p in passes]).mean(0)
-        means = dino.sum_over_processes(values) / self.world
-        values = torch.cat([means, norm[None]]).tolist()
-        return dict(zip([*names, "grad_norm"], values, strict=True))
-
     def _update_student(self):
         """Clip, step, and forget the gradients; the norm of all gradients before clipping."""
         self.scaler.unscale_(self.optimizer)
@@ -353,38 +424,3 @@ class Trainer:
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return norms.float().norm()
-
-    def _check_finite(self, loss, passes, batches):
-        """Stop all processes when one of them has a loss that is not finite; it names its images.
-
-        Parameters
-        ----------
-        loss : float
-            Mean over all processes.
-        passes : list of _Pass
-        batches : list of dict
-
-        Raises
-        ------
-        NonFiniteLoss
-        """
-        if math.isfinite(loss):
-            return
-        losses = [float(p.loss) for p in passes]
-        wrong = [i for i, value in enumerate(losses) if not math.isfinite(value)]
-        value = losses[wrong[0]] if wrong else None
-        drawn = [int(image) for i in wrong for image in batches[i]["image"]]
-        files = [self.images.files(image) for image in drawn]
-        folder = Path(self.options["output_dir"])
-        if wrong:
-            tables.write_json(
-                folder / f"nonfinite-{self.processes.rank}.json",
-                {"step": self.step, "loss": str(value), "images": files},
-            )
-        raise NonFiniteLoss(
-            f"the loss is not finite at step {self.step} (process {self.processes.rank}"
-            f"{'' if wrong else ', not of its own images'}). Images of this batch: "
-            f"{json.dumps(files[:3])}{' …' if len(files) > 3 else ''}; all are listed in "
-            f"{folder}/nonfinite-*.json. The checkpoints there are from before and intact. Lower "
-            "lr, set clip_grad, or take precision fp32 or bf16."
-        )
