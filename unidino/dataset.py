@@ -142,6 +142,7 @@ def inspect(metadata):
     # Where a row is one file of one channel, the rows of a plate differ in its name.
     comparable = metadata.is_merged or not metadata.single_channel_metadata
     for key, rows in metadata.plates().items():
+        rows = rows.tolist()
         kinds = {row: _kind(headers[row], key) for row in rows}
         readable = Counter(kind for kind in kinds.values() if kind)
         most, count = readable.most_common(1)[0] if readable else (None, 0)
@@ -152,16 +153,16 @@ def inspect(metadata):
             names[key] = Counter(named.values()).most_common(1)[0][0]
         for row in rows:
             if kinds[row] is None:
-                refused[int(row)] = headers[row]
+                refused[row] = headers[row]
             elif kinds[row] != most:
-                refused[int(row)] = (
+                refused[row] = (
                     f"{metadata.paths(row)[0]}: is {kinds[row]}; {count} of the "
                     f"{readable.total()} readable sites of its {'plate' if key else 'dataset'} are "
                     f"{most}. Convert it, or list it on another plate."
                 )
             elif row in named and named[row] != names[key]:
                 agree = sum(given == names[key] for given in named.values())
-                refused[int(row)] = (
+                refused[row] = (
                     f"{metadata.paths(row)[0]}: names its channels {', '.join(named[row])}; "
                     f"{agree} of the {len(named)} sites of its {'plate' if key else 'dataset'} "
                     f"that name theirs have {', '.join(names[key])}. Save it with these, in their "

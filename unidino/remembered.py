@@ -9,10 +9,9 @@ and may be deleted at any time.
 import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -28,7 +27,7 @@ PARTS = 64
 folders, so that little is read and written for one plate."""
 
 LONG = 5000
-"""Files from which on asking shows its progress, and may be spread over processes."""
+"""Files from which on asking shows its progress."""
 
 SETTLED = 2.0
 """Seconds for which a file must have been at rest: clocks of file systems tick as slowly as that,
@@ -48,7 +47,7 @@ _SCHEMA = pa.schema(
 _ABOUT = b"about"
 
 
-def answers(folder, files, ask, about=None, title="reading", processes=False):
+def answers(folder, files, ask, about=None, title="reading"):
     """What `ask` says of every file, asked of those alone that are new or have changed.
 
     Parameters
@@ -60,13 +59,11 @@ def answers(folder, files, ask, about=None, title="reading", processes=False):
         Absolute paths, each once.
     ask : callable
         Takes a path; returns the answer, a str, and whether it holds as long as the file stays as
-        it is. Can be pickled where `processes` are allowed.
+        it is.
     about : dict, optional
         What answers depend on beside the files, as JSON; those given under another are ignored.
     title : str
         What is done, for the progress of many files.
-    processes : bool
-        `ask` computes more than it waits.
 
     Returns
     -------
@@ -74,6 +71,7 @@ def answers(folder, files, ask, about=None, title="reading", processes=False):
     """
     about = json.dumps(about or {}, sort_keys=True).encode()
     names = [os.fsencode(file) for file in files]
+    settled = time.time_ns() - SETTLED * 1e9
     marks, parts = _marks(files), _parts(names)
     found = np.full(len(files), None, dtype=object)
     for part in np.unique(parts):
@@ -89,18 +87,16 @@ def answers(folder, files, ask, about=None, title="reading", processes=False):
     todo = [i for i, answer in enumerate(found) if answer is None]
     if not todo:
         return found.tolist()
-    told = _asked([files[i] for i in todo], ask, title, processes)
-    latest = time.time_ns() - SETTLED * 1e9
+    told = _asked([files[i] for i in todo], ask, title)
     lasting = np.zeros(len(files), bool)
     for i, (answer, holds) in zip(todo, told, strict=True):
         found[i] = answer
-        lasting[i] = holds and marks[i, 0] >= 0 and marks[i, 1:].max() <= latest
+        lasting[i] = holds and marks[i, 0] >= 0 and marks[i, 1:].max() <= settled
     for part in np.unique(parts[lasting]):
         rows = np.flatnonzero(lasting & (parts == part))
-        columns = [[names[i] for i in rows], *marks[rows].T, found[rows].tolist()]
-        new = pa.table(
-            [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], _SCHEMA
-        )
+        columns = dict(zip(_SCHEMA.names[1:4], marks[rows].T, strict=True))
+        columns |= {"path": [names[i] for i in rows], "answer": found[rows].tolist()}
+        new = pa.table({name: columns[name] for name in _SCHEMA.names}, _SCHEMA)
         _write(_file(folder, part), new, about)
     return found.tolist()
 
@@ -166,12 +162,12 @@ def _write(path, new, about):
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def _asked(files, ask, title, processes):
+def _asked(files, ask, title):
     """Every file's answer, in order, files side by side."""
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     shown = Progress(len(files), "file", title) if len(files) > LONG else None
     told = []
-    with shown or contextlib.nullcontext(), _pool(len(files), processes) as pool:
+    with shown or contextlib.nullcontext(), ThreadPoolExecutor(_THREADS) as pool:
         for answered in pool.map(partial(_ask_each, ask), chunks):
             told += answered
             if shown:
@@ -181,14 +177,3 @@ def _asked(files, ask, title, processes):
 
 def _ask_each(ask, files):
     return [ask(file) for file in files]
-
-
-def _pool(count, processes):
-    """Threads, or processes where there is enough to compute and they can be started."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    forked = "fork" in multiprocessing.get_all_start_methods()
-    # A process that reads for a DataLoader may have none of its own.
-    alone = multiprocessing.current_process().daemon
-    if processes and count > LONG and cores > 1 and forked and not alone:
-        return ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork"))
-    return ThreadPoolExecutor(_THREADS)

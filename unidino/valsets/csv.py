@@ -139,8 +139,12 @@ class CSVMetadata(Metadata):
         for name in chosen:
             files.check_images(frame, name)
         self.channels = [str(name) for name in chosen]
-        found = [files.resolved(frame, name, folder) for name in chosen]
         rest = frame.drop(columns=list({*named, *chosen}))
+        found = []
+        for name in chosen:
+            found.append(files.resolved(frame, name, folder))
+            # Its text is let go, for that of a million sites is as large as their table.
+            del frame[name]
         return rest.assign(path=[list(row) for row in zip(*found, strict=True)])
 
     def _from_rows_of_images(self, frame, column, folder):
