@@ -519,7 +519,6 @@ def image_headers(paths, channel_axis=None, alone=False, dataset=None):
         functools.partial(_described, channel_axis=channel_axis, alone=alone),
         about={"read by": _reader(), "most pixels": _max_pixels()},
         title="reading headers of images",
-        processes=True,
     )
     # Files of a set are alike: each header is made once.
     made = {text: _header_of(text) for text in set(found)}
