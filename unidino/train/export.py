@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from .. import arguments, embedding, tables
 from ..models import checkpoints, load_model, vit
@@ -78,6 +77,9 @@ def fit_projection(features, images, dim, shrinkage=SHRINKAGE):
     check_dim(dim, features.shape[1], len(counts))
     if counts.min() < 2:
         raise ValueError("an image has a single crop; the projection needs two or more of each.")
+    # Few exports fit a projection, and sklearn takes a second to load.
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
     analysis = LinearDiscriminantAnalysis(
         solver="eigen", shrinkage=shrinkage, priors=counts / counts.sum()
     ).fit(features.astype(np.float64), images)
