@@ -1,5 +1,6 @@
 """Planes, their scaling and weights; draws that depend on seed and position alone."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -276,6 +277,19 @@ def test_batches_keep_integers_and_mix_types(tmp_path):
     single = views_of(collate([both[(0, 3)]]), VIEWS, torch.device("cpu"))
     torch.testing.assert_close(views[0][19], single[0][1])
     torch.testing.assert_close(views[1][19], single[1][1])
+
+
+@pytest.mark.parametrize("name", ["blur_prob", "noise_prob"])
+def test_blur_and_noise_reach_the_views_where_they_are_asked_for(name, tmp_path):
+    path = write_plate(tmp_path)
+    seen = []
+    for probability in (0.0, 1.0):
+        settings = dataclasses.replace(VIEWS, **{name: probability})
+        assert settings.spoilt == bool(probability)
+        batch = collate([opened(path, views=settings)[(0, i)] for i in range(3)])
+        seen.append(views_of(batch, settings, torch.device("cpu")))
+    for clean, spoilt in zip(*seen, strict=True):
+        assert not any(torch.equal(a, b) for a, b in zip(clean, spoilt, strict=True))
 
 
 def test_published_sets_are_opened_as_trained_on(tmp_path):

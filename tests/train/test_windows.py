@@ -203,6 +203,23 @@ def test_untouched_segments_are_not_decoded(options, tmp_path):
         reader.windows(path, 1, [(40, 60)], [10])
 
 
+def test_bytes_that_windows_share_are_read_once():
+    rng = np.random.default_rng(0)
+    stored = rng.integers(256, size=300)
+    for count in [0, 1, 2, 5, 12] * 4:
+        starts = rng.integers(280, size=count).tolist()
+        ends = [start + int(rng.integers(1, 20)) for start in starts]
+        runs, places, size = windows._joined(starts, ends)
+        buffer = np.concatenate([stored[:0], *(stored[start:end] for start, end in runs)])
+        assert (
+            len(buffer)
+            == size
+            == len({i for s, e in zip(starts, ends, strict=True) for i in range(s, e)})
+        )
+        for start, end, place in zip(starts, ends, places, strict=True):
+            np.testing.assert_array_equal(buffer[place : place + end - start], stored[start:end])
+
+
 def test_a_segment_is_read_once_a_call(tmp_path, monkeypatch):
     tiff(RAW, **TILED)(tmp_path / "x.tif")
     read = tifffile.FileHandle.read_segments

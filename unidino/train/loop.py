@@ -268,6 +268,8 @@ class Loop:
         self.stored = stored
         self.log = log
         self.watched = watched
+        # Several processes on GPUs that ask each other whether to stop wait for their steps.
+        self._asks = 16 if trainer.world > 1 and trainer.device.type == "cuda" else 1
 
     @property
     def _ahead(self):
@@ -308,7 +310,9 @@ class Loop:
                     self._note(before, epoch, bar, pace)
                 whole = trainer.step % trainer.steps_per_epoch == 0
                 late = time.monotonic() - saved > 60 * self.stored["checkpoint_minutes"]
-                stopping = processes.any(stop.requested)
+                stopping = (whole or trainer.step % self._asks == 0) and processes.any(
+                    stop.requested
+                )
                 before = taken if self._ahead and not (whole or stopping or late) else None
                 if not before:
                     self._note(taken, epoch, bar, pace)
