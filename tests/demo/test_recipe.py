@@ -6,8 +6,10 @@ import pytest
 import tifffile
 
 import unidino
+from tests.train.two_layers import NarrowHead
 from unidino.demo import recipe
 from unidino.models import checkpoints
+from unidino.train import dino
 from unidino.train.log import STEPS, read_log
 from unidino.train.state import WEIGHTS
 
@@ -30,6 +32,7 @@ def data(tmp_path, monkeypatch):
     one = {"csv": str(tmp_path / "mix.csv"), "weight": 1.0}
     monkeypatch.setattr(recipe, "training_sets", lambda outdir: [one])
     monkeypatch.setattr(recipe, "watched", lambda data: {})
+    monkeypatch.setattr(dino, "DINOHead", NarrowHead)
     stages = {name: options | TINY for name, options in recipe.STAGES.items()}
     stages["self-distil"] |= {"out_dim": 16, "koleo_weight": 0.0}
     monkeypatch.setattr(recipe, "STAGES", stages)

@@ -19,6 +19,7 @@ from unidino.pages import training
 from unidino.train import train
 from unidino.train.processes import Processes
 from unidino.train.run import Trainer
+from unidino.train.training import main
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "train.ipynb"
 DEFAULTS = {
@@ -193,7 +194,7 @@ def test_an_interrupted_cell_lets_training_write(tmp_path, monkeypatch):
     assert (tmp_path / "saved").is_file()
 
 
-def test_what_is_read_back(run):
+def test_what_is_read_back(run, monkeypatch):
     assert len(run.steps) == 4 and run.steps["epochs_done"].tolist() == [0.5, 1, 1.5, 2]
     table = training.facts(run)["value"]
     assert table["images to draw from"] == 12
@@ -209,7 +210,12 @@ def test_what_is_read_back(run):
         assert re.search(rf"^{name} ", written, re.MULTILINE), name
     assert unidino.load_model(run.weights).embedding_dim == 24
     size = (run.folder / "steps.jsonl").stat().st_size
+    # The same command once more finds nothing to do.
+    started = []
+    monkeypatch.setattr(training, "run_command", lambda *given: started.append(given))
     run.run()
+    assert started == [(run.command, run.folder)]
+    main(run.command[3:])
     assert (run.folder / "steps.jsonl").stat().st_size == size
 
 
