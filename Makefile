@@ -187,7 +187,8 @@ $(RESULTS)/extract.ipynb: $(OF_ALL:%=$(EXTRACTED)/%.json) always
 
 PAGES += $(RESULTS)/your_plate.ipynb
 $(RESULTS)/your_plate.ipynb: always
-	$(PAGE) --input data/example papermill notebooks/evaluate.ipynb $@ -k python3
+	$(PAGE) --input data/example papermill notebooks/evaluate.ipynb $@ -k python3 \
+	  -p precision fp32
 
 PAGES += $(RESULTS)/train.ipynb
 $(RESULTS)/train.ipynb: always

@@ -199,7 +199,7 @@ def test_other_datasets_are_never_discarded(folder, tmp_path):
     assert (folder / "sites" / "p1.parquet").exists()
 
 
-def test_a_second_run_of_the_same_waits(folder, monkeypatch):
+def test_who_claims_meanwhile_waits(folder, monkeypatch):
     said = threading.Event()
     monkeypatch.setattr(claims, "say", lambda text: said.set() if "this one waits" in text else 0)
     order = []
@@ -208,13 +208,52 @@ def test_a_second_run_of_the_same_waits(folder, monkeypatch):
         with claim(folder):
             order.append("second")
 
-    with claim(folder):
+    with claims.alone(folder):
         waiting = threading.Thread(target=second)
         waiting.start()
         assert said.wait(20)
         order.append("first")
     waiting.join(20)
     assert order == ["first", "second"]
+
+
+def test_runs_of_the_same_share_a_folder(folder, capsys):
+    with claim(folder):
+        with claim(folder):
+            pass
+        assert "another run is at work" in capsys.readouterr().err
+        assert claims._at_work(folder)
+    assert not claims._at_work(folder)
+    assert not paths.runs_folder(folder).exists()
+
+
+def test_the_last_of_several_runs_puts_the_old_back(folder):
+    made_before(folder)
+    with claim(folder, settings={"size": 96}, overwrite=True):
+        with claim(folder, settings={"size": 96}):
+            pass
+        assert paths.aside_folder(folder).exists()
+    assert not paths.aside_folder(folder).exists()
+    assert claims.recorded_settings(folder) == DATASET | SETTINGS
+
+
+def test_a_plate_is_held_by_one(folder):
+    name = paths.plate_lock_file(folder / "sites" / "p1.parquet")
+    free = claims.plate_held(name)
+    assert claims.plate_held(name) is None
+    free()
+    assert not name.exists()
+    again = claims.plate_held(name)
+    again()
+
+
+def test_the_engine_binds_nobody(folder):
+    with claim(folder):
+        claims.record_engine(folder, {"batch_size": 64})
+        site_table(folder, settings=SETTINGS)
+    assert claims.recorded_settings(folder)[claims.ENGINE] == {"batch_size": 64}
+    with claim(folder, settings=SETTINGS | {claims.ENGINE: {"batch_size": 8}}):
+        pass
 
 
 def other_process(folder, entered):

@@ -9,5 +9,8 @@ POOLINGS = ("cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max")
 PRECISIONS = ("fp32", "bf16", "fp16")
 """Of a forward pass."""
 
+AUTO = "auto"
+"""The precision that the device is made for, see `embedding.resolved_precision`."""
+
 CENTRINGS = ("mean", "sinkhorn")
 """What keeps a teacher from collapse, see `train.dino`."""

@@ -5,6 +5,7 @@ import errno
 import filecmp
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -18,18 +19,22 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _SHOWN = 3
 
 
+ENGINE = "engine"
+"""Key of the record under which stands how the tables are computed, not what: it binds nobody."""
+
+
 @contextlib.contextmanager
 def claimed(folder, dataset, settings, files, differences, overwrite=False):
-    """Have an output folder to ourselves, once it is clear that nothing is mixed in it.
+    """Be at work in an output folder, once it is clear that nothing is mixed in it.
 
-    Two runs on one folder never overlap: the second waits where it asks for the same, and stops
-    where it asks for something else. That is the operating system's lock on a file beside the
-    folder. It holds between the processes of one machine, also in containers that share its disk,
-    and ends with the process. Between machines it holds on network disks whose server keeps locks
-    (NFS, SMB, Lustre mounted with ``flock``), and not where they are mounted with ``nolock``,
-    ``local_lock``, ``nobrl`` or ``localflock``: there, start one run at a time. A disk without
-    any locks is said. Whatever the disk, each table is renamed into place whole, and is compared
-    with what is asked for before it is used.
+    Runs that ask for the same work in one folder side by side and share its plates, see
+    `plate_held`; one that asks for something else stops. Who is at work is known by the operating
+    system's locks on files beside the folder. They hold between the processes of one machine, also
+    in containers that share its disk, and end with the process. Between machines they hold on
+    network disks whose server keeps locks (NFS, SMB, Lustre mounted with ``flock``), and not where
+    they are mounted with ``nolock``, ``local_lock``, ``nobrl`` or ``localflock``: there, start one
+    run at a time. A disk without any locks is said. Whatever the disk, each table is renamed into
+    place whole, and is compared with what is asked for before it is used.
 
     Parameters
     ----------
@@ -38,7 +43,7 @@ def claimed(folder, dataset, settings, files, differences, overwrite=False):
     dataset : dict
         ``valset`` and ``origin``, the table or folder that the dataset is of.
     settings : dict
-        What all tables of the folder share.
+        What all tables of the folder share; under `ENGINE` what a run that goes on takes over.
     files : iterable of Path
         The site tables that the dataset will have there.
     differences : callable
@@ -50,57 +55,144 @@ def claimed(folder, dataset, settings, files, differences, overwrite=False):
     Raises
     ------
     ValueError
-        The folder holds another dataset, plates made otherwise, or files of somebody else.
+        The folder holds another dataset, plates made otherwise, or files of somebody else; another
+        run makes something else there.
     OSError
         It may not be written.
     """
     folder = Path(folder).resolve()
     wanted = json.loads(json.dumps(dataset | settings))
-    with _alone(folder, wanted, overwrite):
-        _recover(folder)
-        tables.remove_leftovers(folder)
-        if overwrite:
-            _set_aside(folder, dataset)
-        else:
-            _check(folder, wanted, settings, {Path(f).resolve() for f in files}, differences)
-        tables.write_json(paths.settings_file(folder), wanted)
+    with contextlib.ExitStack() as stack:
+        with alone(folder):
+            shared = _at_work(folder)
+            if shared:
+                _check_shared(folder, wanted, overwrite)
+            else:
+                _recover(folder)
+                tables.remove_leftovers(folder)
+            if overwrite:
+                _set_aside(folder, dataset)
+            else:
+                _check(folder, wanted, settings, {Path(f).resolve() for f in files}, differences)
+            tables.write_json(paths.settings_file(folder), wanted)
+            stack.enter_context(_present(folder))
         try:
             yield
         finally:
-            _recover(folder)
+            stack.close()
+            with alone(folder):
+                if not _at_work(folder):
+                    _recover(folder)
 
 
-@contextlib.contextmanager
-def _alone(folder, wanted, overwrite):
-    """Hold the folder's lock."""
-    file = paths.lock_file(folder)
-    lock = filelock.FileLock(file)
+def _check_shared(folder, wanted, overwrite):
+    """Stop where another run is at work that would be disturbed, or makes something else."""
+    if overwrite:
+        raise ValueError(
+            f"another run is at work in {folder}, and overwrite would discard what it makes. Wait "
+            "until it has ended, or give another outdir."
+        )
+    recorded = recorded_settings(folder)
+    found = _otherwise(recorded, wanted) if recorded else []
+    if found:
+        raise ValueError(
+            f"another run is at work in {folder} and makes something else: {_listed(found)}. Give "
+            "another outdir."
+        )
+    say(f"another run is at work in {folder}; they share what is left to embed")
+
+
+def _lock(file, folder, timeout=0):
+    """A lock on a file of a folder that ends with this process: held, or None where another has it.
+
+    Where the disk has no locks it is as good as held, which is said.
+    """
+    # Of the process, not of a thread: plates are taken in one and finished in another.
+    lock = filelock.FileLock(file, thread_local=False)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
     except filelock.Timeout:
-        if overwrite:
-            raise ValueError(
-                f"another run is at work in {folder}, and overwrite would discard what it makes. "
-                "Wait until it has ended, or give another outdir."
-            ) from None
-        recorded = recorded_settings(folder)
-        found = _otherwise(recorded, wanted) if recorded else []
-        if found:
-            raise ValueError(
-                f"another run is at work in {folder} and makes something else: "
-                f"{_listed(found)}. Give another outdir."
-            ) from None
-        say(f"another run is at work in {folder}; this one waits until it has ended")
-        lock.acquire()
+        return None
     except (OSError, NotImplementedError) as error:
         if getattr(error, "errno", errno.ENOSYS) not in _NO_LOCKS:
             raise tables.unwritable(folder, error) from None
         say(f"warning: the disk of {folder} has no locks: start no second run there meanwhile")
+    return lock
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """Have an output folder to ourselves for a moment: to claim it, or to make the profiles."""
+    folder = Path(folder).resolve()
+    file = paths.lock_file(folder)
+    lock = _lock(file, folder)
+    if lock is None:
+        say(f"another run claims {folder}, or makes its profiles; this one waits until it has")
+        lock = _lock(file, folder, timeout=-1)
     try:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _present(folder):
+    """Be known to be at work in a folder."""
+    file = paths.runs_folder(folder) / f"{secrets.token_hex(8)}.lock"
+    lock = _lock(file, folder)
+    try:
+        yield
+    finally:
+        lock.release()
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+            file.parent.rmdir()
+
+
+def _at_work(folder):
+    """Whether other runs are at work in a folder; what killed ones left of themselves is deleted.
+
+    To be asked by the one who holds the folder.
+    """
+    busy = False
+    for file in paths.runs_folder(folder).glob("*.lock"):
+        lock = _lock(file, folder)
+        if lock is None:
+            busy = True
+            continue
+        lock.release()
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.runs_folder(folder).rmdir()
+    return busy
+
+
+def plate_held(name):
+    """A plate, or a stretch of one, for this run alone.
+
+    Parameters
+    ----------
+    name : Path
+        Of the lock, from `paths.plate_lock_file`.
+
+    Returns
+    -------
+    callable or None
+        Gives it free; None where another run holds it.
+    """
+    lock = _lock(name, name.parent)
+    if lock is None:
+        return None
+
+    def free():
+        # Before it is released: whoever waits for this file then finds the plate finished.
+        with contextlib.suppress(OSError):
+            name.unlink(missing_ok=True)
+        lock.release()
+
+    return free
 
 
 def recorded_settings(folder):
@@ -118,11 +210,19 @@ def recorded_settings(folder):
     return recorded
 
 
+def record_engine(folder, engine):
+    """Record how the tables of a claimed folder are computed, for runs that go on with it."""
+    file = paths.settings_file(folder)
+    recorded = recorded_settings(folder)
+    if recorded.get(ENGINE) != engine:
+        tables.write_json(file, recorded | {ENGINE: engine})
+
+
 def _otherwise(earlier, wanted):
     """What differs between two records, a list of str."""
     return [
         f"{key} was {earlier.get(key)!r}, is {wanted.get(key)!r}"
-        for key in sorted(earlier.keys() | wanted.keys())
+        for key in sorted((earlier.keys() | wanted.keys()) - {ENGINE})
         if earlier.get(key) != wanted.get(key)
     ]
 

@@ -593,6 +593,15 @@ def read_image(path, channel_axis=None, alone=False):
     return array
 
 
+def shrunk_sides(height, width, shorter_side):
+    """Height and width after `shrink_shorter_side`, in pixels."""
+    shorter = min(height, width)
+    if shorter_side is None or shorter <= shorter_side:
+        return height, width
+    # As torchvision's Resize: the longer side is cut to whole pixels.
+    return tuple(int(shorter_side * side / shorter) for side in (height, width))
+
+
 def shrink_shorter_side(image, shorter_side):
     """Shrink an image, antialiased, so that its shorter side is `shorter_side` pixels.
 
@@ -610,12 +619,9 @@ def shrink_shorter_side(image, shorter_side):
     """
     import torch
 
-    height, width = image.shape[1:]
-    shorter = min(height, width)
-    if shorter_side is None or shorter <= shorter_side:
+    size = shrunk_sides(*image.shape[1:], shorter_side)
+    if size == image.shape[1:]:
         return image
-    # As torchvision's Resize: the longer side is cut to whole pixels.
-    size = [int(shorter_side * side / shorter) for side in (height, width)]
     shrunk = torch.nn.functional.interpolate(
         torch.from_numpy(image.astype(np.float32))[None],
         size=size,

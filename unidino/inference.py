@@ -10,16 +10,19 @@ import pandas as pd
 
 from . import (
     arguments,
+    claims,
+    devices,
     intensity,
     paths,
     profiles,
     quality,
     queries,
+    shards,
     tables,
     tiles,
     valsets,
 )
-from .choices import POOLINGS, PRECISIONS
+from .choices import AUTO, POOLINGS, PRECISIONS
 from .metadata import added_columns
 from .models import DEFAULT_MODEL, check_name, load_model
 from .profiles.reference import listed
@@ -105,10 +108,12 @@ def extract(
     correct: str = "none",
     batch: str = "batch",
     csv: bool = False,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     num_workers: int | None = None,
     device: str | None = None,
-    precision: str = "fp32",
+    gpus: int | list | None = None,
+    shard: str | None = None,
+    precision: str = "auto",
     on_error: str = "record",
     max_missing: float = 0.05,
     seed: int = 0,
@@ -116,7 +121,8 @@ def extract(
     """Embed every site of a dataset and make normalised well profiles.
 
     One plate is one unit of work: its site embeddings are written to a temporary name and renamed,
-    so a killed run resumes with the plates that are not finished.
+    and while it is embedded, every half minute what there is of it, so that a killed run resumes
+    where it was. Several runs of the same share the plates.
 
     Parameters
     ----------
@@ -184,13 +190,21 @@ def extract(
     csv : bool
         Write the profiles as CSV, too.
     batch_size : int
-        Tiles of one channel in a forward pass.
+        Tiles of one channel in a forward pass; by default 32 on the CPU, and on a GPU what was
+        measured to be fast when the extraction began.
     num_workers : int
-        Processes that read images; by default none on the CPU, up to 8 beside a GPU.
+        Processes that read images; by default none on the CPU, up to 16 beside a GPU.
     device : str
         cuda, cuda:1, cpu …; the first GPU, else the CPU, by default.
-    precision : {"fp32", "bf16", "fp16"}
-        Of the forward pass.
+    gpus : int or list
+        How many GPUs of this machine share the sites, or their numbers; one by default.
+    shard : str
+        A part of the sites, such as "3/16", the third of sixteen: it is embedded, and no profiles
+        are made. A run without shard collects the parts, embeds what is missing and makes the
+        profiles.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Of the forward pass; auto: bf16 where the hardware multiplies it (a GPU since 2020, a CPU
+        with AMX or AVX512-BF16), else fp32; what an extraction began with, it goes on with.
     on_error : {"record", "raise"}
         An unreadable image is recorded with its site, or stops the run.
     max_missing : float
@@ -202,6 +216,7 @@ def extract(
     Returns
     -------
     Extraction
+        Of a shard without profiles: they and their paths are None.
 
     Raises
     ------
@@ -219,12 +234,16 @@ def extract(
     _check(given)
     from . import sites
 
-    metadata, embedder, settings = _open(given)
+    shared_by = [] if gpus is None else devices.gpu_names(gpus)
+    metadata, embedder, settings, folder, engine = _open(given)
     foreseen = _foresee(metadata, embedder.model, given)
-    folder = paths.valset_folder(outdir or paths.outputs_root(), settings["model"], metadata.valset)
-    embeddings = sites.SiteEmbeddings(metadata, embedder, settings, folder, num_workers, on_error)
+    embeddings = sites.SiteEmbeddings(
+        metadata, embedder, settings, folder, num_workers, on_error, shard, engine
+    )
     with embeddings.claimed(overwrite), logging_to(paths.log_file(folder)):
         _warn(foreseen)
+        if len(shared_by) > 1:
+            devices.share(shared_by, extract, given | {"gpus": None, "overwrite": False})
         embeddings.embed_plates(
             lambda refused: _warn(
                 warning
@@ -232,17 +251,34 @@ def extract(
                 if warning not in foreseen
             )
         )
-        unnormalised, counts = _aggregate(embeddings, operation)
-        made = _write(embeddings, unnormalised, counts, given)
+        if shard is not None:
+            return _of_shard(embeddings, folder)
+        with claims.alone(folder):
+            unnormalised, counts = _aggregate(embeddings, operation)
+            made = _write(embeddings, unnormalised, counts, given)
         _report(made, foreseen)
         return made
 
 
+def _of_shard(embeddings, folder):
+    """What a shard made: site tables, and parts of them."""
+    metadata, count = embeddings.metadata, embeddings.own_sites
+    number, of_all = embeddings.shard
+    say(
+        f"{metadata.valset}: the {count} sites of shard {number + 1}/{of_all} are embedded; when "
+        "all shards are, the same command without shard makes the profiles"
+    )
+    return Extraction(None, None, None, folder / "sites", {"sites": count}, {}, metadata)
+
+
 def _open(given):
-    """The dataset, the model that embeds it, and the settings that every plate shares."""
+    """What an extraction is of: the dataset, the model that embeds it, the settings that every
+    plate shares, the folder, and what an earlier run there measured."""
     from .embedding import Embedder, check_size, find_device
 
-    device = find_device(given["device"])
+    gpus = given["gpus"]
+    device = given["device"] if gpus is None else devices.gpu_names(gpus)[0]
+    device = find_device(device)
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
@@ -276,22 +312,45 @@ def _open(given):
         "intensity_range": None if limits is None else list(limits),
         "channel_axis": metadata.channel_axis,
     }
-    as_given = ("tiling", "min_foreground", "small_images", "precision", "seed")
+    as_given = ("tiling", "min_foreground", "small_images", "seed")
     settings |= {name: given[name] for name in as_given}
-    network = network.to(device)
-    return metadata, Embedder(network, given["batch_size"], device, given["precision"]), settings
+    outdir = given["outdir"] or paths.outputs_root()
+    folder = paths.valset_folder(outdir, settings["model"], metadata.valset)
+    # What was resolved for the tables that are there holds for those to come.
+    known = {} if given["overwrite"] else claims.recorded_settings(folder)
+    engine = known.get(claims.ENGINE)
+    if not isinstance(engine, dict) or engine.get("device") != device.type:
+        engine = None
+    precision = given["precision"]
+    if precision == AUTO and known.get("precision") in PRECISIONS:
+        precision = known["precision"]
+    batch_size = given["batch_size"] or (engine or {}).get("batch_size")
+    embedder = Embedder(network.to(device), batch_size, device, precision)
+    settings["precision"] = embedder.precision
+    return metadata, embedder, settings, folder, engine
 
 
 def _check(given):
     """Everything about the parameters that can be said before data are opened."""
     arguments.check_types(given, extract)
+    shards.parsed(given["shard"])
+    if given["shard"] is not None:
+        for name in ("overwrite", "gpus"):
+            if given[name]:
+                raise ValueError(
+                    f"shard goes without {name}: every shard writes into one folder"
+                    f"{', which each would discard' if name == 'overwrite' else ' on one device'}. "
+                    f"Leave {name} out."
+                )
+    if given["gpus"] is not None and given["device"] is not None:
+        raise ValueError("gpus names devices, and so does device: leave one of them out.")
     for name, choices in {
         "tiling": tiles.TILINGS,
         "small_images": tiles.SMALL_IMAGES,
         "operation": (*profiles.OPERATIONS, "none"),
         "norm_method": profiles.NORM_METHODS,
         "correct": profiles.CORRECTIONS,
-        "precision": PRECISIONS,
+        "precision": (AUTO, *PRECISIONS),
         "on_error": ("record", "raise"),
     }.items():
         arguments.check_choice(name, given[name], choices)
@@ -483,7 +542,7 @@ def main(argv=None, program="python -m unidino.inference"):
         made = extract(**options)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         sys.exit(f"error: {one_line(error)}")
-    print(made.profiles_path)
+    print(made.profiles_path or made.sites_path)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,34 @@
 """Site embeddings of a dataset, plate by plate: claimed, resumed, written with their provenance."""
 
+import contextlib
 import hashlib
 import json
 import platform
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import cpu_count
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torch.utils.data import DataLoader
 
 from . import (
     claims,
     dataset,
     identity,
+    images,
     intensity,
     paths,
+    plate_parts,
     profiles,
     quality,
+    shards,
     software,
     tables,
+    tiles,
 )
 from .embedding import channel_groups
 from .profiles.reference import listed
@@ -93,6 +101,39 @@ def read_sites(file, metadata, rows):
     return pd.concat([described, measured], axis=1)
 
 
+PART_SECONDS = 30
+"""After so long, what is embedded of a plate is written: a killed run loses little more."""
+
+COMPILED_TILES = 2_000_000
+"""Sets of more tiles are worth the seconds that a GPU's code takes to be fused."""
+
+MOST_WORKERS = 16
+"""Processes that read beside a GPU, at most."""
+
+_ESTIMATED_AFTER = 5
+_WAITING = 1.0
+
+
+@dataclass
+class _Work:
+    """A stretch of a plate that is taken, read ahead and embedded."""
+
+    stretch: shards.Stretch
+    file: Path
+    free: object
+    rows: np.ndarray
+    statistics: pd.DataFrame
+    identified: pd.DataFrame
+    parts: plate_parts.PlateParts
+    together: int
+    gaps: list
+    loaders: list
+
+    def begin(self):
+        """Start to read."""
+        self.loaders[:1] = map(iter, self.loaders[:1])
+
+
 class SiteEmbeddings:
     """The plates of a dataset through one embedder, into one table a plate.
 
@@ -105,28 +146,47 @@ class SiteEmbeddings:
     folder : Path
         From `paths.valset_folder`.
     num_workers : int or None
-        Processes that read; by default none on the CPU, whose cores they would take, and up to 8
-        beside a GPU, which they keep fed.
+        Processes that read; by default none on the CPU, whose cores they would take, and up to
+        `MOST_WORKERS` beside a GPU, which they keep fed.
     on_error : {"record", "raise"}
+    shard : str, optional
+        Such as "3/16": the part of the sites that is embedded, see `shards.stretches`.
+    engine : dict, optional
+        What an earlier run of the folder measured: ``batch_size`` and ``compiled``.
     """
 
-    def __init__(self, metadata, embedder, settings, folder, num_workers, on_error):
+    def __init__(
+        self,
+        metadata,
+        embedder,
+        settings,
+        folder,
+        num_workers,
+        on_error,
+        shard=None,
+        engine=None,
+    ):
         self.metadata = metadata
         self.embedder = embedder
         self.settings = settings
         self.folder = folder
+        self.on_gpu = embedder.device.type != "cpu"
         if num_workers is None:
-            on_cpu = embedder.device.type == "cpu"
-            num_workers = 0 if on_cpu else min(8, torch.multiprocessing.cpu_count())
-        self.reading = {"batch_size": None, "num_workers": num_workers}
+            num_workers = min(MOST_WORKERS, max(1, cpu_count() - 1)) if self.on_gpu else 0
+        self.num_workers = num_workers
         self.on_error = on_error
+        self.shard = shards.parsed(shard)
+        self.engine = engine
         self.groups = channel_groups(embedder.model, metadata.channels)
         dataset.foreground_index(metadata, settings["foreground_channel"])
         self.units = units(metadata)
+        self.sizes = {key: len(rows) for key, rows in self.units.items()}
         self.finished = set()
         self.image_ids = {}
         self.shared_statistics = None
         self.refused = {}
+        self.usual = {}
+        self._ahead = None
 
     def files(self):
         """The site tables, one a unit."""
@@ -138,7 +198,7 @@ class SiteEmbeddings:
         return claims.claimed(
             self.folder,
             {"valset": self.metadata.valset, "origin": str(origin)},
-            self.settings,
+            self.settings | ({claims.ENGINE: self.engine} if self.engine else {}),
             self.files().values(),
             self._differences,
             overwrite,
@@ -147,8 +207,9 @@ class SiteEmbeddings:
     def _differences(self):
         """What finished plates were made of otherwise, a list of str; notes those that agree."""
         found, statistics = [], []
+        ours = {stretch.key for stretch in self._stretches()}
         for key, file in self.files().items():
-            if not file.exists():
+            if key not in ours or not file.exists():
                 continue
             made = claims.provenance(file)
             if made is None:
@@ -206,32 +267,175 @@ class SiteEmbeddings:
             **{_IMAGE_ID: self.image_ids[key]}
         )
 
+    def _stretches(self):
+        """What this run, or its shard, is to embed."""
+        return shards.stretches(self.sizes, *self.shard, unit=self._together)
+
+    @property
+    def own_sites(self):
+        """How many sites this run, or its shard, is to embed."""
+        return sum(map(len, self._stretches()))
+
     def embed_plates(self, inspected=lambda refused: None):
-        """Embed the plates that are not finished.
+        """Embed what is not finished, of the shard or of all.
 
         Parameters
         ----------
         inspected : callable, optional
             Called before any computing with the rows of the sites whose headers refuse them.
         """
-        todo = {key: file for key, file in self.files().items() if key not in self.finished}
-        sites = sum(len(self.units[key]) for key in todo)
+        todo = [s for s in self._stretches() if s.key not in self.finished]
         if self.finished:
             count = f"{len(self.finished)} of {len(self.units)}"
             say(f"{self.metadata.valset}: {count} plates are finished")
         if not todo:
             return
-        self._inspect(todo)
+        self._inspect({stretch.key for stretch in todo})
         inspected(list(self.refused))
+        if self.shard[1] > 1:
+            # Where plates are divided, by the groups in which their sites are embedded.
+            todo = [s for s in self._stretches() if s.key not in self.finished]
         if not self.metadata.plate_columns:
             everything = np.arange(len(self.metadata.metadata))
             self.shared_statistics = self._statistics(self.metadata, everything)
             self._check_shared_statistics()
-        self._announce(sites, self.units[next(iter(todo))][:1])
+        self._set_up_engine()
+        sites = sum(map(len, todo))
+        self._announce(todo)
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
-            for key, file in todo.items():
-                self._embed_plate(key, file, bar)
-                claims.settle(self.folder)
+            self._pace = _Pace(sites)
+            # Closed, so that a run that fails gives its plates free at once.
+            with contextlib.closing(self._taken(todo, bar)) as taken:
+                for work in taken:
+                    self._embed(work, bar)
+                    claims.settle(self.folder)
+
+    def _taken(self, todo, bar):
+        """One stretch after another for this run alone, the next one opened meanwhile by a thread
+        where other processes read."""
+        pool = ThreadPoolExecutor(1) if self.num_workers else None
+        try:
+            while work := self._ahead.result() if self._ahead else self._take(todo, bar):
+                self._ahead = pool.submit(self._take, todo, bar) if pool else None
+                try:
+                    yield work
+                finally:
+                    work.free()
+        finally:
+            todo.clear()
+            ahead, self._ahead = self._ahead, None
+            if ahead and ahead.exception() is None and (left := ahead.result()):
+                left.free()
+            if pool:
+                pool.shutdown()
+
+    def _read_ahead(self):
+        """Have the next stretch read, if it is opened, while the table of this one is written."""
+        ahead = self._ahead
+        if ahead and ahead.done() and ahead.exception() is None and ahead.result():
+            ahead.result().begin()
+
+    def _take(self, todo, bar):
+        """The next stretch that no other run holds, with all that is needed to embed it; None at
+        the end. What others have finished meanwhile is passed over."""
+        said = False
+        while todo:
+            for stretch in list(todo):
+                file = self.files()[stretch.key]
+                free = claims.plate_held(self._lock_file(stretch, file))
+                if free is None:
+                    continue
+                todo.remove(stretch)
+                if claims.provenance(file) is None:
+                    try:
+                        return self._prepared(stretch, file, free)
+                    except BaseException:
+                        free()
+                        raise
+                free()
+                self._accept(stretch.key, file)
+                bar.update(len(stretch))
+            if todo and not said:
+                said = True
+                say(f"{len(todo)} plates are being embedded by other runs; waiting for them")
+            if todo:
+                time.sleep(_WAITING)
+        return None
+
+    def _lock_file(self, stretch, file):
+        if stretch.whole:
+            return paths.plate_lock_file(file)
+        name = f"{paths.parts_folder(file).name}.{stretch.start}-{stretch.stop}.lock"
+        return file.with_name(name)
+
+    def _accept(self, key, file):
+        """Take over a plate that another run has finished meanwhile."""
+        if text := self._other_sites(key, file):
+            raise claims.made_otherwise(self.folder, [f"plate {' '.join(map(str, key))}: {text}"])
+        self.finished.add(key)
+
+    def _prepared(self, stretch, file, free):
+        identified = self._identified(stretch.key)
+        rows = self.units[stretch.key][_by_path(self.metadata, self.units[stretch.key])]
+        metadata = dataset.subset(self.metadata, rows)
+        statistics = self.shared_statistics
+        if statistics is None:
+            statistics = self._statistics(metadata, rows)
+        parts = plate_parts.PlateParts(
+            file,
+            plate_parts.identity(
+                self.settings,
+                self._stored_statistics(statistics),
+                self.image_ids[stretch.key],
+            ),
+            len(rows),
+        )
+        parts.read()
+        gaps = parts.gaps(stretch.start, stretch.stop)
+        reader = self._reader(metadata, rows, statistics)
+        loaders = [self._loader(reader, *gap) for gap in gaps]
+        together = self._together(stretch.key)
+        return _Work(
+            stretch, file, free, rows, statistics, identified, parts, together, gaps, loaders
+        )
+
+    def _loader(self, reader, start, stop):
+        return DataLoader(
+            reader,
+            sampler=range(start, stop),
+            batch_size=None,
+            num_workers=self.num_workers,
+            pin_memory=self.on_gpu,
+        )
+
+    def _together(self, key):
+        """Sites of a plate that pass the model together: as many as fill a batch."""
+        return max(1, round(self.embedder.batch_size / self._tiles(key)))
+
+    def _tiles(self, key):
+        """Tiles of a site of a plate, all channels, by the header that most of its sites have."""
+        header = self.usual.get(key if self.metadata.plate_columns else ())
+        if header is None:
+            return self.embedder.batch_size
+        height, width = images.shrunk_sides(
+            header.height, header.width, self.settings["resize_shorter_side"]
+        )
+        names = ("size", "stride", "tiling", "small_images")
+        count = tiles.tile_count(height, width, *(self.settings[name] for name in names))
+        return count * (1 if self.groups == ["all"] else len(self.groups))
+
+    def _set_up_engine(self):
+        """Batches and code for the device: what an earlier run measured, or measured now."""
+        total = sum(n * self._tiles(key) for key, n in self.sizes.items())
+        if (self.engine or {}).get("compiled", total >= COMPILED_TILES):
+            self.embedder.compile()
+        self.embedder.tune(self.settings["size"])
+        self.engine = {
+            "device": self.embedder.device.type,
+            "batch_size": self.embedder.batch_size,
+            "compiled": self.embedder.compiled,
+        }
+        claims.record_engine(self.folder, self.engine)
 
     def tables(self):
         """The site tables, one after another, with what the dataset says of their sites now."""
@@ -247,10 +451,11 @@ class SiteEmbeddings:
             No site is readable; a type that the scaling does not know; with on_error "raise", the
             first site that is refused.
         """
-        units = todo if self.metadata.plate_columns else self.units
+        units = [key for key in self.units if key in todo or not self.metadata.plate_columns]
         rows = np.concatenate([self.units[key] for key in units])
         found = dataset.inspect(dataset.subset(self.metadata, rows))
         self.refused = {int(rows[i]): message for i, message in found.refused.items()}
+        self.usual = found.usual
         first = next(iter(self.refused.values()), None)
         name = self.metadata.valset
         if first and self.on_error == "raise":
@@ -324,44 +529,25 @@ class SiteEmbeddings:
             natural_range=self._by_type(),
         )
 
-    def _announce(self, sites, first_row):
-        """Say what is to come, from one site read and one batch embedded."""
-        first = dataset.subset(self.metadata, first_row)
-        statistics = self.shared_statistics
-        if statistics is None:
-            statistics = self._statistics(first, first_row)
-        item = self._reader(first, first_row, statistics)[0]
-        tiles = item.get("tiles_kept", 1) * (1 if self.groups == ["all"] else len(self.groups))
-        side = self.settings["size"]
-        batch = torch.zeros(
-            min(self.embedder.batch_size, max(tiles, 8)),
-            self.embedder.model.config.in_chans,
-            side,
-            side,
-            device=self.embedder.device,
-        )
-        seconds = []
-        for _ in range(2):
-            start = time.perf_counter()
-            self.embedder.forward(batch).cpu()
-            seconds.append(time.perf_counter() - start)
-        minutes = sites * tiles * seconds[-1] / len(batch) / 60
+    def _announce(self, todo):
+        """Say what is to come, by the headers of the images."""
+        sites = sum(map(len, todo))
+        total = sum(self._tiles(stretch.key) * len(stretch) for stretch in todo)
         features = len(self.groups) * self.embedder.model.embedding_dim
         say(
             f"{self.metadata.valset}: {sites} sites of the channels "
-            f"{', '.join(self.metadata.channels)}, about {sites * tiles} tiles of {side} px on "
-            f"{self.embedder.device}; about {minutes:.1f} min of computing and "
-            f"{sites * features * 4 / 1e6:.0f} MB in {self.folder}"
+            f"{', '.join(self.metadata.channels)}, up to {total} tiles of {self.settings['size']} "
+            f"px on {self.embedder.device} in {self.embedder.precision}, "
+            f"{self.embedder.batch_size} at a time; {sites * features * 4 / 1e6:.0f} MB in "
+            f"{self.folder}"
         )
 
-    def _embed_plate(self, key, file, bar):
-        identified = self._identified(key)
-        rows = self.units[key][_by_path(self.metadata, self.units[key])]
-        metadata = dataset.subset(self.metadata, rows)
-        statistics = self.shared_statistics
-        if statistics is None:
-            statistics = self._statistics(metadata, rows)
-        by_channel = statistics.set_index("channel").loc[metadata.channels]
+    def _embed(self, work, bar):
+        """Embed what is lacking of a stretch; write the plate's table once all of it is there."""
+        begun = len(work.stretch) - sum(stop - start for start, stop in work.gaps)
+        bar.update(begun)
+        self._pace.skip(begun)
+        by_channel = work.statistics.set_index("channel").loc[self.metadata.channels]
 
         def limits(item):
             return intensity.site_limits(
@@ -371,27 +557,47 @@ class SiteEmbeddings:
                 self.settings["intensity_range"],
             )
 
-        loader = DataLoader(self._reader(metadata, rows, statistics), **self.reading)
-        measured, embeddings = [], []
+        for (start, stop), loader in zip(work.gaps, work.loaders, strict=True):
+            groups = _grouped(iter(loader), start, stop, work.together)
+            measured, embeddings, stored = [], [], time.monotonic()
+            missing = np.full(
+                (len(self.groups), self.embedder.model.embedding_dim), np.nan, np.float32
+            )
+            for group in self.embedder.sites(groups, limits):
+                for item, embedding in group:
+                    measured.append(_row(item, self.metadata.channels, self.settings["tiling"]))
+                    embeddings.append(missing if embedding is None else embedding)
+                bar.update(len(group))
+                self._pace.done(len(group))
+                if time.monotonic() - stored > PART_SECONDS:
+                    work.parts.hold(start, measured, np.stack(embeddings), store=True)
+                    start += len(measured)
+                    measured, embeddings, stored = [], [], time.monotonic()
+            if measured:
+                store = not work.stretch.whole
+                work.parts.hold(start, measured, np.stack(embeddings), store)
+        self._read_ahead()
+        if work.stretch.whole:
+            self._write_plate(work)
+
+    def _write_plate(self, work):
+        measured, embeddings = work.parts.joined()
         width = self.embedder.model.embedding_dim
-        missing = np.full((len(self.groups), width), np.nan, np.float32)
-        for item, embedding in self.embedder.sites(loader, limits):
-            measured.append(_row(item, metadata.channels, self.settings["tiling"]))
-            embeddings.append(missing if embedding is None else embedding)
-            bar.update()
         features = pd.DataFrame(
-            np.stack(embeddings).reshape(len(measured), -1),
+            embeddings.reshape(len(measured), -1),
             columns=[f"emb_{group}_{i:04d}" for group in self.groups for i in range(width)],
         )
         measured = pd.DataFrame(measured)
-        frame = pd.concat([identified, measured, features], axis=1)
+        frame = pd.concat([work.identified, measured, features], axis=1)
         statuses = measured["Metadata_status"].value_counts()
+        key = work.stretch.key
         provenance = self.provenance([key]) | {
             "plate": [str(part) for part in key],
             "counts": {name: int(statuses.get(name, 0)) for name in profiles.STATUSES},
-            "intensity_statistics": self._stored_statistics(statistics),
+            "intensity_statistics": self._stored_statistics(work.statistics),
         }
-        tables.write_table(frame, file, provenance)
+        tables.write_table(frame, work.file, provenance)
+        work.parts.remove()
 
     def _stored_statistics(self, statistics):
         by_channel = statistics.set_index("channel").loc[self.metadata.channels].reset_index()
@@ -409,6 +615,50 @@ class SiteEmbeddings:
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }
+
+
+def _grouped(items, start, stop, together):
+    """Items of the sites `start` to `stop`, as lists of those that pass the model together."""
+    while start < stop:
+        end = min(start // together * together + together, stop)
+        yield [next(items) for _ in range(end - start)]
+        start = end
+
+
+class _Pace:
+    """How long it will take, said once, by the first sites that were embedded.
+
+    Parameters
+    ----------
+    sites : int
+        To be embedded.
+    """
+
+    def __init__(self, sites):
+        self.left = sites
+        self.began = time.monotonic()
+        self.first = None
+        self.seen = 0
+        self.said = False
+
+    def skip(self, sites):
+        """Count sites that were embedded before."""
+        self.left -= sites
+
+    def done(self, sites):
+        """Count sites that were embedded now."""
+        self.left -= sites
+        now = time.monotonic()
+        if self.first is None:
+            # What is done once lies before the first group's end.
+            self.first = now
+            say(f"the first sites are embedded, {now - self.began:.1f} s after reading began")
+            return
+        self.seen += sites
+        if self.left and not self.said and now - self.first > _ESTIMATED_AFTER:
+            self.said = True
+            rate = self.seen / (now - self.first)
+            say(f"{rate:.3g} sites a second: about {self.left / rate / 60:.1f} min to go")
 
 
 def _key_names(metadata):

@@ -72,6 +72,15 @@ def tile_grid(height, width, size=224, stride=None, tiling="cover"):
     return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
+def tile_count(height, width, size, stride, tiling, small_images):
+    """How many tiles an image of these sides has, before those without foreground are left out."""
+    shorter = min(height, width)
+    if shorter < size and small_images == "resize":
+        height, width = (round(side * size / shorter) for side in (height, width))
+    rows, columns = (len(_starts(max(n, size), size, stride, tiling)) for n in (height, width))
+    return rows * (rows if tiling == "legacy" else columns)
+
+
 def fit_to_tile(image, size, small_images="reflect"):
     """Bring an image with a side below `size` to that size; larger ones pass unchanged.
 

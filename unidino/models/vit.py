@@ -266,6 +266,8 @@ class EmbeddingModel(nn.Module):
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
         if self.input_mean is not None:
             x = (x - self.input_mean) / self.input_std
+        if self.is_vit:
+            x = x.to(self.backbone.patch_embed.proj.weight.dtype)
         return x
 
     def tokens(self, x):
@@ -307,10 +309,11 @@ class EmbeddingModel(nn.Module):
         """The pooling of the config over `tokens`: (B, poolings x D)."""
         parts = {
             "cls": lambda: prefix[:, 0],
-            "mean": lambda: grid.mean((2, 3)),
+            "mean": lambda: grid.mean((2, 3), dtype=torch.float32),
             "max": lambda: grid.amax((2, 3)),
         }
-        return torch.cat([parts[name]() for name in self.poolings], 1)
+        # In float32, too, where the backbone holds its weights in half precision.
+        return torch.cat([parts[name]() for name in self.poolings], 1).float()
 
     def reduced(self, x):
         """Reducer and projection, where there are any: the embedding (B, D)."""
