@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import unidino
-from unidino import dataset, images, intensity, quality, tiles
+from unidino import dataset, images, intensity, quality, remembered, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -456,3 +456,20 @@ def test_large_images_are_shrunk(plate):
 def test_nothing_included():
     with pytest.raises(ValueError, match="no dataset is included: set one of the include_"):
         dataset.get_concatenated_datasets(None, False, False, False, False, False)
+
+
+@pytest.mark.parametrize("make", [merged, apart])
+def test_headers_are_read_at_the_first_inspection_alone(make, plate, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "SETTLED", -10)
+    monkeypatch.setenv("UNIDINO_CACHE", str(tmp_path))
+    metadata = make(plate)
+    first = dataset.site_headers(metadata)
+
+    def no_more(*given):
+        raise AssertionError(f"{given} is opened again")
+
+    monkeypatch.setattr(images, "open_image", no_more)
+    assert dataset.site_headers(make(plate)) == first
+    part = dataset.subset(metadata, [1, 0])
+    assert dataset.site_headers(part) == [first[1], first[0]]
+    assert dataset.inspect(metadata).usual == {("p1",): first[0]}

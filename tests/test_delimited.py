@@ -1,12 +1,13 @@
 """Delimited text in every dialect gives the same table; what is ambiguous or broken is named."""
 
 import gzip
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from unidino import tables
+from unidino import delimited, tables
 
 ROWS = [
     ("plate", "well", "compound", "dose", "note"),
@@ -283,3 +284,57 @@ def test_parquet_of_any_name(tmp_path):
     wide.to_parquet(tmp_path / "wide.parquet")
     with pytest.raises(ValueError, match="has 10001 columns"):
         tables.read_csv(tmp_path / "wide.parquet")
+
+
+def test_cells_are_stripped_of_what_python_takes_for_blanks(tmp_path):
+    blanks = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace()]
+    blanks = [blank for blank in blanks if blank not in "\n\r"]
+    text = "a,b\n" + "".join(f'"{blank}x{blank}y{blank}",{blank}z\n' for blank in blanks)
+    frame = read(tmp_path, text)
+    assert frame["a"].tolist() == [f"x{blank}y" for blank in blanks]
+    assert (frame["b"] == "z").all()
+    alone = read(tmp_path, "a,b\n1,2\n" + "".join(f'"{blank}",{blank}\n' for blank in blanks))
+    assert len(alone) == 1
+
+
+def test_rows_beyond_a_block_are_read_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    cells = ["", " ", "a", "é", "plate 1", "x,y", "0"]
+    wanted = [[cells[i] for i in rng.integers(len(cells), size=3)] for _ in range(2500)]
+    lines = [",".join(f'"{cell}"' for cell in row) for row in wanted]
+    frame = read(tmp_path, "plate,b,c\n" + "\n".join(lines))
+    kept = [[cell.strip() or None for cell in row] for row in wanted if "".join(row).strip()]
+    shown = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    assert shown == kept
+
+
+def test_a_header_repeated_far_below_is_named(tmp_path):
+    text = "plate,b\n" + "plates,b\n" * 1500 + " plate ,b \n"
+    with pytest.raises(ValueError, match="line 1502 repeats the header"):
+        read(tmp_path, text)
+
+
+def test_words_are_what_holds_no_number():
+    entries = [
+        "1",
+        "-1",
+        "+.5",
+        ",5",
+        ".x",
+        "a1",
+        "1a",
+        "٣",
+        "é",
+        "-",
+        "na",
+        "true",
+        "1,000",
+        "./a",
+    ]
+    for entry in entries:
+        column = pd.Series([entry, None, "word"], dtype="str")
+        if delimited.is_words(column):
+            assert not delimited._is_number(entry)
+            assert delimited.typed(column).dropna().tolist() == [entry, "word"]
+    wordy = [entry for entry in entries if delimited.is_words(pd.Series([entry]))]
+    assert wordy == [".x", "a1", "-", "na", "true", "./a"]

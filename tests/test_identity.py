@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from unidino import identity
+from unidino import identity, remembered
 
 
 def dataset(root, names, planes=None):
@@ -73,3 +73,21 @@ def test_what_is_no_file_has_an_id(tmp_path):
     digests = [identity.file_digest(tmp_path / name) for name in names]
     assert digests == ["no file", "missing", "no file", "missing", "missing"]
     assert len(set(identity.image_ids(dataset(tmp_path, [(n,) for n in names]), range(5)))) == 5
+
+
+def test_contents_are_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "SETTLED", -10)
+    write(tmp_path)
+    made = dataset(tmp_path, [("a", "b"), ("b", "a"), ("gone",)])
+    ids = identity.image_ids(made, [0, 1])
+    read = []
+    digest = identity.file_digest
+    monkeypatch.setattr(identity, "file_digest", lambda path: read.append(path) or digest(path))
+    assert identity.image_ids(made, [0, 1]) == ids
+    assert not read
+    for _ in range(2):
+        identity.image_ids(made, [0, 1, 2])
+    assert read == [str(tmp_path / "gone")] * 2
+    (tmp_path / "a").write_bytes(b"other")
+    assert identity.image_ids(made, [0]) != ids[:1]
+    assert read[2:] == [str(tmp_path / "a")]

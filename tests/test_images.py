@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unidino import images
+from unidino import images, remembered
 
 RAW = np.random.default_rng(0).integers(0, 65535, (3, 20, 31), dtype=np.uint16)
 RGB8 = (RAW >> 8).astype(np.uint8)
@@ -349,6 +349,99 @@ def test_headers_of_many_files(tmp_path):
     assert found[0].kind == "3 channels of uint16"
     assert found[1].startswith(f"{tmp_path / 'b.tif'}: not a readable image")
     assert found[2] == f"{tmp_path / 'c.tif'}: no such image."
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the images that are opened; headers of new files are remembered."""
+    monkeypatch.setattr(remembered, "SETTLED", -10)
+    names = []
+    open_image = images.open_image
+
+    def counted(path, *options):
+        names.append(os.path.basename(path))
+        return open_image(path, *options)
+
+    monkeypatch.setattr(images, "open_image", counted)
+    return names
+
+
+def test_headers_are_remembered_as_they_were(tmp_path, opened, monkeypatch):
+    tiff(RAW)(tmp_path / "a.tif")
+    named(["x", "y", "z"], tmp_path / "b.ome.tif")
+    Image.fromarray(GREY).save(tmp_path / "c.png")
+    (tmp_path / "d.tif").write_text("no image")
+    files = sorted(tmp_path.iterdir())
+    headers = images.image_headers(files)
+    assert sorted(opened) == [file.name for file in files]
+    assert headers[:3] == [images.image_header(file) for file in files[:3]]
+    assert headers[1].names == ("x", "y", "z")
+    opened.clear()
+    again = images.image_headers(files)
+    assert again == headers
+    assert [one.names for one in again[:3]] == [one.names for one in headers[:3]]
+    assert again[0].dtype == headers[0].dtype
+    assert opened == ["d.tif"]  # what is wrong may be put right
+    opened.clear()
+    assert images.image_headers(files[:1], "last") == [images.image_header(files[0], "last")]
+    assert opened == ["a.tif"] * 2
+    opened.clear()
+    monkeypatch.setenv("UNIDINO_MAX_PIXELS", "1000")
+    assert "says that it holds 1,860 pixels" in images.image_headers(files)[0]
+    assert sorted(opened) == [file.name for file in files]
+
+
+def test_headers_that_depend_on_other_files_are_not_remembered(tmp_path, opened):
+    write_set(tmp_path)
+    for _ in range(2):
+        assert images.image_headers([tmp_path / "DNA.ome.tif"])[0].channels == 2
+    assert len(opened) == 2
+    remove_companion(tmp_path)
+    assert "which it names, is missing" in images.image_headers([tmp_path / "DNA.ome.tif"])[0]
+    for _ in range(2):
+        assert images.image_headers([tmp_path / "DNA.ome.tif"], alone=True)[0].channels == 1
+    assert len(opened) == 4
+
+
+def vast_tiff(path):
+    shape = (60_000, 60_000)
+    strip = iter([zlib.compress(b"0")])
+    tifffile.imwrite(
+        path, strip, shape=shape, dtype=np.uint8, compression="zlib", rowsperstrip=shape[0]
+    )
+
+
+def vast_png(path):
+    size = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 16, 0, 0, 0, 0)
+    header = struct.pack(">I", 13) + size + struct.pack(">I", zlib.crc32(size))
+    data = b"IDAT" + zlib.compress(b"0")
+    pixels = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels)
+
+
+def vast_array(path):
+    described = {"descr": "<u2", "fortran_order": False, "shape": (60_000, 60_000)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, described)
+
+
+@pytest.mark.parametrize(
+    ("write", "name"), [(vast_tiff, "x.tif"), (vast_png, "x.png"), (vast_array, "x.npy")]
+)
+def test_vast_images_are_refused_by_their_header(write, name, tmp_path):
+    import tracemalloc
+
+    write(tmp_path / name)
+    message = f"{name}: says that it holds 3,600,000,000 pixels, more than the limit of 536,870,912"
+    tracemalloc.start()
+    try:
+        for read in (images.read_image, images.image_header):
+            with pytest.raises(images.ImageError, match=message):
+                read(tmp_path / name)
+        assert message in images.image_headers([tmp_path / name])[0]
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 def test_pages_that_lead_in_a_circle_end(tmp_path):

@@ -1,5 +1,7 @@
 """Every artefact has one name, and no path depends on the working directory."""
 
+from pathlib import Path
+
 import pytest
 
 from unidino import paths
@@ -92,3 +94,16 @@ def test_profiles_say_their_level(tmp_path):
     site = paths.profiles_table(tmp_path, "HPA", "standardize", "site")
     assert well.name == "insect_standardize_well_features.parquet"
     assert site.name == "HPA_standardize_site_features.parquet"
+
+
+def test_what_may_be_deleted_lies_in_the_users_cache(tmp_path, monkeypatch):
+    for name in ("UNIDINO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert paths.cache_root() == Path.home() / ".cache" / "unidino"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert paths.cache_root() == tmp_path / "unidino"
+    monkeypatch.setenv("UNIDINO_CACHE", str(tmp_path / "own"))
+    assert paths.cache_root() == tmp_path / "own"
+    folders = {paths.cache_folder(kind, name) for kind in ("a", "b") for name in ("x/y", "..")}
+    assert len(folders) == 4
+    assert all(folder.parent.parent == tmp_path / "own" for folder in folders)

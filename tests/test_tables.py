@@ -182,3 +182,19 @@ def test_frame_digest_sees_values_and_names_only():
     assert tables.frame_digest(frame.assign(x=[1, 3])) != digest
     assert tables.frame_digest(frame.rename(columns={"x": "y"})) != digest
     assert tables.frame_digest(frame.assign(path=[["a", "b"], ["d"]])) != digest
+
+
+def test_text_of_many_rows_is_that_of_each():
+    values = ["a", " a ", None, "", "  ", "é", "a", "7.0"] * 3
+    wanted = [(str(v).strip() or None) if v is not None else None for v in values]
+    for kind in ("str", object):
+        found = tables.text(pd.Series(values, dtype=kind, index=range(5, 29), name="well"))
+        assert found.tolist() == wanted
+        assert (found.dtype, found.name, found.index[0]) == (object, "well", 5)
+    assert tables.text(pd.Series([1, "1", True, 1.0, None])).tolist() == [
+        "1",
+        "1",
+        "True",
+        "1.0",
+        None,
+    ]

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 
 from unidino import valsets
+from unidino.valsets import files
 from unidino.valsets.csv import CSVMetadata, dataset_name
 
 IMAGE = np.zeros((12, 14), np.uint8)
@@ -771,3 +772,54 @@ def test_labels_that_differ_from_a_control_by_blanks_are_noted(folder):
     (folder / "t.csv").write_text(text)
     metadata = CSVMetadata(folder / "t.csv", controls="compound == 'no drug'")
     assert "match the compound 'no drug', not 'No  drug'" in metadata.notes[0]
+
+
+PIECES = ["a", "b.tif", ".", "..", "/", "//", "\\", "C:", "file:", "x+y:", "é", ":", " ", ".h", "~"]
+PIECES += ["file://", "localhost/", "%20", "#"]
+
+
+@pytest.mark.parametrize("root", ["/", "/d", "/d/.h/e", "/d/../e", "/d e"])
+def test_paths_are_found_column_by_column_as_cell_by_cell(root):
+    rng = np.random.default_rng(0)
+    cells, found = [], []
+    for count in rng.integers(1, 7, 3000):
+        cell = "".join(PIECES[i] for i in rng.integers(len(PIECES), size=count)) + ".tif"
+        try:
+            found.append(files._absolute(cell, f"{root}/"))
+            cells.append(cell)
+        except ValueError as error:
+            frame = pd.DataFrame({"p": pd.Series(["a.tif", cell], dtype="str")})
+            with pytest.raises(ValueError) as raised:
+                files.resolved(frame, "p", root)
+            assert str(raised.value) == f"the column p of row 2 holds {cell}: {error}"
+    assert len(found) > 1000
+    for kind in ("str", object):
+        frame = pd.DataFrame({"p": pd.Series(cells, dtype=kind)})
+        assert files.resolved(frame, "p", root) == found
+
+
+def test_columns_of_images_are_told_as_cell_by_cell():
+    cells = [
+        "a.tif",
+        "A.TIFF",
+        "x.jpEG",
+        None,
+        "",
+        "tif",
+        ".tif",
+        "a.tıf",
+        "a.tİf",
+        "a.npy ",
+        "é.PNG",
+    ]
+    told = [files.is_image(cell) for cell in cells]
+    assert sum(told) == 5
+    for kind in ("str", object):
+        assert files.are_images(pd.Series(cells, dtype=kind)).tolist() == told
+    assert files.are_images(pd.Series([1, "a.tif", 2.5, True])).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert not files.are_images(pd.Series([1.0, 2.0])).any()

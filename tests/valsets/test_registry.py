@@ -1,10 +1,14 @@
 """The seven classes on the real tables, the training mix, and names that are not known."""
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from unidino import paths, valsets
-from unidino.metadata import Metadata, missing_files
+from unidino.metadata import Metadata, may_repeat, missing_files
 
 
 def real(name):
@@ -146,6 +150,55 @@ def test_missing_files_lists_each_once(tmp_path):
     (tmp_path / "a.tif").touch()
     names = [str(tmp_path / name) for name in ("a.tif", "b.tif", "b.tif", "c/d.tif")]
     assert missing_files(names) == [names[1], names[3]]
+
+
+def test_missing_files_are_those_that_a_stat_does_not_find(tmp_path):
+    rng = np.random.default_rng(0)
+    names = []
+    for folder in ("", "a", "b c", "b c/é", "gone", "file"):
+        for name in (*"0123456789", "..", "a b.tif"):
+            names.append(f"{tmp_path}/{folder}/{name}")
+            if rng.random() < 0.5 and folder not in ("gone", "file") and name != "..":
+                (tmp_path / folder).mkdir(exist_ok=True)
+                (tmp_path / folder / name).touch()
+    (tmp_path / "file").touch()
+    for name, target in (("good", "a"), ("dangling", "nowhere"), ("loop", "loop")):
+        (tmp_path / "b c" / f"{name}.tif").symlink_to(target)
+        names.append(f"{tmp_path}/b c/{name}.tif")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    names += [f"{tmp_path}/linked/{i}" for i in range(10)] + ["", "no_file", "pyproject.toml"]
+    names += [f"{tmp_path}/a//{i}" for i in range(10)] + [f"{tmp_path}/gone/../a/1"]
+    names = [names[i] for i in rng.integers(len(names), size=400)]
+    absent = [name for name in dict.fromkeys(names) if not os.path.exists(name)]
+    assert 20 < len(absent) < len(set(names)) - 20
+    assert missing_files(names) == absent
+    assert missing_files([]) == []
+
+
+def test_files_behind_a_folder_that_cannot_be_listed_are_found(tmp_path, monkeypatch):
+    (tmp_path / "a.tif").touch()
+
+    def refuse(folder):
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    names = [str(tmp_path / name) for name in ("a.tif", "b.tif")]
+    assert missing_files(names) == names[1:]
+
+
+def test_repeated_values_are_told():
+    assert not may_repeat(iter(["a", "b", "ab", ("a", "b"), 7]))
+    assert may_repeat(["a", "b", "c", "a"])
+    assert not may_repeat([])
+
+
+def test_files_of_many_rows_are_those_of_each():
+    apart = bare(path=[["a", "b"], ("c", Path("d"))], compound=["x", "y"])
+    merged = bare(path=["a", Path("b")], compound=["x", "y"])
+    for metadata in (apart, merged):
+        paths_of = [metadata.paths(i) for i in range(2)]
+        assert list(metadata.files()) == paths_of
+        assert list(metadata.files([1, 0, 1])) == [paths_of[i] for i in (1, 0, 1)]
 
 
 class Bare(Metadata):
