@@ -39,6 +39,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -386,6 +387,7 @@ def scaling(folder, several):
     rates = {}
     device = "cuda" if several else "cpu"
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    told = {"OMP_NUM_THREADS": 1, "PYTHONPATH": path}
     for world in (1, 2):
         options = TINY | {
             "datasets": table,
@@ -399,18 +401,26 @@ def scaling(folder, several):
             "num_workers": 0,
         }
         words = [f"--{name}={value}" for name, value in options.items()]
-        launched = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *("--nproc_per_node", str(world), "-m", "unidino.train", *words),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        )
-        if launched.returncode:
-            sys.exit(launched.stderr)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            told |= {"WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+            told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1]}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "unidino.train", *words],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ
+                | {name: str(value) for name, value in told.items()}
+                | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(world)
+        ]
+        for process in started:
+            said = process.communicate()[1]
+            if process.returncode:
+                sys.exit(said)
         last = (folder / f"world{world}" / EPOCHS).read_text().splitlines()[-1]
         rates[world] = world * json.loads(last)["images_per_second"]
     print(f"{device}, tiny: {rates[1]:.0f} images/s in one process, {rates[2]:.0f} in two, "
