@@ -11,7 +11,6 @@ its rates mean nothing.
 import argparse
 import contextlib
 import io
-import json
 import shutil
 import tempfile
 import time
@@ -24,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 import unidino
-from unidino import embedding
+from unidino import dataset, embedding
 from unidino.models import vit
 from unidino.train import train
 from unidino.train.log import STEPS, read_log
@@ -102,6 +101,57 @@ def flop_of(model, size):
     return counter.get_total_flops()
 
 
+def tuned(embedder, size):
+    """The batch that `Embedder.tune` takes."""
+    embedder.to_tune = embedder.device.type == "cuda"
+    embedder.tune(size)
+    return embedder.batch_size
+
+
+def least_cosine(name, folder, device):
+    """Of the embeddings of tiles in half precision to those in full, in words."""
+    model = unidino.load_model(name).to(device)
+    size = model.config.size
+    planes = [tifffile.imread(folder / f"{i}_{c}.tif") for i in range(4) for c in CHANNELS[:2]]
+    starts = range(0, planes[0].shape[0] - size + 1, size)
+    corners = [(y, x) for y in starts for x in starts]
+    tiles = np.stack([p[y : y + size, x : x + size] for p in planes for y, x in corners])
+    tiles = torch.from_numpy(tiles.astype(np.float32) / 20000).clamp(0, 1).unsqueeze(1).to(device)
+    full, half = (
+        embedding.Embedder(model, 64, device, precision).forward(tiles)
+        for precision in ("fp32", "bf16")
+    )
+    return f"{len(tiles)} tiles {float(torch.cosine_similarity(full, half).min()):.5f}"
+
+
+def reading(folder, table):
+    """What reading a site costs one process, uncompressed and compressed: lines of text."""
+    metadata = unidino.open_valset(str(table))
+    statistics = dataset.plate_statistics(metadata)
+    for compressed in (False, True):
+        if compressed:
+            for i in range(DISTINCT):
+                for channel in CHANNELS:
+                    path = folder / f"{i}_{channel}.tif"
+                    if path.is_file():
+                        tifffile.imwrite(path, tifffile.imread(path), compression="zlib")
+        reader = dataset.SiteTiles(metadata, statistics, min_foreground=0.0)
+        count = min(DISTINCT, len(reader))
+        began = time.process_time()
+        for i in range(count):
+            dataset.load_site(metadata, i)
+        loaded = time.process_time()
+        for i in range(count):
+            reader[i]
+        load, whole = (loaded - began) / count, (time.process_time() - loaded) / count
+        kind = "deflate" if compressed else "uncompressed"
+        yield (
+            f"reading a site, {kind}: {1e3 * load:.0f} ms of one processor to load, "
+            f"{1e3 * whole:.0f} with measures and tiles: "
+            f"{len(reader[0]['tiles']) * len(CHANNELS) / whole:,.0f} tiles/s a process"
+        )
+
+
 def quietly(call, *arguments, **options):
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         return call(*arguments, **options)
@@ -116,7 +166,7 @@ def main():
     device = embedding.find_device(given.device)
     cuda = device.type == "cuda"
     timer = Timer(device, 0.1 if given.tiny else 3.0)
-    arch, size, side = ("vit_tiny", 32, 96) if given.tiny else ("vit_small", 224, 1080)
+    arch, size, side = ("vit_tiny", 32, 240) if given.tiny else ("vit_small", 224, 1080)
     sites = 4 if given.tiny else given.sites
     print(f"{torch.cuda.get_device_name() if cuda else 'CPU'}, torch {torch.__version__}, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
@@ -127,26 +177,29 @@ def main():
     model = vit.seeded(vit.ModelConfig(arch=arch, size=size), 0).to(device).eval()
     flop = flop_of(model, size)
     best = {}
-    for precision in ("fp32", "bf16"):
-        for batch in (16,) if given.tiny else (64, 256, 512):
+    for precision, compiled in (("fp32", False), ("bf16", False), ("bf16", True)):
+        embedder = embedding.Embedder(model, None, device, precision)
+        if compiled:
+            began = time.perf_counter()
+            embedder.compile()
+            print(f"fusing the blocks: {time.perf_counter() - began:.1f} s, "
+                  f"{'done' if embedder.compiled else 'not to be had here'}")  # fmt: skip
+        name = f"{precision}{', fused' if compiled else ''}"
+        for batch in (16,) if given.tiny else (64, 256, 512, 1024):
             tiles = torch.rand(batch, 1, size, size, device=device)
-            embedder = embedding.Embedder(model, batch, device, precision)
+            embedder.batch_size = batch
             rate = batch / timer(lambda e=embedder, t=tiles: e.forward(t))
-            best[precision] = max(best.get(precision, 0), rate)
-            print(f"forward, {arch} of {size} px, {precision}, batch {batch}: {rate:,.0f} tiles/s, "
+            best[name] = max(best.get(name, 0), rate)
+            print(f"forward, {arch} of {size} px, {name}, batch {batch}: {rate:,.0f} tiles/s, "
                   f"{rate * flop / ceiling:.2f} of the product's rate")  # fmt: skip
-    whole = vit.seeded(vit.ModelConfig(arch=arch, size=size), 0).to(device).eval().bfloat16()
-    with torch.inference_mode():
-        half = tiles.bfloat16()
-        rate = len(half) / timer(lambda: whole(half))
-        exact, short = model(tiles[:64]).float(), whole(half[:64]).float()
-    print(f"forward, weights in bf16, batch {len(half)}: {rate:,.0f} tiles/s, "
-          f"{rate * flop / ceiling:.2f}; least cosine to fp32 of 64 random tiles, random weights: "
-          f"{float(torch.cosine_similarity(exact, short).min()):.5f}")  # fmt: skip
+        if precision == "bf16":
+            print(f"  the batch that extraction takes: {tuned(embedder, size)}")
 
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         table = simulated(folder, sites, side)
+        for name in ("unidino-demo", "random_vit"):
+            print(f"bf16, {name}: least cosine to fp32 of {least_cosine(name, folder, device)}")
         # What is done once, such as imports, is known by a run on a part of the sites.
         part = folder / "part.csv"
         pd.read_csv(table).head(max(1, sites // 4)).to_csv(part, index=False)
@@ -157,31 +210,29 @@ def main():
                 made = quietly(
                     unidino.extract, str(name), model="random_vit", arch=arch, size=size,
                     outdir=str(folder / f"out{workers}"), operation="none",
-                    norm_method="no_post_proc", min_foreground=0.0, batch_size=512,
-                    num_workers=workers, device=str(device), precision="bf16" if cuda else "fp32",
+                    norm_method="no_post_proc", min_foreground=0.0,
+                    num_workers=workers, device=str(device), precision="auto",
                 )  # fmt: skip
                 count = made.counts["tiles_kept"] * len(CHANNELS)
                 took[name] = np.array([time.perf_counter() - began, count])
             seconds, count = took[table]
             more_seconds, more = took[table] - took[part]
-            print(f"extraction from files, {workers} workers: {sites} sites in {seconds:.1f} s, "
-                  f"{count / seconds:,.0f} tiles/s; without what is done once "
-                  f"{more / more_seconds:,.0f} tiles/s, "
-                  f"{more / more_seconds / best['bf16' if cuda else 'fp32']:.2f} of the "
-                  "forward pass")  # fmt: skip
+            kept = made.provenance["settings"]["precision"]
+            print(f"extraction from files, {workers} workers, {kept}: {sites} sites in "
+                  f"{seconds:.1f} s, {count / seconds:,.0f} tiles/s; without what is done once "
+                  f"{more / more_seconds:,.0f} tiles/s, {more / more_seconds / best[kept]:.2f} of "
+                  "the forward pass")  # fmt: skip
+        for line in reading(folder, table):
+            print(line)
 
         options = {"datasets": [str(table)], "intensity_scaling": "plate", "device": str(device)}
-        options |= {"precision": "bf16", "num_workers": 14, "epoch_length": 4080}
-        options |= {"arch": arch, "epochs": 2, "warmup_epochs": 0, "freeze_last_layer": 0}
+        options |= {"precision": "bf16", "num_workers": 14, "epoch_length": 1020}
+        options |= {"arch": arch, "epochs": 1, "warmup_epochs": 0, "freeze_last_layer": 0}
         options |= {"warmup_teacher_temp_epochs": 0}
         if given.tiny:
             options |= {"size": 32, "local_size": 16, "batch_size_per_gpu": 4, "epoch_length": 8}
             options |= {"num_workers": 0, "precision": "fp32", "out_dim": 64}
         quietly(train, str(folder / "trained"), **options)
-        epochs = [json.loads(line) for line in (folder / "trained" / "epochs.jsonl").open()]
-        print(f"training, {arch}, published views and batch, bf16, 14 workers: "
-              f"{epochs[-1]['images_per_second']:.0f} images/s in the second epoch")  # fmt: skip
-
         quietly(train, str(folder / "again"), **options)
         one, other = (read_log(folder / name, STEPS)["loss"] for name in ("trained", "again"))
         print(f"the same training again: losses differ by at most {np.abs(one - other).max():.2g}")

@@ -1,5 +1,7 @@
 """What a GPU computes, beside the CPU; skipped without one."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ import tifffile
 import torch
 
 import unidino
-from unidino.embedding import Embedder
+from unidino import devices, sites
+from unidino.embedding import GPU_BATCHES, Embedder
+from unidino.models import half
 from unidino.train import train
 from unidino.train.log import STEPS, read_log
 
@@ -42,14 +46,53 @@ def profiles(plate, outdir, **options):
     return made.profiles.filter(like="emb_").to_numpy()
 
 
+def least_cosine(one, other):
+    return (
+        (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    ).min()
+
+
 def test_a_gpu_gives_the_profiles_of_the_cpu(plate, tmp_path):
-    cpu = profiles(plate, tmp_path / "cpu", device="cpu")
-    gpu = profiles(plate, tmp_path / "gpu", device="cuda", num_workers=2)
+    cpu = profiles(plate, tmp_path / "cpu", device="cpu", precision="fp32")
+    gpu = profiles(plate, tmp_path / "gpu", device="cuda", num_workers=2, precision="fp32")
     scale = np.abs(cpu).max()
     np.testing.assert_allclose(gpu, cpu, atol=2e-3 * scale)
-    half = profiles(plate, tmp_path / "bf16", device="cuda", precision="bf16")
-    cosine = (half * cpu).sum(1) / np.linalg.norm(half, axis=1) / np.linalg.norm(cpu, axis=1)
-    assert cosine.min() > 0.999, cosine
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_half_precision_is_the_default_of_a_gpu(fused, plate, tmp_path, monkeypatch):
+    monkeypatch.setattr(sites, "COMPILED_TILES", 0 if fused else 10**9)
+    full = profiles(plate, tmp_path / "fp32", device="cuda", precision="fp32")
+    half = profiles(plate, tmp_path / "auto", device="cuda")
+    settings = json.loads(next((tmp_path / "auto").rglob("settings.json")).read_text())
+    assert settings["precision"] == "bf16"
+    assert settings["engine"]["compiled"] == fused
+    assert settings["engine"]["batch_size"] in GPU_BATCHES
+    assert least_cosine(half, full) > 0.999
+    if fused:
+        # What was measured once holds for those who go on.
+        monkeypatch.setattr(sites, "COMPILED_TILES", 10**9)
+        next((tmp_path / "auto").rglob("p.parquet")).unlink()
+        np.testing.assert_array_equal(profiles(plate, tmp_path / "auto", device="cuda"), half)
+
+
+def test_patches_as_one_product_are_the_convolution():
+    model = unidino.load_model("random_vit").cuda()
+    tiles = torch.rand(6, 1, 224, 224, device="cuda")
+    halved = half.in_half(model, torch.bfloat16)
+    with torch.inference_mode():
+        exact = model.backbone.patch_embed.proj(tiles)
+        made = halved.backbone.patch_embed.proj(tiles.bfloat16()).float()
+    assert made.shape == exact.shape
+    assert float((made - exact).abs().max() / exact.abs().max()) < 0.01
+
+
+def test_processes_share_a_gpu(plate, tmp_path):
+    options = {"valset": plate, "outdir": str(tmp_path), "norm_method": "no_post_proc"}
+    devices.share(["cuda:0", "cuda:0"], unidino.extract, options | {"num_workers": 1})
+    assert list(tmp_path.rglob("*.npz"))
+    made = unidino.extract(**options, gpus=1)
+    assert made.counts["ok"] == 4
 
 
 def test_too_many_tiles_at_a_time_for_the_memory():
