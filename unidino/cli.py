@@ -8,6 +8,7 @@ from . import __version__
 
 COMMANDS = {
     "extract": ("unidino.inference", "profiles from the images of a dataset or a table"),
+    "verify": ("unidino.verify", "a check of what was extracted: whole, unmixed, of its images"),
     "aggregate": ("unidino.profiles.aggregation", "profiles of wells from a large table of sites"),
     "train": ("unidino.train.training", "a model by self-distillation (several GPUs: torchrun)"),
     "export": ("unidino.train.export", "the weights of a training as one small file"),
