@@ -241,8 +241,8 @@ def place(newline, encoding, before, size):
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("before", [0, 3, 1500, 40_000])
-@pytest.mark.parametrize("size", [0, 1, 5000])
+@pytest.mark.parametrize("before", [0, 3, 40_000])
+@pytest.mark.parametrize("size", [0, 5000])
 @pytest.mark.parametrize("packed", [False, True])
 def test_bytes_that_are_no_text_are_named_by_their_line(
     newline, encoding, before, size, packed, tmp_path

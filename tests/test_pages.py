@@ -202,12 +202,12 @@ from pathlib import Path
 print(Path(os.environ["UNIDINO_OUTDIR"], "model", "a", "profiles.txt").read_text())"""
 
 
-def test_a_page_reads_an_extraction(copy):
+def test_a_page_reads_an_extraction(copy, monkeypatch, capsys):
     nbformat.write(a_notebook(READ), copy / "notebooks" / "read.ipynb")
     folder = copy / "_build" / "extracted"
     note, kept = folder / "a@model.json", folder / "model" / "a" / "profiles.txt"
     read = ["--reads", str(note), *recipe("read", "read")]
-    assert run_script(copy, "page.py", *read).returncode == 1  # nothing to read yet
+    assert page.main(read) == 1  # nothing to read yet
     kept.parent.mkdir(parents=True)
 
     def extract(text):
@@ -219,12 +219,15 @@ def test_a_page_reads_an_extraction(copy):
     page_file = copy / "book" / "results" / "read.ipynb"
     made = nbformat.read(page_file, as_version=4)
     assert made.cells[-1].outputs[0].text == "5\n" and made.metadata.unidino.reads == ["a@model"]
-    assert "up to date" in run_script(copy, "page.py", *read).stdout
-    # Of another extraction the page is another.
-    extract("7")
-    assert "done in" in run_script(copy, "page.py", *read).stdout
+    capsys.readouterr()
+    assert page.main(read) == 0
+    assert capsys.readouterr().out == "read: up to date\n"
     assert run_script(copy, "check.py", str(page_file), "--extracted", str(folder)).returncode == 0
+    # Of another extraction the page is another.
     extract("8")
+    remade = []
+    monkeypatch.setattr(page, "make", lambda *given: remade.append(given))
+    assert page.main(read) == 0 and len(remade) == 1
     assert run_script(copy, "check.py", str(page_file), "--extracted", str(folder)).returncode == 1
     without = run_script(copy, "check.py", str(page_file))
     assert without.returncode == 1
