@@ -803,6 +803,16 @@ def test_the_last_layer_is_frozen_at_first(plate, tmp_path):
         assert same == (step < 5), "an epoch has five steps"
 
 
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_cpu(plate, tmp_path, uninterrupted):
+    _, content = newest(uninterrupted)
+    for group in content["optimizer"]["param_groups"]:
+        group["fused"] = True
+    run = make_run(plate, tmp_path, epochs=4)
+    state.restore(content, run)
+    assert run.step == 15 and not any(group["fused"] for group in run.optimizer.param_groups)
+    assert run.train_step([random_batch(8)]).step == 15
+
+
 def test_the_teacher_follows_the_student(plate, tmp_path):
     run = make_run(plate, tmp_path, warmup_epochs=0, momentum_teacher=0.9)
     before = [p.clone() for p in run.teacher.parameters()]

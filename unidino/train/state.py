@@ -174,6 +174,11 @@ def restore(content, trainer):
     """Put a training into the state of a checkpoint."""
     _load_published(trainer.student, content["student"])
     _load_published(trainer.teacher, content["teacher"])
+    for group, own in zip(
+        content["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True
+    ):
+        if "fused" in own:  # as this device has it, not that of the checkpoint
+            group["fused"] = own["fused"]
     trainer.optimizer.load_state_dict(content["optimizer"])
     trainer.loss.load_state_dict(content["dino_loss"])
     trainer.scaler.load_state_dict(content["fp16_scaler"])
