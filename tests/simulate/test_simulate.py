@@ -10,7 +10,7 @@ from scipy import ndimage
 from unidino import dataset, paths, simulate, valsets
 from unidino.simulate import cells, datasets, designs, example_plate, layouts, microscope, worlds
 
-SMALL = {"field": 96, "workers": 1}
+SMALL = {"field": 48, "workers": 1}
 WELLS = {
     "BBBC021": 27,
     "jumpcp-valset": 20,
@@ -62,7 +62,7 @@ def test_real_layout_reads_with_its_class(valset, root):
     frame = metadata.metadata
     image = dataset.load_site(metadata, 0)
     assert image.shape[0] == len(metadata.channels)
-    assert min(image.shape[1:]) == (32 if valset == "worlds" else 96)
+    assert min(image.shape[1:]) == (32 if valset == "worlds" else 48)
     assert image.dtype == (np.uint8 if valset == "HPA" else np.uint16)
     assert set(metadata.inference_metadata_columns) <= set(frame.columns)
     if valset == "HPA":
