@@ -19,6 +19,28 @@ CPU is user and system time in seconds, which other programs on the machine chan
 clock; memory is the peak of the process in GB, libraries (0.2 to 0.4) and the table that is
 normalised included. x is plain / here, asked of up to `--plain` plates, and the last column the
 largest difference, relative to the largest value of the feature.
+
+Printed on two cores that other programs kept busy:
+
+    python benchmarks/profiles.py
+
+    step              wells   table     CPU  memory  time, x  memory, x  differs
+    mean               1152   0.021    0.90    0.34      0.6        1.0    0e+00
+    median             1152   0.021    1.08    0.40      0.7        0.9    0e+00
+    standardize        1152   0.005    0.17    0.21      8.2        1.1    1e-07
+    mad_robustize      1152   0.005    0.22    0.21      6.1        1.1    2e-07
+    robustize          1152   0.005    0.16    0.21     13.5        1.1    1e-07
+    NSC                1152   0.005    0.20    0.22      0.3        0.9    0e+00
+    mean              10368   0.191    2.77    0.71      1.3        2.0    0e+00
+    median            10368   0.191    4.35    0.67      1.5        2.5    0e+00
+    standardize       10368   0.048    0.44    0.35     19.1        1.2    2e-07
+    mad_robustize     10368   0.048    0.59    0.35     11.8        1.2    3e-07
+    robustize         10368   0.048    0.61    0.35     16.7        1.2    1e-07
+    spherize          10368   0.011    1.02    0.35      0.9        0.8    2e-07
+    NSC               10368   0.048    4.02    0.49      0.8        1.6    0e+00
+    mean             100224   1.847   25.58    1.23
+
+That run was stopped there: the other steps of 100,224 wells are not measured yet.
 """
 
 import argparse
