@@ -1,19 +1,23 @@
 """Damaged image files: each is read, or refused with an error that names it.
 
-    python benchmarks/fuzz_images.py 3000
+    python -m benchmarks.fuzz_images 3000
 
-Small TIFF, PNG, JPEG and NPY files are damaged in their headers or anywhere, and read as a whole,
-by their headers, and in windows. Prints how many ended how; anything but "read" and "refused" is a
-fault, and ends the run with exit status 1.
+Small TIFF, PNG, JPEG and NPY files are damaged in their headers or anywhere, or say that they are
+up to 60,000 pixels wide and high, and are read as a whole, by their headers, and in windows. Prints
+how many ended how; anything but "read" and "refused" is a fault, as is a case that does not end or
+that takes more than `MOST` of memory, and ends the run with exit status 1.
 """
 
 import argparse
 import collections
 import logging
+import re
+import struct
 import sys
 import tempfile
-import time
+import tracemalloc
 import warnings
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -21,10 +25,15 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from benchmarks.fuzzing import Hung, took, within
 from unidino import images
 from unidino.train.windows import PlaneReader
 
-SLOW = 5.0  # seconds
+MOST = 64 * 2**20
+"""Bytes that a case may take at a time: the files are of some KB."""
+
+SIDES = (0, 1, 39, 41, 1000, 20_000, 30_000, 60_000)
+"""What files say of their width and height; 60,000 squared is above `images.MAX_PIXELS`."""
 
 
 def originals(folder, rng):
@@ -82,9 +91,56 @@ def damaged(data, rng):
     return bytes(data)
 
 
-def outcome(path):
+def declared(data, suffix, rng, sides=None):
+    """The bytes of a file that says it has another height and width, otherwise whole."""
+    data = bytearray(data)
+    height, width = (int(side) for side in sides or rng.choice(SIDES, 2))
+    if suffix == ".png":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif suffix == ".jpg":
+        at = re.search(rb"\xff[\xc0-\xc2]..\x08", data, re.DOTALL).end()
+        data[at : at + 4] = struct.pack(">HH", height, width)
+    elif suffix == ".npy":
+        said = re.search(rb"40, 52\), *}( *)", data)
+        text = f"{height}, {width}), }}".encode()
+        data[said.start() : said.end()] = text.ljust(len(said[0]))
+    else:
+        _declare_tiff(data, height, width)
+    return bytes(data)
+
+
+def _declare_tiff(data, height, width):
+    """Write other sizes into the first page of a TIFF, of either size and byte order."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
+    at, step = at + (8 if big else 2), 20 if big else 12
+    for entry in range(at, at + step * count, step):
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        if tag in (256, 257):
+            value = width if tag == 256 else height
+            struct.pack_into(
+                order + {3: "H", 4: "I", 16: "Q"}[kind], data, entry + step - 4 * (1 + big), value
+            )
+
+
+def outcome(path, limit=MOST):
     """How reading a file ends: "read", "refused", or the fault in words."""
-    start = time.perf_counter()
+    tracemalloc.start()
+    try:
+        with within():
+            ended = _outcome(path)
+        most = tracemalloc.get_traced_memory()[1]
+    except Hung as error:
+        return f"fault: took {error}"
+    finally:
+        tracemalloc.stop()
+    return f"fault: took {most / 2**20:.0f} MiB ({ended})" if most > limit else ended
+
+
+def _outcome(path):
     try:
         header = images.image_header(path, "first")
         image = images.read_image(path, "first")
@@ -96,15 +152,25 @@ def outcome(path):
         plane = PlaneReader("first").plane(path, 0)
         if not np.array_equal(plane, image[0]):
             return "fault: another plane than that of the image"
-        ended = "read"
+        return "read"
     except (ValueError, OSError) as error:
         named = str(error).startswith(f"{path}:") and "\n" not in str(error)
-        ended = "refused" if named else f"fault: not named: {error!r:.200}"
+        return "refused" if named else f"fault: not named: {error!r:.200}"
     except Exception as error:
-        ended = f"fault: {error!r:.200}"
-    if time.perf_counter() - start > SLOW:
-        return f"fault: took more than {SLOW} s ({ended})"
-    return ended
+        return f"fault: {error!r:.200}"
+
+
+def cases(folder, count, seed=0):
+    """Read damaged files, one after another: (number, name of the whole file, how it ended)."""
+    rng = np.random.default_rng(seed)
+    files = originals(folder, rng)
+    for number in range(count):
+        source = files[number % len(files)]
+        path = folder / f"damaged_{source.name}"
+        data = source.read_bytes()
+        says = number // len(files) % 4 == 0
+        path.write_bytes(declared(data, source.suffix, rng) if says else damaged(data, rng))
+        yield number, source.name, outcome(path)
 
 
 def main():
@@ -114,24 +180,18 @@ def main():
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the decoders' own remarks
     warnings.simplefilter("ignore")
-    rng = np.random.default_rng(given.seed)
     table = collections.defaultdict(collections.Counter)
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        files = originals(folder, rng)
-        for number in range(given.count):
-            source = files[number % len(files)]
-            path = folder / f"damaged_{source.name}"
-            path.write_bytes(damaged(source.read_bytes(), rng))
-            ended = outcome(path)
-            table[source.name][ended] += 1
+        for number, name, ended in cases(Path(folder), given.count, given.seed):
+            table[name][ended] += 1
             if ended.startswith("fault"):
-                print(f"{number} {source.name}: {ended}")
+                print(f"{number} {name}: {ended}", flush=True)
     for name, counts in table.items():
         print(f"{name:12}", "  ".join(f"{n} {what}" for what, n in sorted(counts.items())))
     total = sum(table.values(), collections.Counter())
     faults = sum(n for what, n in total.items() if what.startswith("fault"))
-    print(f"{given.count} files: {total['read']} read, {total['refused']} refused, {faults} faults")
+    read, refused = total["read"], total["refused"]
+    print(f"{given.count} files: {read} read, {refused} refused, {faults} faults; {took()}")
     sys.exit(1 if faults else 0)
 
 

@@ -434,6 +434,12 @@ def _open_picture(path, channel_axis, alone):
         colours = len(image.getbands())
         position = 2 if colours > 1 else None
         sizes = (image.height, image.width, colours)[: 3 if colours > 1 else 2]
+        header = _header(path, sizes, position, dtype)
+        # What is missing of a JPEG is read as grey: a byte holds 8 blocks of 8 x 8 pixels at most.
+        # Deflate, of PNG, makes no more than 1032 bytes of one.
+        densest = 512 if kind is JpegImageFile else 1032 / (colours * header.dtype.itemsize)
+        if image.height * image.width > densest * os.path.getsize(path):
+            raise ValueError("it ends early")
 
         def read():
             if deep:
@@ -442,7 +448,7 @@ def _open_picture(path, channel_axis, alone):
                 return imagecodecs.png_decode(Path(path).read_bytes())
             return np.asarray(image).astype(dtype, copy=False)
 
-        yield Picture(_header(path, sizes, position, dtype), position, read)
+        yield Picture(header, position, read)
 
 
 _OPENERS = dict.fromkeys((".tif", ".tiff"), _open_tiff)
