@@ -6,7 +6,15 @@ Tables of five channel columns are made up and opened by `unidino.CSVMetadata`, 
 its own, without a look for the files, which do not exist. Seconds are those of the processor; the
 memory is the peak of the process above what it takes before, beside the bytes of the table that is
 kept. Then its plates are grouped, taken one by one, and named by relative paths. Small TIFFs, every
-other of five channels, are inspected twice: as new, and as remembered.
+other of five channels, are inspected twice: as new, and as remembered. Two busy cores printed:
+
+          rows    open, s       peak, MB     table, MB     plates, s      names, s
+        10,000       0.26          32.74          6.82          0.01          0.03
+       100,000       2.38         138.05         68.28          0.08          0.28
+     1,000,000      19.97        1012.39        683.74          0.50          3.31
+        images    headers    read, s
+         2,000        new       1.54
+         2,000 remembered       0.02
 """
 
 import argparse
