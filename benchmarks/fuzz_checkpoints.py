@@ -1,12 +1,13 @@
 """Weights from strangers: mutated files load, or are refused by an error that names them.
 
-    python benchmarks/fuzz_checkpoints.py [--seconds 60] [--seed 0]
+    python -m benchmarks.fuzz_checkpoints 3000 [--seed 0]
 
 A small model is written as safetensors and in the published form of a training checkpoint. Each
 round changes one of them: fields of the stored config, keys and tensors of the tree, values in
 weights, bytes of the file. What comes out is counted: loaded, refused by a ValueError or
 FileNotFoundError that names the file, or anything else, which is printed. A connection, a started
-program and a file opened elsewhere for writing count as anything else, too.
+program, a file opened elsewhere for writing and a case that does not end count as anything else,
+too, and end the run with exit status 1.
 """
 
 import argparse
@@ -14,16 +15,15 @@ import collections
 import json
 import os
 import random
-import resource
 import struct
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.fuzzing import Hung, took, within
 from unidino.models import checkpoints, vit
 
 ODD = [
@@ -148,52 +148,79 @@ class Round:
         return kind, path
 
 
+class Watch:
+    """What happens in this process besides reading: connections, programs, files written.
+
+    It stays for good, as Python lets no hook go, and looks only where it is told to.
+    """
+
+    EVENTS = (
+        "socket.connect", "socket.getaddrinfo", "os.system", "os.exec", "subprocess.Popen",
+        "os.mkdir", "os.remove",
+    )  # fmt: skip
+
+    def __init__(self):
+        self.on, self.seen = False, []
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event, arguments):
+        if not self.on:
+            return
+        if event in self.EVENTS:
+            self.seen.append(event)
+        if event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]:
+            self.seen.append(f"open {arguments[0]}")
+
+
+def outcome(path, watch=None):
+    """What became of a file: "loaded", "refused", or the fault in words."""
+    if watch:
+        watch.seen, watch.on = [], True
+    try:
+        with within():
+            checkpoints.load_checkpoint(path)
+        ended = "loaded"
+    except Hung as error:
+        ended = f"hung: {error}"
+    except (ValueError, FileNotFoundError) as error:
+        ended = "refused" if str(path) in str(error) else f"unnamed: {error!r}"
+    except Exception as error:
+        ended = f"{type(error).__name__}: {error}"
+    if watch:
+        watch.on = False
+        ended = f"did {watch.seen}" if watch.seen else ended
+    return ended
+
+
+def cases(folder, count, seed=0, watch=None):
+    """Load changed files, one after another: (number, what was changed, how it ended)."""
+    rounds = Round(folder, seed)
+    # What is loaded on first use is loaded now.
+    checkpoints.load_checkpoint(rounds.folder / "good.pth")
+    for number in range(count):
+        kind, path = rounds.file(number)
+        yield number, kind, outcome(path, watch)
+        path.unlink()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("count", type=int, nargs="?", default=1000, help="files to load")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    watching, seen = [], []
-
-    def audit(event, arguments):
-        if watching and event in (
-            "socket.connect", "socket.getaddrinfo", "os.system", "os.exec", "subprocess.Popen",
-            "os.mkdir", "os.remove",
-        ):  # fmt: skip
-            seen.append(event)
-        if watching and event == "open" and isinstance(arguments[1], str) and "w" in arguments[1]:
-            seen.append(f"open {arguments[0]}")
-
-    sys.addaudithook(audit)
-    counts = collections.Counter()
+    counts, faults = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as folder:
-        rounds = Round(folder, given.seed)
-        checkpoints.load_checkpoint(rounds.folder / "good.pth")
-        end, number = time.monotonic() + given.seconds, 0
-        while time.monotonic() < end:
-            number += 1
-            kind, path = rounds.file(number)
-            seen.clear()
-            watching.append(True)
-            try:
-                checkpoints.load_checkpoint(path)
-                outcome = "loaded"
-            except (ValueError, FileNotFoundError) as error:
-                outcome = "refused" if str(path) in str(error) else f"unnamed: {error!r}"
-            except Exception as error:
-                outcome = f"{type(error).__name__}: {error}"
-            watching.clear()
-            outcome = f"did {seen}" if seen else outcome
-            if outcome in ("loaded", "refused"):
-                counts[kind, outcome] += 1
+        for number, kind, ended in cases(folder, given.count, given.seed, Watch()):
+            if ended in ("loaded", "refused"):
+                counts[kind, ended] += 1
             else:
+                faults += 1
                 counts[kind, "anything else"] += 1
-                print(f"{kind} {number}: {outcome[:300]}")
-            path.unlink()
-    for (kind, outcome), count in sorted(counts.items()):
-        print(f"{kind:8} {outcome:14} {count}")
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{number} files in {given.seconds:.0f} s, at most {memory:.2f} GiB of memory")
+                print(f"{kind} {number}: {ended[:300]}", flush=True)
+    for (kind, ended), count in sorted(counts.items()):
+        print(f"{kind:8} {ended:14} {count}")
+    print(f"{given.count} files, {faults} faults; {took()}")
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,26 @@
 """Tables in random dialects and with random damage: the same table, or one line that names it.
 
-    python benchmarks/fuzz_tables.py [--tables 2000] [--seed 0]
+    python -m benchmarks.fuzz_tables [--tables 2000] [--seed 0]
 
 A small screen is written in a random dialect: separator, decimal comma, encoding, line ends,
 quotation marks, blank rows, surplus separators, names of columns. Undamaged, it must open as it
-was. Damaged (bytes overwritten, cut, doubled, inserted or removed), it must open, or end in a
-ValueError or FileNotFoundError of fewer than 1000 characters. Anything else is counted and shown.
+was, and so with its treatments in a plate map of another dialect. Damaged (bytes overwritten, cut,
+doubled, inserted or removed), table or map, it must open, or end in a ValueError or
+FileNotFoundError of fewer than 1000 characters that names the file. Anything else is counted and
+shown, a case that does not end too, and ends the run with exit status 1.
 """
 
 import argparse
 import collections
 import csv
 import io
+import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fuzzing import Hung, took, within
 from unidino import open_valset
 
 NAMES = {
@@ -66,8 +69,9 @@ def written(rows, rng):
         file.write(f"sep={separator}" + writer.dialect.lineterminator)
     writer.writerow([*header.values(), *[""] * ends])
     for row in rows:
-        dose = str(row["dose"]).replace(".", "," if comma else ".")
-        writer.writerow([*(row | {"dose": dose}).values(), *[""] * ends])
+        if "dose" in row:
+            row = row | {"dose": str(row["dose"]).replace(".", "," if comma else ".")}
+        writer.writerow([*row.values(), *[""] * ends])
         if rng.random() < 0.05:
             writer.writerow(blank)
     return file.getvalue().encode(str(rng.choice(ENCODINGS)))
@@ -92,14 +96,29 @@ def damaged(data, rng):
     return bytes(data)
 
 
-def outcome(path, rows=None):
+def apart(rows):
+    """(rows without their treatments, rows of a plate map that has these)."""
+    of_wells = ("compound", "dose")
+    sites = [{name: value for name, value in row.items() if name not in of_wells} for row in rows]
+    wells = {(row["plate"], row["well"]): row for row in rows}
+    names = ("plate", "well", *of_wells)
+    return sites, [{name: row[name] for name in names} for row in wells.values()]
+
+
+def outcome(path, rows=None, platemap=None):
     """What became of a table, in a word; an undamaged one is compared with its rows."""
     try:
-        metadata = open_valset(path, check_files=False)
+        with within():
+            metadata = open_valset(path, check_files=False, platemap=platemap)
+    except Hung as error:
+        return f"hung: {error}"
     except (ValueError, FileNotFoundError) as error:
-        if rows is None and len(str(error)) < 1000:
+        told = str(error)
+        # A dataset is called by its file's name.
+        named = any(Path(file).stem in told for file in (path, platemap) if file)
+        if rows is None and named and len(told) < 1000:
             return "named"
-        return f"refused: {str(error)[:200]}"
+        return f"refused: {told[:200]}"
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
     if rows is None:
@@ -110,28 +129,44 @@ def outcome(path, rows=None):
     return "same" if same and frame["path"].tolist() == files else "another table"
 
 
+def cases(folder, count, seed=0):
+    """Open tables, one after another: (number, kind of case, what became of it)."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        rows = screen(rng)
+        sites, layout = apart(rows)
+        path, platemap = folder / f"t{number}.txt", None
+        whole, mapped = number % 2 == 0, number % 4 > 1
+        if mapped:
+            platemap = folder / f"m{number}.txt"
+            of_sites, of_wells = written(sites, rng), written(layout, rng)
+            path.write_bytes(of_sites)
+            platemap.write_bytes(of_wells if whole else damaged(of_wells, rng))
+        else:
+            data = written(rows, rng)
+            path.write_bytes(data if whole else damaged(data, rng))
+        kind = f"{'whole' if whole else 'damaged'} {'map' if mapped else 'table'}"
+        yield number, kind, outcome(path, rows if whole else None, platemap)
+        for file in folder.iterdir():
+            file.unlink()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tables", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
-    counts, start = collections.Counter(), time.perf_counter()
+    counts, faults = collections.Counter(), 0
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(options.tables):
-            rows = screen(rng)
-            data = written(rows, rng)
-            whole = number % 2 == 0
-            path = Path(folder, f"t{number}.txt")
-            path.write_bytes(data if whole else damaged(data, rng))
-            result = outcome(path, rows if whole else None)
-            counts[("whole" if whole else "damaged", result.split(":")[0])] += 1
+        for number, kind, result in cases(Path(folder), options.tables, options.seed):
+            counts[kind, result.split(":")[0]] += 1
             if result not in ("same", "named", "opened"):
-                print(f"table {number}: {result}")
-            path.unlink()
+                faults += 1
+                print(f"{number} {kind}: {result}", flush=True)
     for (kind, result), count in sorted(counts.items()):
-        print(f"{kind:8} {result:14} {count}")
-    print(f"{options.tables / (time.perf_counter() - start):.0f} tables a second")
+        print(f"{kind:14} {result:14} {count}")
+    print(f"{options.tables} tables, {faults} faults; {took()}")
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

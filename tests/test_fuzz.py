@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import fuzz_images, fuzzing
+from benchmarks import fuzz_checkpoints, fuzz_images, fuzz_tables, fuzzing
 from unidino import images
 
 
@@ -51,6 +51,20 @@ def test_empty_fields_are_no_file_that_ends_early(name, tmp_path):
     options = {"optimize": True, "progressive": name == "b.jpg", "compress_level": 9}
     blank.save(tmp_path / name, **options)
     assert images.read_image(tmp_path / name).shape[1:] == (1200, 1600)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_tables_and_plate_maps_open_or_are_refused_by_name(tmp_path, capsys):
+    found = collections.defaultdict(set)
+    for _, kind, became in fuzz_tables.cases(tmp_path, 60, seed=1):
+        found[kind.split()[0]].add(became)
+    assert found["whole"] == {"same"} and found["damaged"] <= {"named", "opened"}, found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_changed_weights_are_loaded_or_refused_by_name(tmp_path, capsys):
+    found = collections.Counter(e for _, _, e in fuzz_checkpoints.cases(tmp_path, 60, seed=1))
+    assert set(found) == {"loaded", "refused"}, found
 
 
 def test_a_case_that_hangs_is_stopped():
