@@ -89,6 +89,7 @@ def test_patches_as_one_product_are_the_convolution():
 
 def test_processes_share_a_gpu(plate, tmp_path):
     options = {"valset": plate, "outdir": str(tmp_path), "norm_method": "no_post_proc"}
+    options |= {"batch_size": 8}  # a site at a time, so that each process has some
     devices.share(["cuda:0", "cuda:0"], unidino.extract, options | {"num_workers": 1})
     assert list(tmp_path.rglob("*.npz"))
     made = unidino.extract(**options, gpus=1)
