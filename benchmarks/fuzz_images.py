@@ -15,7 +15,6 @@ import re
 import struct
 import sys
 import tempfile
-import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -25,12 +24,12 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from benchmarks.fuzzing import Hung, took, within
+from benchmarks.fuzzing import Hung, most_memory, took, within
 from unidino import images
 from unidino.train.windows import PlaneReader
 
 MOST = 64 * 2**20
-"""Bytes that a case may take at a time: the files are of some KB."""
+"""Bytes that the process may grow by in a case: the files are of some KB."""
 
 SIDES = (0, 1, 39, 41, 1000, 20_000, 30_000, 60_000)
 """What files say of their width and height; 60,000 squared is above `images.MAX_PIXELS`."""
@@ -128,16 +127,14 @@ def _declare_tiff(data, height, width):
 
 def outcome(path, limit=MOST):
     """How reading a file ends: "read", "refused", or the fault in words."""
-    tracemalloc.start()
+    before = most_memory()
     try:
         with within():
             ended = _outcome(path)
-        most = tracemalloc.get_traced_memory()[1]
     except Hung as error:
         return f"fault: took {error}"
-    finally:
-        tracemalloc.stop()
-    return f"fault: took {most / 2**20:.0f} MiB ({ended})" if most > limit else ended
+    more = most_memory() - before
+    return f"fault: took {more / 2**20:.0f} MiB ({ended})" if more > limit else ended
 
 
 def _outcome(path):

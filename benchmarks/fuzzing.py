@@ -28,8 +28,13 @@ def within(seconds=LIMIT):
         signal.signal(signal.SIGALRM, before)
 
 
+def most_memory():
+    """The most memory of this process so far, bytes that it really filled."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def took():
     """CPU time and the most memory of this process so far, in words."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     seconds = usage.ru_utime + usage.ru_stime
-    return f"{seconds:.0f} CPU s, at most {usage.ru_maxrss / 2**20:.2f} GiB of memory"
+    return f"{seconds:.0f} CPU s, at most {most_memory() / 2**30:.2f} GiB of memory"

@@ -111,6 +111,7 @@ class Before:
             return
         try:
             keys = tables.read_table(table.file, names)
+            keys.attrs = {}
             self._rows = _Rows(table.file, table.columns)
         except Exception as error:  # whatever a decoder makes of damaged bytes
             self.faults.append(damaged(error))

@@ -121,6 +121,7 @@ def _read(table):
         return [table.damage], None
     try:
         frame = tables.read_table(table.file)
+        frame.attrs = {}  # copied by pandas with every column
     except Exception as error:  # whatever a decoder makes of damaged bytes
         return [damaged(error)], None
     lacking = [name for name in _MEASURED if name not in frame]
