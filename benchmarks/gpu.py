@@ -1,11 +1,11 @@
 """What one GPU does: the matmul rate, embedding, extraction from files, training, in one run.
 
-    python benchmarks/gpu.py [--tiny] [--sites 64] [--device cuda]
+    python benchmarks/gpu.py [--tiny] [--sites 256] [--device cuda] [--profile]
 
 Data: simulated blobs and noise, five channels of 1080 x 1080 pixels of 16 bits, uncompressed TIFFs
 in a temporary folder, read from the page cache. Rates are of this run on this card; shares are of
 the bf16 matrix product measured beside them. --tiny is for a CPU: it shows that all of it runs, and
-its rates mean nothing.
+its rates mean nothing. --profile says what kernels a forward pass spends its time in.
 """
 
 import argparse
@@ -152,6 +152,24 @@ def reading(folder, table):
         )
 
 
+def kernels(embedder, tiles):
+    """Shares of the time of a forward pass by operation, the largest first: lines of text."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if embedder.device.type == "cuda":
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    embedder.forward(tiles)
+    with torch.profiler.profile(activities=kinds) as profile:
+        embedder.forward(tiles)
+    spent = {
+        event.key: event.self_device_time_total or event.self_cpu_time_total
+        for event in profile.key_averages()
+        if event.key.startswith("aten::")
+    }
+    total = sum(spent.values())
+    for name in sorted(spent, key=spent.get, reverse=True)[:8]:
+        yield f"  {spent[name] / total:5.1%} {name}"
+
+
 def quietly(call, *arguments, **options):
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         return call(*arguments, **options)
@@ -162,6 +180,7 @@ def main():
     parser.add_argument("--tiny", action="store_true", help="for a CPU, to see that all of it runs")
     parser.add_argument("--sites", type=int, default=256)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--profile", action="store_true")
     given = parser.parse_args()
     device = embedding.find_device(given.device)
     cuda = device.type == "cuda"
@@ -192,6 +211,8 @@ def main():
             best[name] = max(best.get(name, 0), rate)
             print(f"forward, {arch} of {size} px, {name}, batch {batch}: {rate:,.0f} tiles/s, "
                   f"{rate * flop / ceiling:.2f} of the product's rate")  # fmt: skip
+        if given.profile and precision == "bf16" and not compiled:
+            print(*kernels(embedder, tiles), sep="\n")
         if precision == "bf16":
             print(f"  the batch that extraction takes: {tuned(embedder, size)}")
 

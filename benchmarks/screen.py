@@ -4,17 +4,16 @@
 
 A site has five channels of 1080 x 1080 pixels of 16 bits, a plate 384 wells of nine sites; a ViT-S
 embeds its tiles of 224 pixels, all of them kept. The JUMP-CP images of the published training mix
-are 852,600 planes, 170,520 sites (doi 10.1016/j.csbj.2025.02.020). "As measured" is the rate from
-files beside that many reading processes, without what is done once; "by the GPU" what its forward
-pass alone would take, once enough processes read.
+are 852,600 planes, 170,520 sites (doi 10.1016/j.csbj.2025.02.020). GPU hours are those at the
+rate from files that was measured, without what is done once, and the least, those of the forward
+pass alone, once enough processes read; hours of a processor are for reading.
 
 Printed from the rates of one H200:
 
-                                               GPU hours,    by the  hours of a   images    sites
-    screen                   sites        tiles  as measured    GPU  processor       GB       GB
-    a plate                  3,456      432,000         0.01   0.00       0.22       40     0.03
-    JUMP-CP, training mix  170,520   21,315,000         0.66   0.21      10.75    1,989     1.31
-    1000 plates          3,456,000  432,000,000        13.41   4.21     217.92   40,311    26.54
+                              sites        tiles    GPU h  GPU h least    CPU h  images GB  sites GB
+    a plate                   3,456      432,000     0.01         0.00     0.22      40.31      0.03
+    JUMP-CP, training mix   170,520   21,315,000     0.66         0.21    10.75   1,988.95      1.31
+    1000 plates           3,456,000  432,000,000    13.41         4.21   217.92  40,310.78     26.54
 """
 
 import argparse
@@ -54,19 +53,16 @@ def main():
         "JUMP-CP, training mix": TRAINING_MIX,
         f"{given.plates} plates": given.plates * PLATE,
     }
-    print(
-        "                                           GPU hours,    by the  hours of a   images    sites"
-    )
-    print(
-        "screen                   sites        tiles  as measured    GPU  processor       GB       GB"
-    )
+    heads = ("sites", "tiles", "GPU h", "GPU h least", "CPU h", "images GB", "sites GB")
+    widths = (9, 13, 9, 13, 9, 11, 10)
+    print(f"{'':22}" + "".join(f"{head:>{n}}" for head, n in zip(heads, widths, strict=True)))
     for name, sites in screens.items():
         tiles = sites * TILES
-        print(
-            f"{name:21}{sites:9,}{tiles:13,}{tiles / files / 3600:13,.2f}"
-            f"{tiles / forward / 3600:7,.2f}{sites * reading / 3600:11,.2f}"
-            f"{sites * CHANNELS * SIDE**2 * 2 / 1e9:9,.0f}{sites * CHANNELS * WIDTH * 4 / 1e9:9,.2f}"
-        )
+        values = [f"{sites:,}", f"{tiles:,}"]
+        values += [f"{tiles / rate / 3600:,.2f}" for rate in (files, forward)]
+        values.append(f"{sites * reading / 3600:,.2f}")
+        values += [f"{sites * CHANNELS * n / 1e9:,.2f}" for n in (2 * SIDE**2, 4 * WIDTH)]
+        print(f"{name:22}" + "".join(f"{v:>{n}}" for v, n in zip(values, widths, strict=True)))
 
 
 if __name__ == "__main__":
