@@ -8,6 +8,10 @@ was, and so with its treatments in a plate map of another dialect. Damaged (byte
 doubled, inserted or removed), table or map, it must open, or end in a ValueError or
 FileNotFoundError of fewer than 1000 characters that names the file. Anything else is counted and
 shown, a case that does not end too, and ends the run with exit status 1.
+
+``python -m benchmarks.fuzz_tables --tables 4000``: of 2000 whole ones all were the same, of 2000
+damaged ones 154 opened and 1846 were refused by name, 0 faults; 134 CPU s, at most 0.13 GiB of
+memory.
 """
 
 import argparse
