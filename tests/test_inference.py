@@ -651,7 +651,7 @@ def test_too_little_memory_names_the_batch_size(plate, weights, tmp_path, monkey
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate much")
 
     monkeypatch.setattr(vit.EmbeddingModel, "forward", full)
-    with pytest.raises(SystemExit, match="^error: cpu has too little memory left for 32 ti"):
+    with pytest.raises(SystemExit, match="^error: cpu has too little memory left for 16 ti"):
         inference.main(["--valset", str(plate), "--model", weights, "--outdir", str(tmp_path)])
 
 
@@ -684,7 +684,7 @@ def test_log_says_what_is_to_come(plate, weights, tmp_path):
     made = run(plate, weights, tmp_path)
     log = paths.log_file(made.profiles_path.parent).read_text()
     assert "plate: 32 sites of the channels stain1, stain2, up to 384 tiles of 48 px" in log
-    assert "on cpu in fp32, 32 at a time" in log
+    assert "on cpu in fp32, 16 at a time" in log
     assert "the first sites are embedded" in log
 
 

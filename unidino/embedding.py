@@ -13,8 +13,8 @@ from .models import half
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-CPU_BATCH = 32
-"""Tiles in a forward pass on a CPU, where 16 to 64 take the same time a tile."""
+CPU_BATCH = 16
+"""Tiles in a forward pass on a CPU: more leave its caches, see benchmarks/extract.py."""
 
 GPU_BATCHES = (64, 128, 256, 512, 1024)
 """Tiles in a forward pass that are tried on a GPU."""

@@ -190,7 +190,7 @@ def extract(
     csv : bool
         Write the profiles as CSV, too.
     batch_size : int
-        Tiles of one channel in a forward pass; by default 32 on the CPU, and on a GPU what was
+        Tiles of one channel in a forward pass; by default 16 on the CPU, and on a GPU what was
         measured to be fast when the extraction began.
     num_workers : int
         Processes that read images; by default none on the CPU, up to 16 beside a GPU.
