@@ -7,8 +7,8 @@ up to 60,000 pixels wide and high, and are read as a whole, by their headers, an
 how many ended how; anything but "read" and "refused" is a fault, as is a case that does not end or
 that takes more than `MOST` of memory, and ends the run with exit status 1.
 
-``python -m benchmarks.fuzz_images 32000 --seed 1``: 5373 read, 26627 refused, 0 faults; 45 CPU s, at
-most 0.34 GiB of memory.
+``python -m benchmarks.fuzz_images 32000 --seed 1``: 5373 read, 26627 refused, 0 faults; 45 CPU s,
+at most 0.34 GiB of memory.
 """
 
 import argparse
