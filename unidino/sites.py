@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import cpu_count
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +172,7 @@ class SiteEmbeddings:
         self.folder = folder
         self.on_gpu = embedder.device.type != "cpu"
         if num_workers is None:
-            num_workers = min(MOST_WORKERS, max(1, cpu_count() - 1)) if self.on_gpu else 0
+            num_workers = min(MOST_WORKERS, max(1, _processors() - 1)) if self.on_gpu else 0
         self.num_workers = num_workers
         self.on_error = on_error
         self.shard = shards.parsed(shard)
@@ -186,11 +186,14 @@ class SiteEmbeddings:
         self.shared_statistics = None
         self.refused = {}
         self.usual = {}
+        self._files = None
         self._ahead = None
 
     def files(self):
         """The site tables, one a unit."""
-        return paths.site_tables(self.folder, self.units)
+        if self._files is None:
+            self._files = paths.site_tables(self.folder, self.units)
+        return self._files
 
     def claimed(self, overwrite=False):
         """The output folder, ours alone while the block lasts: see `claims.claimed`."""
@@ -284,22 +287,21 @@ class SiteEmbeddings:
         inspected : callable, optional
             Called before any computing with the rows of the sites whose headers refuse them.
         """
-        todo = [s for s in self._stretches() if s.key not in self.finished]
+        todo = {s.key for s in self._stretches()} - self.finished
         if self.finished:
             count = f"{len(self.finished)} of {len(self.units)}"
             say(f"{self.metadata.valset}: {count} plates are finished")
         if not todo:
             return
-        self._inspect({stretch.key for stretch in todo})
+        self._inspect(todo)
         inspected(list(self.refused))
-        if self.shard[1] > 1:
-            # Where plates are divided, by the groups in which their sites are embedded.
-            todo = [s for s in self._stretches() if s.key not in self.finished]
         if not self.metadata.plate_columns:
             everything = np.arange(len(self.metadata.metadata))
             self.shared_statistics = self._statistics(self.metadata, everything)
             self._check_shared_statistics()
         self._set_up_engine()
+        # Now that it is known how many sites pass together, where plates are divided.
+        todo = [s for s in self._stretches() if s.key not in self.finished]
         sites = sum(map(len, todo))
         self._announce(todo)
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
@@ -615,6 +617,12 @@ class SiteEmbeddings:
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }
+
+
+def _processors():
+    """Processors that this process may use: of a scheduler's job, not of the machine."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _grouped(items, start, stop, together):
