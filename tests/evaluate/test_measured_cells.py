@@ -149,6 +149,73 @@ def test_measured_wells_are_read_like_those_of_a_model(tmp_path, monkeypatch, ca
     assert found.profiles.filter(like="Nuclei_").to_numpy().dtype == np.float32
 
 
+PLACES = {"A01": [(25, 25)], "A02": [(25, 25), (60, 60), (60, 100)], "A03": [(60, 60)]}
+
+
+def test_what_was_measured_is_kept(tmp_path, monkeypatch):
+    csv, kept = plate(tmp_path, PLACES), tmp_path / "kept"
+    made, seconds = measured_cells.measure(str(csv), kept=kept)
+    pd.testing.assert_frame_equal(made, measured_cells.measure(str(csv))[0])
+    assert len(list(kept.iterdir())) == 3
+    measured = []
+
+    def count(*site):
+        measured.append(site)
+        return of_masks(*site)
+
+    of_masks = measured_cells._of_masks
+    monkeypatch.setattr(measured_cells, "_of_masks", count)
+    again, as_before = measured_cells.measure(str(csv), kept=kept)
+    pd.testing.assert_frame_equal(again, made)
+    assert not measured and as_before.tolist() == seconds.tolist()
+    side_by_side, _ = measured_cells.measure(str(csv), processes=2, kept=kept)
+    pd.testing.assert_frame_equal(side_by_side, made)
+    # Another image, another damaged file, other code: measured again, and nothing else.
+    image = tifffile.imread(tmp_path / "A01_actin.tif")
+    image[40:50] += 40
+    tifffile.imwrite(tmp_path / "A01_actin.tif", image)
+    measured_cells.measure(str(csv), kept=kept)
+    assert len(measured) == 1
+    for file in kept.iterdir():
+        file.write_text(file.read_text()[:-40])
+    changed, _ = measured_cells.measure(str(csv), kept=kept)
+    assert len(measured) == 4
+    monkeypatch.setattr(measured_cells, "_measured_by", lambda: "other code")
+    pd.testing.assert_frame_equal(measured_cells.measure(str(csv), kept=kept)[0], changed)
+    assert len(measured) == 7
+
+
+def test_a_place_that_cannot_be_written_keeps_nothing(tmp_path):
+    csv = plate(tmp_path, {"A01": [(25, 25)], "A02": [(60, 60)]})
+    (tmp_path / "file").write_text("no folder")
+    made, _ = measured_cells.measure(str(csv), kept=tmp_path / "file")
+    assert len(made) == 2
+
+
+def test_processes_share_the_sites(monkeypatch):
+    began = []
+
+    def sites():
+        for i in range(9):
+            began.append(i)
+            yield i, 4
+
+    # The measuring itself takes seconds; that of a number and its remainder does not.
+    monkeypatch.setattr(measured_cells, "_kept_or_measured", divmod)
+    alone = list(measured_cells._side_by_side(sites(), 1))
+    shared = measured_cells._side_by_side(sites(), 2)
+    began.clear()
+    made = [next(shared)]
+    assert len(began) == 4  # no image is read long before its turn
+    assert sorted([*made, *shared]) == alone == [divmod(i, 4) for i in range(9)]
+
+
+def test_the_number_of_processes_is_checked(tmp_path):
+    csv = plate(tmp_path, {"A01": [(25, 25)]})
+    with pytest.raises(SystemExit, match="processes is 0; it must be above 0"):
+        measured_cells.main([str(csv), str(tmp_path / "out.parquet"), "--processes", "0"])
+
+
 def test_a_dataset_without_nuclei_is_refused(tmp_path):
     csv = plate(tmp_path, {"A01": [], "A02": []})
     with pytest.raises(SystemExit, match="no site shows a nucleus in DNA"):

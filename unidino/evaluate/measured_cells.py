@@ -5,13 +5,20 @@ where the evaluation pages look for those of a model called cp_measure.
 """
 
 import argparse
+import contextlib
+import functools
+import hashlib
+import inspect
 import json
+import os
 import re
 import sys
 import time
 import warnings
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from importlib.metadata import version
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -134,9 +141,13 @@ def site_measures(image, channels, nuclei):
 
     Source: Munoz et al. 2025 (arXiv:2507.01163), cp_measure.
     """
+    return _of_masks(image, channels, np.stack(segment(image[channels.index(nuclei)])))
+
+
+def _of_masks(image, channels, masks):
+    """Measures of the objects of masks (2, H, W), in the order of `OBJECTS`."""
     from cp_measure.featurizer import featurize, make_featurizer_config
 
-    masks = np.stack(segment(image[channels.index(nuclei)]))
     if not masks.any():
         return {"Metadata_cells": 0}
     numbered = [f"channel{i}" for i in range(len(channels))]
@@ -161,7 +172,51 @@ def site_measures(image, channels, nuclei):
     return made
 
 
-def measure(valset, *, root=None, nuclei=None, max_missing=0.05):
+@functools.cache
+def _measured_by():
+    """What decides the measures of pixels and masks: the code here and the software it calls."""
+    packages = ("cp-measure", "scikit-image", "scipy", "mahotas", "centrosome")
+    return inspect.getsource(_of_masks), OBJECTS, [f"{name} {version(name)}" for name in packages]
+
+
+def _kept_or_measured(row, image, channels, nuclei, kept):
+    """(row, measures of a site, seconds of one processor that they took when they were made)."""
+    start = time.process_time()
+    masks = np.stack(segment(image[channels.index(nuclei)]))
+    if kept:
+        about = repr([_measured_by(), channels, image.shape, image.dtype.str, masks.dtype.str])
+        parts = (about.encode(), image.tobytes(), masks.tobytes())
+        file = Path(kept, f"{hashlib.sha256(b''.join(parts)).hexdigest()}.json")
+        # What is damaged is measured again.
+        with contextlib.suppress(OSError, ValueError):
+            stored = json.loads(file.read_text())
+            return row, dict(stored["measures"]), stored["seconds"]
+    measures = _of_masks(image, channels, masks)
+    seconds = time.process_time() - start
+    if kept:
+        with contextlib.suppress(OSError):
+            # As pairs, which stay in order.
+            tables.write_json(file, {"measures": list(measures.items()), "seconds": seconds})
+    return row, measures, seconds
+
+
+def _side_by_side(tasks, processes):
+    """The results of `_kept_or_measured`, as they come; few images are in memory at a time."""
+    if processes == 1:
+        yield from (_kept_or_measured(*task) for task in tasks)
+        return
+    # Spawned: a forked process can wait for ever for a thread that it does not have.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = set()
+        for task in tasks:
+            running.add(pool.submit(_kept_or_measured, *task))
+            if len(running) >= 2 * processes:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+        yield from (one.result() for one in running)
+
+
+def measure(valset, *, root=None, nuclei=None, max_missing=0.05, processes=1, kept=None):
     """Profiles of a dataset's wells from measured cells; nothing normalised.
 
     Parameters
@@ -174,28 +229,38 @@ def measure(valset, *, root=None, nuclei=None, max_missing=0.05):
         See `nuclear_channel`.
     max_missing : float
         Share of the image files that may be missing, 0 to 1.
+    processes : int
+        Sites that are measured at a time.
+    kept : Path, optional
+        Folder where every site's measures are kept, and are looked for first: those of the same
+        pixels and masks by the same code. By default nothing is kept.
 
     Returns
     -------
-    pd.DataFrame
+    profiles : pd.DataFrame
         One row a well (an image where there are no wells): metadata, ``Metadata_cells``, measures.
+    seconds : numpy.ndarray
+        (sites,): seconds of one processor that each took when it was measured.
 
     Raises
     ------
     ImportError
         The extra is not installed.
     ValueError
-        As `valsets.open_valset`, `nuclear_channel`; no site with a cell.
+        As `valsets.open_valset`, `nuclear_channel`; no site with a cell; `processes` below 1.
     """
+    arguments.check_positive("processes", processes)
     for module in ("cp_measure", "skimage"):
         if find_spec(module) is None:
             raise ImportError(f"measuring cells needs {module}: pip install 'unidino[{EXTRA}]'.")
     metadata = valsets.open_valset(valset, root=root, max_missing=max_missing)
     channel = nuclear_channel(metadata.channels, nuclei)
     rows = [None] * len(metadata.metadata)
+    seconds = np.zeros(len(rows))
+    tasks = ((i, image, metadata.channels, channel, kept) for i, image in scaled_sites(metadata))
     with Progress(len(rows), "site", metadata.valset) as bar:
-        for i, image in scaled_sites(metadata):
-            rows[i] = site_measures(image, metadata.channels, channel)
+        for i, measures, took in _side_by_side(tasks, processes):
+            rows[i], seconds[i] = measures, took
             bar.update(1)
     described = tables.prefixed(metadata.metadata.drop(columns="path"))
     frame = pd.concat([described, pd.DataFrame(rows)], axis=1)
@@ -206,7 +271,7 @@ def measure(valset, *, root=None, nuclei=None, max_missing=0.05):
     known = [name for name in features if frame[name].notna().any()]
     frame = frame.drop(columns=sorted(set(features) - set(known)))
     wells = [tables.metadata_name(name) for name in metadata.well_columns]
-    return aggregate(frame, wells, "mean") if wells else frame
+    return aggregate(frame, wells, "mean") if wells else frame, seconds
 
 
 def default_file(valset, outdir=None):
@@ -234,7 +299,7 @@ def write(made, file, valset, root=None):
     Parameters
     ----------
     made : pd.DataFrame
-        From `measure`.
+        The profiles of `measure`.
     file : Path
     valset, root : str
         As of `measure`.
@@ -254,6 +319,11 @@ def write(made, file, valset, root=None):
     tables.write_table(made.astype(dict.fromkeys(features, np.float32)), file, provenance)
 
 
+def _processor_seconds():
+    """Of this process and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
 def main(argv=None):
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -265,14 +335,17 @@ def main(argv=None):
     )
     parser.add_argument("--root", help="data root; UNIDINO_DATA, else simulated data")
     parser.add_argument("--nuclei", help="channel in which nuclei are segmented")
+    parser.add_argument("--processes", type=int, default=1, help="sites measured at a time")
     given = parser.parse_args(argv)
-    start = time.process_time()
+    start = _processor_seconds()
     out = Path(given.out) if given.out else default_file(given.valset)
     try:
-        made = measure(given.valset, root=given.root, nuclei=given.nuclei)
-    except (ValueError, OSError, ImportError) as error:
+        made, _ = measure(
+            given.valset, root=given.root, nuclei=given.nuclei, processes=given.processes
+        )
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {one_line(error)}")
-    seconds = time.process_time() - start
+    seconds = _processor_seconds() - start
     write(made, out, given.valset, given.root)
     say(f"{len(made)} profiles of {len(tables.feature_columns(made))} measures in {out}; "
         f"{seconds:.0f} s of one processor")  # fmt: skip
