@@ -90,6 +90,8 @@ def mutated_tree(rng, tree, depth=0):
 def mutated_bytes(rng, data, front):
     data = bytearray(data)
     for _ in range(rng.choice([1, 1, 4, 30])):
+        if not data:
+            break
         at = rng.randrange(min(front, len(data)) if rng.random() < 0.7 else len(data))
         kind = rng.random()
         if kind < 0.6:

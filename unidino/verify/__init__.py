@@ -18,8 +18,8 @@ __all__ = ["Finding", "verify"]
 def verify(folder: str | Path, /):
     """Read an extraction back and find what is damaged, mixed up or missing.
 
-    Every table is read whole, its pages against their checksums, one plate at a time: memory follows
-    the largest plate and the profiles, not the number of sites. Nothing is written.
+    Every table is read whole, its pages against their checksums, one plate at a time: memory
+    follows the largest plate and the profiles, not the number of sites. Nothing is written.
 
     Parameters
     ----------
