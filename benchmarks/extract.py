@@ -1,0 +1,290 @@
+"""What extraction does on a CPU: files to Parquet, beside the forward pass and the matrix product.
+
+    python benchmarks/extract.py [--sites 8] [--repeats 3] [--threads 2] [--batches 8,16,32]
+
+Data: the simulated sites of benchmarks/gpu.py, five channels of 1080 x 1080 pixels of 16 bits in
+uncompressed TIFFs, read from the page cache; a random ViT-S/16 and tiles of 224 pixels, of which
+all are kept. With OMP_NUM_THREADS as given, in each precision that the CPU multiplies:
+
+- command: `python -m unidino.inference` from its start to its end, with an empty cache;
+- embedding: its part from before the first site is read, for the statistics of the plate, to after
+  the last table of sites is written;
+- forward: `Embedder.forward` of tiles in memory; timm: the plain model of timm with the same
+  weights, 32 tiles at a time, which gives the same embeddings;
+- product: of two matrices of 4096 x 4096 numbers. A tile's work is what torch counts of products.
+- first tile: from the start of the same command to the end of its first forward pass; memory: the
+  largest resident set of the command, and of an interpreter that only imports the libraries.
+
+The repeats take turns, those in memory three times each, and the best counts. Rates are by the clock and by seconds of user
+and system time times the threads: other programs on the machine change these less.
+"""
+
+import argparse
+import multiprocessing
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+CHANNELS, SIZE, SIDE, PRODUCT, IN_MEMORY, PLAIN_BATCH = 5, 224, 1080, 4096, 32, 32
+TARGETS = {"embedding / forward": 0.93, "forward / product": 0.85, "first tile": 4, "memory": 1.2}
+
+IMPORTS = "import unidino.inference, unidino.sites, timm, pycytominer; print('', file=sys.stderr)"
+FIRST_PASS = """
+from unidino import embedding, inference
+
+def ended(embedder, x, passed=embedding.Embedder._passed):
+    passed(embedder, x)
+    print("first pass", file=sys.stderr)
+    os._exit(0)
+
+embedding.Embedder._passed = ended
+inference.main()
+"""
+
+
+class Run:
+    """A Python process, and when it said what.
+
+    Parameters
+    ----------
+    arguments : list of str
+    threads : int
+    cache : Path
+        An empty folder.
+
+    Attributes
+    ----------
+    said : list of (str, float, float)
+        Lines of stderr, with seconds by the clock and of the process since it was started.
+    clock, cpu : float
+        Seconds until its end.
+    memory : float
+        GB, the largest resident set.
+    """
+
+    def __init__(self, arguments, threads, cache):
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "UNIDINO_CACHE": str(cache)}
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, env=environment,
+        )  # fmt: skip
+        self.said, self.memory = [], 0.0
+        for line in process.stderr:
+            cpu, memory = _so_far(process.pid)
+            self.said.append((line.rstrip(), time.perf_counter() - began, cpu))
+            self.memory = max(self.memory, memory)
+        _, status, used = os.wait4(process.pid, 0)
+        self.clock, self.cpu = time.perf_counter() - began, used.ru_utime + used.ru_stime
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit("\n".join(line for line, *_ in self.said))
+
+    def at(self, pattern):
+        """Seconds by the clock and of the process when the last line of this kind was said."""
+        return [times for line, *times in self.said if re.search(pattern, line)][-1]
+
+
+def _so_far(pid):
+    """Seconds that a process has taken, and its largest resident set in GB.
+
+    From where it is of this program alone: what wait says counts the parent's before the start.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    held = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return ticks / os.sysconf("SC_CLK_TCK"), int(held[1]) * 1024 / 1e9 if held else 0.0
+
+
+class InMemory:
+    """What is measured in a process that stays: model, tiles and matrices are there."""
+
+    def __init__(self, threads, precision):
+        import timm
+        import torch
+        from gpu import flop_of
+
+        from unidino import embedding
+        from unidino.models import vit
+
+        torch.set_num_threads(threads)
+        model = vit.seeded(vit.ModelConfig(arch="vit_small", size=SIZE), 0).eval()
+        self.flop = flop_of(model, SIZE)
+        dtype = embedding.PRECISIONS[precision] or torch.float32
+        self.plain = timm.create_model("vit_small_patch16_224", in_chans=1, num_classes=0).eval()
+        self.plain.load_state_dict(model.backbone.state_dict())
+        self.plain.to(dtype)
+        self.embedder = embedding.Embedder(model, None, torch.device("cpu"), precision)
+        self.batch = self.embedder.batch_size
+        self.tiles = torch.rand(IN_MEMORY, 1, SIZE, SIZE)
+        self.plain_tiles = self.tiles[:PLAIN_BATCH].to(dtype)
+        self.factors = [torch.randn(PRODUCT, PRODUCT).to(dtype) for _ in range(2)]
+        with torch.inference_mode():
+            ours, theirs = self.embedder.forward(self.tiles[:4]), self.plain(self.plain_tiles[:4])
+        self.cosine = float(torch.cosine_similarity(ours, theirs.float()).min())
+
+    def forward(self, batch=None):
+        self.embedder.batch_size = batch or self.batch
+        return measured(lambda: self.embedder.forward(self.tiles), IN_MEMORY)
+
+    def timm(self):
+        import torch
+
+        with torch.inference_mode():
+            return measured(lambda: self.plain(self.plain_tiles), PLAIN_BATCH)
+
+    def product(self):
+        """Rate in tiles, of as much work."""
+        return measured(lambda: self.factors[0] @ self.factors[1], 2 * PRODUCT**3 / self.flop)
+
+
+def measured(call, count):
+    """(rate by the clock, rate by seconds of the process, of them the system's, page faults)."""
+    before, clock = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    call()
+    clock, after = time.perf_counter() - clock, resource.getrusage(resource.RUSAGE_SELF)
+    system = after.ru_stime - before.ru_stime
+    cpu = after.ru_utime - before.ru_utime + system
+    return count / clock, count / cpu, system / cpu, (after.ru_minflt - before.ru_minflt) / count
+
+
+_made = {}
+
+
+def in_memory(threads, precision, name, *arguments):
+    """A method or attribute of the one `InMemory` of a precision."""
+    if precision not in _made:
+        _made[precision] = InMemory(threads, precision)
+    found = getattr(_made[precision], name)
+    return found(*arguments) if callable(found) else found
+
+
+def simulate(folder, sites):
+    from gpu import simulated
+
+    return simulated(folder, sites, SIDE)
+
+
+def precisions():
+    """Those that are measured here."""
+    import torch
+
+    from unidino import embedding
+
+    return list(dict.fromkeys(["fp32", embedding.resolved_precision("auto", torch.device("cpu"))]))
+
+
+def rates_of(run, sites, tiles):
+    """{name: (rate by the clock, by seconds of the process)} of a command."""
+    began, ended = run.at("sites of the channels"), run.at(rf"\b{sites}/{sites}\b")
+    return {
+        "command": (tiles / run.clock, tiles / run.cpu),
+        "embedding": tuple(tiles / (b - a) for a, b in zip(began, ended, strict=True)),
+    }
+
+
+def measure(ask, folder, table, precision, given):
+    """The best rates {name: (by the clock, by processor)}, least seconds to the first tile (both)
+    and memory (GB) of the repeats."""
+    best, first, memory = {}, [], []
+    tiles = given.sites * CHANNELS * len(range(0, SIDE, SIZE)) ** 2
+    for number in range(given.repeats):
+        command = [
+            "--valset", str(table), "--model", "random_vit", "--arch", "vit_small", "--size", str(SIZE),
+            "--min_foreground", "0", "--norm_method", "no_post_proc", "--device", "cpu",
+            "--precision", precision, "--outdir", str(folder / f"{precision}{number}"),
+        ]  # fmt: skip
+        start = f"import os, sys; {FIRST_PASS}"
+        begun = Run(["-c", start, *command], given.threads, folder / f"a{precision}{number}")
+        first.append(begun.at("first pass"))
+        whole = ["-m", "unidino.inference", *command, "--overwrite"]
+        run = Run(whole, given.threads, folder / f"b{precision}{number}")
+        memory.append(run.memory)
+        found = rates_of(run, given.sites, tiles)
+        for name in ("forward", "timm", "product"):
+            found[name] = max(ask(precision, name)[:2] for _ in range(3))
+        for name, rates in found.items():
+            best[name] = [max(pair) for pair in zip(rates, best.get(name, (0, 0)), strict=True)]
+    return best, [min(pair) for pair in zip(*first, strict=True)], max(memory)
+
+
+def report(precision, best, first, memory, imports, flop, cosine, threads):
+    """Print what was measured in one precision."""
+    print(f"\n{precision:<22}{'clock':>9}{'processor':>11}{'aim':>7}")
+    for name, (clock, cpu) in best.items():
+        if name == "product":
+            rates = f"{clock * flop / 1e9:>9.1f}{cpu * threads * flop / 1e9:>11.1f}"
+            print(f"{'product, GFLOP/s':<22}{rates}")
+        else:
+            print(f"{name + ', tiles/s':<22}{clock:>9.2f}{cpu * threads:>11.2f}")
+    shares = ("command / forward", "embedding / forward", "forward / timm", "forward / product",
+              "timm / product")  # fmt: skip
+    for name in shares:
+        pair = [a / b for a, b in zip(*(best[part] for part in name.split(" / ")), strict=True)]
+        print(f"{name:<22}{pair[0]:>9.2f}{pair[1]:>11.2f}{TARGETS.get(name, ''):>7}")
+    clock, cpu = first
+    print(f"{'first tile, s':<22}{clock:>9.1f}{cpu:>11.1f}{TARGETS['first tile']:>7}")
+    print(f"{'memory, GB':<22}{memory:>9.2f}{'':>11}{TARGETS['memory']:>7}")
+    print(f"{'beyond imports, GB':<22}{memory - imports:>9.2f}")
+    print(f"least cosine of the embeddings to timm's: {cosine:.6f}")
+
+
+def by_batch(ask, precision, batches, repeats):
+    """Print the rate of the forward pass by the tiles that pass at once."""
+    print(f"\n{precision + ', tiles at a time':<22}{'clock':>9}{'processor':>11}{'system':>9}"
+          f"{'page faults':>13}")  # fmt: skip
+    made = {batch: [] for batch in batches}
+    for _ in range(repeats):
+        for batch, found in made.items():
+            found.append(ask(precision, "forward", batch))
+    for batch, found in made.items():
+        clock, _, _, _ = max(found)
+        _, cpu, system, faults = max(found, key=lambda one: one[1])
+        print(f"{batch:<22}{clock:>9.2f}{cpu * ask.threads:>11.2f}{system:>9.2f}{faults:>13.0f}")
+
+
+class Asked:
+    """`in_memory` in the process that stays."""
+
+    def __init__(self, pool, threads):
+        self.pool, self.threads = pool, threads
+
+    def __call__(self, *arguments):
+        return self.pool.submit(in_memory, self.threads, *arguments).result()
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sites", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--batches", default="", help="compare these alone, separated by commas")
+    given = parser.parse_args(argv)
+    # This process loads no libraries: it holds nothing that those it starts could be blamed for.
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, spawn) as pool:
+        folder, ask = Path(folder), Asked(pool, given.threads)
+        here = pool.submit(precisions).result()
+        if given.batches:
+            for precision in here:
+                by_batch(ask, precision, [int(n) for n in given.batches.split(",")], given.repeats)
+            return
+        table = pool.submit(simulate, folder, given.sites).result()
+        imports = Run(["-c", f"import sys; {IMPORTS}"], given.threads, folder / "none").memory
+        print(f"{given.sites} sites, {given.threads} threads, best of {given.repeats}")
+        for precision in here:
+            flop, cosine = (ask(precision, name) for name in ("flop", "cosine"))
+            made = measure(ask, folder, table, precision, given)
+            report(precision, *made, imports, flop, cosine, given.threads)
+        if "bf16" not in here:
+            print("bf16: not measured, for this CPU has neither amx_bf16 nor avx512_bf16")
+
+
+if __name__ == "__main__":
+    main()
