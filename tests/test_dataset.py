@@ -213,11 +213,49 @@ def test_raw_tiles_equal_the_loop(workers, plate):
         assert (item["tiles_total"], item["tiles_kept"]) == (len(grid), len(kept))
         assert item["foreground"] == pytest.approx((image[0] > thresholds[0]).mean())
         for c in range(3):
-            assert item["mean"][c] == pytest.approx(image[c].mean(), rel=1e-5)
+            assert item["mean"][c] == pytest.approx(image[c].mean(), rel=1e-9)
+            assert item["focus"][c] == quality.focus(image[c])
             assert item["saturated"][c] == (image[c] >= 65535).mean()
             assert item["signal"][c] == (image[c] > thresholds[c]).mean()
             assert item["low"][c] == np.percentile(image[c], 0.5)
         assert item["objects"] == quality.count_objects(image[0], thresholds[0])
+
+
+@pytest.mark.parametrize("make", [merged, apart])
+def test_what_an_item_holds_outlives_the_next(make, plate):
+    metadata = make(plate)
+    reader = dataset.SiteTiles(metadata, dataset.plate_statistics(metadata), size=64)
+    items = [reader[i] for i in range(3)]
+    for i, item in enumerate(items):
+        again = dataset.SiteTiles(metadata, dataset.plate_statistics(metadata), size=64)[i]
+        np.testing.assert_array_equal(item["tiles"].numpy(), again["tiles"].numpy())
+
+
+def test_planes_take_the_place_of_an_image_of_their_shape_and_type(plate):
+    metadata = apart(plate)
+    kept = dataset.load_site(metadata, 0)
+    assert dataset.load_site(metadata, 1, kept) is kept
+    np.testing.assert_array_equal(kept, noisy_cells(1))
+    for other in (kept[:2].copy(), kept.astype(np.int32)):
+        loaded = dataset.load_site(metadata, 2, other)
+        assert loaded is not other
+        np.testing.assert_array_equal(loaded, noisy_cells(2))
+    np.testing.assert_array_equal(dataset.load_site(merged(plate), 3, kept), noisy_cells(3))
+
+
+class Threads(torch.utils.data.Dataset):
+    """How many threads the process that reads has."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, i):
+        return [torch.get_num_threads(), images.threads()]
+
+
+def test_reading_processes_have_one_thread_each():
+    assert list(DataLoader(Threads(), batch_size=None, num_workers=2)) == [[1, 1], [1, 1]]
+    assert Threads()[0] == [torch.get_num_threads(), None]
 
 
 def test_small_images_are_padded(plate):

@@ -20,6 +20,16 @@ def field(rng, cells=12, background=200.0, noise=8.0, height=1200.0, shape=(160,
     return image + rng.normal(0, noise, shape)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i4", "u8", "i8", "f2", "f4", "f8"])
+def test_pixels_exceed_comparable_thresholds_alike(dtype):
+    values = np.array([0, 1, 2, 99, 100, 101, 127]).astype(dtype)
+    limits = [-7.5, 0, 0.5, 99.999, 100.0, 100.001, 4e9, np.inf, -np.inf, np.nan]
+    for limit, made in zip(limits, intensity.comparable(limits, dtype), strict=True):
+        assert (values > made).tolist() == [float(value) > limit for value in values]
+    top = [100.0]
+    assert (values >= intensity.comparable(top, dtype)[0]).sum() == 3
+
+
 def write_plates(folder, images):
     """A CSV of plates, one well an image; images maps a plate to a list of arrays."""
     folder.mkdir(parents=True, exist_ok=True)

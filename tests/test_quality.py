@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from unidino import quality
 
@@ -117,6 +117,84 @@ def test_large_fields_are_counted_on_fewer_pixels(side):
             plane[y + 50 : y + 53, x + 50 : x + 53] = 900
     plane = np.random.default_rng(0).poisson(plane)
     assert quality.count_objects(plane) == len(range(50, side - 50, 160)) ** 2
+
+
+def plain_measures(plane, background, saturation):
+    """All at once, as 64-bit floats."""
+    plane = plane.astype(np.float64)
+    laplacian = 4 * plane[1:-1, 1:-1] - plane[:-2, 1:-1] - plane[2:, 1:-1]
+    laplacian -= plane[1:-1, :-2] + plane[1:-1, 2:]
+    return {
+        "mean": plane.mean(),
+        "saturated": (plane >= saturation).mean(),
+        "focus": laplacian.var() / plane.var(),
+        "signal": (plane > background).mean(),
+    }
+
+
+@pytest.mark.parametrize("blur", [0, 4])
+@pytest.mark.parametrize("shape", [(3, 3), (64, 41), (65, 90), (66, 3), (67, 80), (300, 211)])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "u4", "i8", "f2", "f4", "f8"])
+def test_measures_of_a_channel_equal_the_plain_way(dtype, shape, blur):
+    rng = np.random.default_rng(shape[0])
+    plane = gaussian_filter(rng.normal(size=shape), blur)
+    plane -= plane.mean()
+    # A stripe as wide as a band, far from the mean of the rest.
+    plane = 100 + 30 * plane / np.abs(plane).max() + 120 * (np.arange(shape[0]) < 64)[:, None]
+    plane = (plane * {"u2": 250, "u4": 9000}.get(dtype, 1)).astype(dtype)
+    background, saturation = np.percentile(plane, 60) + 0.25, float(np.percentile(plane, 90))
+    measured = quality.channel_measures(plane, background, saturation)
+    expected = plain_measures(plane, background, saturation)
+    assert tuple(measured) == quality.CHANNEL_MEASURES
+    assert measured["mean"] == pytest.approx(expected["mean"], rel=1e-9)
+    assert measured["focus"] == pytest.approx(expected["focus"], rel=1e-5)
+    assert measured["focus"] == quality.focus(plane)
+    assert measured["signal"] == expected["signal"] == quality.signal(plane, background)
+    assert measured["saturated"] == expected["saturated"] > 0
+    assert quality.channel_measures(plane, background, np.nan)["saturated"] == 0
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_measures_of_a_constant_channel(value):
+    measured = quality.channel_measures(np.full((130, 70), value, np.uint16), 5, 65535)
+    assert measured == {"mean": value, "saturated": value == 65535, "focus": 0, "signal": 0}
+
+
+def test_focus_without_curvature_or_contrast_is_0():
+    ramp = np.add.outer(3 * np.arange(150), 5 * np.arange(90)).astype(np.uint16)
+    assert quality.focus(ramp) == 0
+    assert quality.focus(ramp[:2]) == quality.focus(ramp[:, :2]) == 0
+    assert quality.focus(np.random.default_rng(0).random((20, 20)) * 1e-30) == 0
+
+
+def plain_count(plane, least):
+    """`count_objects` by NumPy's histogram of means over blocks."""
+    step = max(1, min(plane.shape) // 500)
+    height, width = (side // step * step for side in plane.shape)
+    blocks = plane[:height, :width].reshape(height // step, step, width // step, step)
+    smooth = gaussian_filter(blocks.mean((1, 3)).astype(np.float32), quality.SMOOTHING / step)
+    counts, edges = np.histogram(smooth, 256)
+    between = np.zeros(256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    for k in range(1, 256):
+        below, above = counts[:k].sum(), counts[k:].sum()
+        distance = np.average(centres[:k], weights=counts[:k])
+        distance -= np.average(centres[k:], weights=counts[k:])
+        between[k] = below * above * distance**2
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    objects, _ = label(smooth > max((edges[best[0]] + edges[best[-1]]) / 2, least))
+    return (np.bincount(objects.ravel())[1:] >= quality.LEAST_AREA / step**2).sum()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(90, 120), (1003, 1101), (1520, 1507)])
+def test_objects_are_counted_as_by_the_plain_histogram(shape, dtype):
+    rng = np.random.default_rng(shape[0])
+    coarse = rng.normal(size=[side // 12 + 1 for side in shape])
+    plane = np.kron(coarse, np.ones((12, 12)))[: shape[0], : shape[1]]
+    plane = (120 + 30 * np.tanh(plane) + 9 * rng.normal(size=shape)).astype(dtype)
+    assert quality.count_objects(plane) == plain_count(plane, -np.inf) > 0
+    assert quality.count_objects(plane, 139.5) == plain_count(plane, 139.5)
 
 
 def test_focus_falls_with_blur_and_ignores_scale():

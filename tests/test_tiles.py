@@ -119,6 +119,16 @@ def test_shares_and_choice_equal_the_loop(channel):
     assert not empty
 
 
+def test_tiles_are_copies_of_their_pixels():
+    image = np.random.default_rng(0).integers(0, 9, (3, 40, 50)).astype(np.uint16)
+    grid = tiles.tile_grid(40, 50, 20, 13)
+    made = tiles.cut(image, grid, 20)
+    assert made.dtype == image.dtype
+    expected = np.stack([image[:, y : y + 20, x : x + 20] for y, x in grid])
+    image[:] = 0
+    np.testing.assert_array_equal(made, expected)
+
+
 def test_middle_tile_where_none_passes():
     kept, empty = tiles.choose_tiles(np.zeros(16), 0.01)
     assert np.flatnonzero(kept).tolist() == [8]

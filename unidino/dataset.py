@@ -178,7 +178,7 @@ def _kind(header, key):
     return str(header) if key else header.kind
 
 
-def load_site(metadata, i):
+def load_site(metadata, i, into=None):
     """The raw image of row `i`.
 
     Parameters
@@ -186,6 +186,9 @@ def load_site(metadata, i):
     metadata : Metadata
     i : int
         Row number.
+    into : numpy.ndarray, optional
+        An image that is needed no more: the planes of several files take its place where they are
+        of its shape and type, which saves the time that new memory costs.
 
     Returns
     -------
@@ -199,11 +202,17 @@ def load_site(metadata, i):
         A file that is absent, unreadable, or does not have the channels or size of its site.
     """
     files, wanted = metadata.paths(i), metadata.channel_indices(i)
-    planes = [
-        images.read_image(file, metadata.channel_axis, alone=wanted is None) for file in files
-    ]
-    header = _agreed(files, [images.ImageHeader(*plane.shape, plane.dtype) for plane in planes])
-    image = planes[0] if len(planes) == 1 else np.concatenate(planes)
+    headers = []
+    for n, file in enumerate(files):
+        planes = images.read_image(file, metadata.channel_axis, alone=wanted is None)
+        headers.append(images.ImageHeader(*planes.shape, planes.dtype))
+        header = _agreed(files[: n + 1], headers)
+        if len(files) == 1:
+            image = planes
+            break
+        if n == 0:
+            image = _room(into, (len(files) * len(planes), *planes.shape[1:]), planes.dtype)
+        image[n * len(planes) : (n + 1) * len(planes)] = planes
     if wanted is not None:
         needed = metadata.file_channels or max(wanted) + 1
         if len(image) < needed or (metadata.file_channels and len(image) > needed):
@@ -214,6 +223,12 @@ def load_site(metadata, i):
         if list(wanted) != list(range(len(image))):
             image = image[list(wanted)]
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
+
+
+def _room(array, shape, dtype):
+    """That array where it is of this shape and type, else a new one."""
+    fits = array is not None and (array.shape, array.dtype) == (shape, dtype)
+    return array if fits else np.empty(shape, dtype)
 
 
 def foreground_index(metadata, foreground_channel):
@@ -413,6 +428,7 @@ class SiteTiles(TorchDataset):
         self.refused = refused or {}
         self.with_limits = with_limits
         self.natural_range = natural_range
+        self._image = None
         by_channel = statistics.set_index("channel").loc[metadata.channels]
         self.thresholds = by_channel["threshold"].to_numpy()
         self.backgrounds = self.thresholds
@@ -432,46 +448,47 @@ class SiteTiles(TorchDataset):
                 raise
             return {"index": i, "error": str(error)}
 
+    def measures(self, image):
+        """What an item holds of a raw image (C, H, W) whatever its tiles, as a dict."""
+        backgrounds, saturation = (
+            intensity.comparable(values, image.dtype)
+            for values in (self.backgrounds, self.saturation)
+        )
+        channels = [
+            quality.channel_measures(*channel)
+            for channel in zip(image, backgrounds, saturation, strict=True)
+        ]
+        measured = {
+            name: np.array([one[name] for one in channels]) for name in quality.CHANNEL_MEASURES
+        }
+        return measured | {"objects": quality.count_objects(image[0], self.backgrounds[0])}
+
     def _measured(self, i):
         if i in self.refused:
             raise images.ImageError(self.refused[i])
-        image = load_site(self.metadata, i)
+        # Kept from site to site; what an item holds is copied from it.
+        image = self._image = load_site(self.metadata, i, self._image)
         if self.natural_range:
             intensity.check_float_range(image, self.metadata.paths(i)[0])
         item = {"index": i, "dtype": image.dtype.str, "height": image.shape[1]}
-        item["width"] = image.shape[2]
-        planes = image.astype(np.float32)
-        item["mean"] = planes.mean((1, 2), dtype=np.float64)
-        item["saturated"] = np.array(
-            [(p >= top).mean() for p, top in zip(planes, self.saturation, strict=True)]
-        )
-        item["focus"] = np.array([quality.focus(plane) for plane in planes])
-        item["signal"] = np.array(
-            [quality.signal(p, top) for p, top in zip(planes, self.backgrounds, strict=True)]
-        )
-        item["objects"] = quality.count_objects(planes[0], self.backgrounds[0])
+        item |= {"width": image.shape[2]} | self.measures(image)
         if self.with_limits:
             item["low"], item["high"] = intensity.image_limits(image)
         image = tiles.fit_to_tile(image, self.size, self.small_images)
         grid = tiles.tile_grid(*image.shape[1:], self.size, self.stride, self.tiling)
-        shares = tiles.foreground_shares(
-            image, grid, self.size, self.thresholds, self.foreground_channel
+        thresholds = intensity.comparable(self.thresholds, image.dtype)
+        above = tiles.foreground(image, thresholds, self.foreground_channel)
+        kept, empty = tiles.choose_tiles(
+            tiles.tile_shares(above, grid, self.size), self.min_foreground
         )
-        kept, empty = tiles.choose_tiles(shares, self.min_foreground)
-        whole = np.array([[0, 0]])
-        everything = tiles.foreground_shares(
-            image, whole, max(image.shape[1:]), self.thresholds, self.foreground_channel
-        )
-        item |= {
+        return item | {
             "tiles_total": len(grid),
             "tiles_kept": int(kept.sum()),
             "empty": empty,
             "coverage": tiles.coverage(*image.shape[1:], grid, kept, self.size),
-            "foreground": float(everything[0]),
+            "foreground": np.count_nonzero(above) / above.size,
+            "tiles": torch.from_numpy(tiles.cut(image, grid[kept], self.size)),
         }
-        cut = [image[:, y : y + self.size, x : x + self.size] for y, x in grid[kept]]
-        item["tiles"] = torch.from_numpy(np.stack(cut))
-        return item
 
 
 class Dataset(TorchDataset):
@@ -596,8 +613,8 @@ class Dataset(TorchDataset):
             array, grid, self.size, thresholds, self.foreground_channel
         )
         kept, _ = tiles.choose_tiles(shares, self.min_foreground)
-        cut = np.stack([array[:, y : y + self.size, x : x + self.size] for y, x in grid])
-        return torch.from_numpy(cut).transpose(0, 1).unsqueeze(2), torch.from_numpy(kept)
+        cut = torch.from_numpy(tiles.cut(array, grid, self.size))
+        return cut.transpose(0, 1).unsqueeze(2), torch.from_numpy(kept)
 
     def _scaled_thresholds(self, i, raw):
         """Background thresholds of the plate of row `i` on the scale of its image, (C,)."""

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,11 @@ def _layout(path, shape, axes, channel_axis):
     return dropped, 2 if unnamed and channel_axis == "last" else position
 
 
+def threads():
+    """Threads that decode an image: one in a process that reads beside others, else (None) many."""
+    return 1 if multiprocessing.parent_process() else None
+
+
 class TiffImage(NamedTuple):
     """An open TIFF, understood as one image."""
 
@@ -183,8 +189,8 @@ class TiffImage(NamedTuple):
     def read(self):
         """The array (sizes) as it is stored."""
         if len(self.series) > 1:
-            return np.stack([plane.asarray() for plane in self.series])
-        return self.series[0].asarray().squeeze(self.dropped)
+            return np.stack([plane.asarray(maxworkers=threads()) for plane in self.series])
+        return self.series[0].asarray(maxworkers=threads()).squeeze(self.dropped)
 
 
 @contextlib.contextmanager

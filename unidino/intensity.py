@@ -1,5 +1,7 @@
 """Raw intensities: how they scale to [0, 1], and where the background of a plate lies."""
 
+import math
+
 import numpy as np
 
 METHODS = ("dtype", "plate", "image")
@@ -95,6 +97,27 @@ def scale(raw, low, high):
         for limit in (low, high)
     )
     return ((raw.float() - low) / (high - low)).clamp_(0, 1)
+
+
+def comparable(thresholds, dtype):
+    """Thresholds with which pixels of a type can be compared without converting them.
+
+    Parameters
+    ----------
+    thresholds : sequence of float
+    dtype : numpy.dtype
+        Of the pixels.
+
+    Returns
+    -------
+    list
+        For integers of up to 32 bits the whole numbers at or below, which the same pixels exceed;
+        else of 64 bits, for pixels are taken to these and not the threshold to theirs.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind == "f" or dtype.itemsize > 4:
+        return list(np.asarray(thresholds, np.float64))
+    return [math.floor(value) if math.isfinite(value) else value for value in thresholds]
 
 
 def image_limits(image):

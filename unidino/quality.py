@@ -25,6 +25,9 @@ LEAST_AREA = 30
 # cost more than reading the image.
 _COUNTED_SIDE = 500
 
+# Rows measured at a time: two buffers of so many rows, of 1000 32-bit floats each, fit the cache.
+_BAND = 64
+
 
 def channels(frame):
     """The channels whose measures a table holds, all of `CHANNEL_MEASURES`, in their order.
@@ -92,6 +95,38 @@ def flat(frame):
     }
 
 
+def channel_measures(plane, background, saturation):
+    """`CHANNEL_MEASURES` of one channel of a site.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        (H, W), raw.
+    background, saturation : float
+        Of the channel's plate, see `intensity.channel_statistics`; best made by
+        `intensity.comparable`, so that pixels are compared in their own type.
+
+    Returns
+    -------
+    dict
+        ``mean``; ``saturated``, the share of the pixels at the upper limit; `focus`; `signal`.
+    """
+    lowest, highest = plane.min(), plane.max()
+    mean = plane.mean(dtype=np.float64)
+    varies = highest > lowest
+    return {
+        "mean": float(mean),
+        "saturated": _share(plane >= saturation) if highest >= saturation else 0.0,
+        "focus": _sharpness(plane, mean) if varies else 0.0,
+        "signal": _share(plane > background) if varies else 0.0,
+    }
+
+
+def _share(mask):
+    # Counting takes a tenth of the time of the mean, and is as exact.
+    return np.count_nonzero(mask) / mask.size
+
+
 def signal(plane, threshold):
     """Share of the pixels above the background of that channel on the plate; 0 where constant.
 
@@ -106,7 +141,7 @@ def signal(plane, threshold):
     -------
     float
     """
-    return float((plane > threshold).mean()) if plane.max() > plane.min() else 0.0
+    return _share(plane > threshold) if plane.max() > plane.min() else 0.0
 
 
 def focus(plane):
@@ -115,23 +150,56 @@ def focus(plane):
     Parameters
     ----------
     plane : numpy.ndarray
-        (H, W) float32.
+        (H, W).
 
     Returns
     -------
     float
         Near 0 for smooth images, 20 for white noise.
     """
-    variance = float(plane.var())
-    # The variance of a constant is not 0 where its mean is rounded.
-    if not variance or plane.max() == plane.min() or min(plane.shape) < 3:
+    return _sharpness(plane, plane.mean(dtype=np.float64)) if plane.max() > plane.min() else 0.0
+
+
+def _sharpness(plane, mean):
+    """`focus` of a plane that varies, band after band of rows, without copies of the whole."""
+    height, width = plane.shape
+    if min(height, width) < 3:
         return 0.0
-    laplacian = 4 * plane[1:-1, 1:-1]
-    laplacian -= plane[:-2, 1:-1]
-    laplacian -= plane[2:, 1:-1]
-    laplacian -= plane[1:-1, :-2]
-    laplacian -= plane[1:-1, 2:]
-    return float(laplacian.var()) / variance
+    # What is squared lies about 0, so that nothing cancels; integers stay exact. Summed over an
+    # image, the Laplacian is what the steps from its border inwards sum to.
+    borders = plane[[1, 0, -2, -1], 1:-1], plane[1:-1, [1, 0, -2, -1]].T
+    steps = sum(np.dot([1, -1, 1, -1], border.sum(1, dtype=np.float64)) for border in borders)
+    inside = (height - 2) * (width - 2)
+    number = np.result_type(plane, np.float32).type
+    shift = number(mean if plane.dtype.kind == "f" else np.rint(mean))
+    band = np.empty((_BAND + 2) * width, np.float32)
+    curved = np.empty(_BAND * width, np.float32)
+    squares, curvatures = [], []
+    for top in range(0, height - 2, _BAND):
+        flat = band[: min(_BAND + 2, height - top) * width]
+        rows = flat.reshape(-1, width)
+        np.subtract(plane[top : top + len(rows)], shift, out=rows, casting="same_kind")
+        # The next band begins with the last two rows of this one.
+        own = rows if top + len(rows) == height else rows[:-2]
+        squares.append(np.vecdot(own, own))
+        # Rows end to end are faster than row by row. What the end of one and the beginning of the
+        # next make together is left out of what is squared.
+        count = flat.size - 2 * width - 2
+        laplacian = np.multiply(flat[width + 1 :][:count], 4, out=curved[:count])
+        for start in (1, width, width + 2, 2 * width + 1):
+            np.subtract(laplacian, flat[start : start + count], out=laplacian)
+        laplacian -= np.float32(steps / inside)
+        inner = curved[: count + 2].reshape(-1, width)[:, :-2]
+        curvatures.append(np.vecdot(inner, inner))
+    variance = _mean_of(squares, plane.size) - (mean - float(shift)) ** 2
+    if variance <= 0:  # the squares of its differences are 0 in 32 bits
+        return 0.0
+    return _mean_of(curvatures, inside) / variance
+
+
+def _mean_of(parts, count):
+    """Sum of the rows' sums in all bands, over the number of pixels."""
+    return float(np.concatenate(parts).sum(dtype=np.float64)) / count
 
 
 def otsu_threshold(values, bins=256):
@@ -148,7 +216,7 @@ def otsu_threshold(values, bins=256):
 
     Source: Otsu 1979 (doi 10.1109/TSMC.1979.4310076).
     """
-    counts, edges = np.histogram(values, bins)
+    counts, edges = _histogram(np.asarray(values), bins)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
     above = below[-1] - below
@@ -159,6 +227,19 @@ def otsu_threshold(values, bins=256):
     # Between two far-apart peaks every split is equally good: take the middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
     return float((edges[best[0] + 1] + edges[best[-1] + 1]) / 2)
+
+
+def _histogram(values, bins):
+    """`numpy.histogram` in half the time: a value within rounding of an edge goes either way."""
+    low, high = values.min(), values.max()
+    kind = np.result_type(values, np.float32)
+    if low == high:
+        return np.histogram(values, bins)
+    scaled = np.subtract(values, low, dtype=kind).ravel()
+    scaled /= kind.type(high) - kind.type(low)
+    scaled *= bins
+    places = np.minimum(scaled.astype(np.intp), bins - 1)
+    return np.bincount(places, minlength=bins), np.linspace(low, high, bins + 1, dtype=kind)
 
 
 def count_objects(plane, least=-np.inf):
@@ -177,7 +258,7 @@ def count_objects(plane, least=-np.inf):
     int
     """
     step = max(1, min(plane.shape) // _COUNTED_SIDE)
-    plane = _binned(np.asarray(plane, np.float32), step)
+    plane = _binned(plane, step)
     # Only objects need scipy, which doubles the time that reading a table's module takes.
     from scipy.ndimage import gaussian_filter, label
 
@@ -188,7 +269,9 @@ def count_objects(plane, least=-np.inf):
 
 
 def _binned(plane, step):
-    """Means of squares of `step` pixels; what remains at the border is left out."""
+    """Means of squares of `step` pixels, 32-bit floats; what remains at the border is left out."""
     height, width = (side // step * step for side in plane.shape)
-    shifts = [(y, x) for y in range(step) for x in range(step)]
-    return sum(plane[y:height:step, x:width:step] for y, x in shifts) / step**2
+    rows = plane[:height:step, :width].astype(np.float32)
+    for y in range(1, step):
+        rows += plane[y:height:step, :width]
+    return sum(rows[:, x::step] for x in range(step)) / step**2
