@@ -183,6 +183,16 @@ def test_files_of_somebody_else_are_never_discarded(file, message, folder):
     assert (folder / "sites" / "p1.parquet").exists()
 
 
+def test_all_that_an_extraction_writes_is_discarded(folder):
+    made_before(folder)
+    table = paths.profiles_table(folder, "screen", "standardize_tvn")
+    for file in (table, table.with_suffix(".csv"), paths.correction_file(table)):
+        file.write_text("of the run before")
+    with claim(folder, overwrite=True):
+        site_table(folder)
+    assert everything(folder) == ["settings.json", "sites/p1.json", "sites/p1.parquet"]
+
+
 def test_other_datasets_are_never_discarded(folder, tmp_path):
     site_table(folder, valset="another")
     with pytest.raises(ValueError, match="an extraction of another, not of /a/screen.csv"):

@@ -287,8 +287,10 @@ def _ours(file):
     if file.parts[0] == "sites":
         return file.suffix in (".parquet", ".json")
     is_profiles = file.stem.endswith("_features") and file.suffix in (".parquet", ".json", ".csv")
+    is_correction = paths.correction_file(file.with_name("_features.parquet")).name
     names = (paths.settings_file("").name, paths.log_file("").name)
-    return len(file.parts) == 1 and (is_profiles or file.name in names)
+    known = is_profiles or file.name.endswith(is_correction) or file.name in names
+    return len(file.parts) == 1 and known
 
 
 def _set_aside(folder, dataset):
