@@ -28,6 +28,17 @@ def plate(seed=0, signal=1.0):
     )
 
 
+def test_rounding_among_the_controls_drowns_no_feature():
+    frame = plate()
+    # Constant but for rounding in the negative controls of one half, not so elsewhere.
+    rounded = np.where(frame["control_type"] == "negcon", 0.0, np.arange(len(frame)) % 7)
+    rounded[frame.index[(frame["half"] == "A-D") & (frame["control_type"] == "negcon")][0]] = 1e-16
+    known, scores = dose_response.cross_fitted(frame, "half", "dose")
+    made, same = dose_response.cross_fitted(frame.assign(emb4=rounded), "half", "dose")
+    pd.testing.assert_frame_equal(made, known)
+    pd.testing.assert_frame_equal(same, scores)
+
+
 def test_scores_equal_the_formulas():
     frame = plate()
     summary, scores = dose_response.cross_fitted(frame, "half", "dose")

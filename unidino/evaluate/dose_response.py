@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from .. import arguments, tables
+from ..profiles import defects
 from . import similarity
 from .significance import corrected
 
@@ -40,13 +41,17 @@ class Axis:
         return scaled @ self.direction
 
 
-def fit_axis(negative, positive):
+def fit_axis(negative, positive, overall=None):
     """The axis between controls.
 
     Parameters
     ----------
     negative, positive : numpy.ndarray
         (n, features); features that are constant among the negative controls are left out.
+    overall : numpy.ndarray, optional
+        (features,), the standard deviation over these and the wells around them: features that
+        spread next to nothing of it among the negative controls are left out as well, see
+        `defects.varies`. What is divided by rounding drowns all others.
 
     Raises
     ------
@@ -60,6 +65,9 @@ def fit_axis(negative, positive):
         )
     centre, spread = negative.mean(0), negative.std(0, ddof=1)
     usable = spread > 0
+    if overall is not None:
+        usable &= defects.varies(negative, overall, "standardize")
+        spread = np.where(usable, spread, 0)
     direction = (positive.mean(0) - centre)[usable] / spread[usable]
     length = np.linalg.norm(direction)
     if not length:
@@ -130,6 +138,7 @@ def cross_fitted(profiles, half, dose, control="control_type"):
         axis = fit_axis(
             values[on & (scores["control"] == "negcon")],
             values[on & (scores["control"] == "poscon")],
+            values[on].std(0),
         )
         here = scores["half"] == scored
         scores.loc[here, "score"] = axis.score(values[here])
