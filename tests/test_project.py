@@ -72,6 +72,7 @@ def requirements(pyproject):
         *extras["transfer"],
         *extras["measure"],
         *extras["correct"],
+        *extras["scale"],
     ]
 
 

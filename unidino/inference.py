@@ -11,6 +11,7 @@ import pandas as pd
 from . import (
     arguments,
     claims,
+    cluster,
     devices,
     intensity,
     paths,
@@ -113,6 +114,8 @@ def extract(
     device: str | None = None,
     gpus: int | list | None = None,
     shard: str | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
     precision: str = "auto",
     on_error: str = "record",
     max_missing: float = 0.05,
@@ -202,6 +205,12 @@ def extract(
         A part of the sites, such as "3/16", the third of sixteen: it is embedded, and no profiles
         are made. A run without shard collects the parts, embeds what is missing and makes the
         profiles.
+    engine : {"local", "ray"}
+        What embeds: this machine, or the workers of a Ray cluster, a GPU each where it has GPUs,
+        else a processor each; see `cluster`. The precision auto is then that of this machine.
+    ray_address : str
+        Of a cluster whose machines see the same paths as this one; "auto" for the one that this
+        machine belongs to. Ray is started on this machine by default.
     precision : {"auto", "fp32", "bf16", "fp16"}
         Of the forward pass; auto: bf16 where the hardware multiplies it (a GPU since 2020, a CPU
         with AMX or AVX512-BF16), else fp32; what an extraction began with, it goes on with.
@@ -222,6 +231,10 @@ def extract(
     ------
     ValueError, TypeError, FileNotFoundError
         Wrong parameters or data, before any computing; leftovers made with other settings.
+    ImportError
+        What is asked for needs an extra that is not installed.
+    RuntimeError
+        A GPU or a task of Ray failed; what was embedded is kept.
 
     Examples
     --------
@@ -235,15 +248,20 @@ def extract(
     from . import sites
 
     shared_by = [] if gpus is None else devices.gpu_names(gpus)
-    metadata, embedder, settings, folder, engine = _open(given)
+    metadata, embedder, settings, folder, known = _open(given)
     foreseen = _foresee(metadata, embedder.model, given)
     embeddings = sites.SiteEmbeddings(
-        metadata, embedder, settings, folder, num_workers, on_error, shard, engine
+        metadata, embedder, settings, folder, num_workers, on_error, shard, known
     )
     with embeddings.claimed(overwrite), logging_to(paths.log_file(folder)):
         _warn(foreseen)
         if len(shared_by) > 1:
             devices.share(shared_by, extract, given | {"gpus": None, "overwrite": False})
+        if engine == "ray":
+            own = given | {"engine": "local", "ray_address": None, "overwrite": False}
+            cluster.share(
+                embeddings.sizes, embeddings.finished, extract, own, ray_address, metadata.valset
+            )
         embeddings.embed_plates(
             lambda refused: _warn(
                 warning
@@ -342,6 +360,7 @@ def _check(given):
                     f"{', which each would discard' if name == 'overwrite' else ' on one device'}. "
                     f"Leave {name} out."
                 )
+    cluster.check(given)
     if given["gpus"] is not None and given["device"] is not None:
         raise ValueError("gpus names devices, and so does device: leave one of them out.")
     for name, choices in {
@@ -540,7 +559,7 @@ def main(argv=None, program="python -m unidino.inference"):
     options = vars(arguments.parser(extract, program).parse_args(argv))
     try:
         made = extract(**options)
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         sys.exit(f"error: {one_line(error)}")
     print(made.profiles_path or made.sites_path)
 

@@ -1,5 +1,6 @@
 """Which part of a dataset's sites is whose, where several processes or machines embed it."""
 
+import heapq
 import re
 from dataclasses import dataclass
 
@@ -66,10 +67,10 @@ def stretches(sizes, number=0, count=1, unit=None):
         In the order of `sizes`. Those of all shards together are all sites, each once.
     """
     if len(sizes) >= count:
-        loads, owner = [0] * count, {}
+        loads, owner = [(0, i) for i in range(count)], {}
         for key in sorted(sizes, key=sizes.get, reverse=True):
-            owner[key] = loads.index(min(loads))
-            loads[owner[key]] += sizes[key]
+            load, owner[key] = loads[0]
+            heapq.heapreplace(loads, (load + sizes[key], owner[key]))
         return [Stretch(key, 0, n) for key, n in sizes.items() if owner[key] == number]
     total = sum(sizes.values())
     first, end = (total * i // count for i in (number, number + 1))
