@@ -15,8 +15,9 @@ all are kept. With OMP_NUM_THREADS as given, in each precision that the CPU mult
 - first tile: from the start of the same command to the end of its first forward pass; memory: the
   largest resident set of the command, and of an interpreter that only imports the libraries.
 
-The repeats take turns, those in memory three times each, and the best counts. Rates are by the clock and by seconds of user
-and system time times the threads: other programs on the machine change these less.
+The repeats take turns, those in memory three times each, and the best counts. Rates are by the
+clock, and by seconds of user and system time, times the threads: other programs on the machine
+change these less, where there is one thread that waits for no other.
 """
 
 import argparse
@@ -196,9 +197,10 @@ def measure(ask, folder, table, precision, given):
     tiles = given.sites * CHANNELS * len(range(0, SIDE, SIZE)) ** 2
     for number in range(given.repeats):
         command = [
-            "--valset", str(table), "--model", "random_vit", "--arch", "vit_small", "--size", str(SIZE),
-            "--min_foreground", "0", "--norm_method", "no_post_proc", "--device", "cpu",
-            "--precision", precision, "--outdir", str(folder / f"{precision}{number}"),
+            "--valset", str(table), "--model", "random_vit", "--arch", "vit_small",
+            "--size", str(SIZE), "--min_foreground", "0", "--norm_method", "no_post_proc",
+            "--device", "cpu", "--precision", precision,
+            "--outdir", str(folder / f"{precision}{number}"),
         ]  # fmt: skip
         start = f"import os, sys; {FIRST_PASS}"
         begun = Run(["-c", start, *command], given.threads, folder / f"a{precision}{number}")

@@ -1,0 +1,154 @@
+"""Memory of an extraction beside its table of sites: up to a million of them.
+
+    python benchmarks/scale.py [--sites 10000,100000,1000000] [--traced 100000]
+
+Tables of plates of 3456 sites, five files each (benchmarks/opening.py), go through
+`sites.SiteEmbeddings` to site tables on disk, and from there through `inference._aggregate` to well
+profiles. No file is there: headers, digests and tiles are made up, of one tile of 8 x 8 pixels a
+site, and the model is a mean. Every size runs in a process of its own. Table is what the rows of
+the dataset take with all that they refer to; the others are the largest resident set of each step,
+in MB; CPU is user and system time in seconds. Beyond the table is what a step's largest resident
+set has grown since the size before, divided by the growth of the table, less one. --traced prints
+which lines hold the memory at the end of the embedding.
+"""
+
+import argparse
+import contextlib
+import io
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from opening import CHANNELS, table_bytes, write_table
+
+import unidino
+from unidino import dataset, identity, images, inference, sites
+from unidino.embedding import Embedder
+
+STEPS = ("opened", "embedded", "aggregated")
+SIDE = 8
+SETTINGS = {
+    "size": SIDE, "stride": SIDE, "resize_shorter_side": None, "foreground_channel": CHANNELS[0],
+    "intensity_scaling": "dtype", "intensity_range": None, "channel_axis": None,
+    "tiling": "cover", "min_foreground": 0.0, "small_images": "reflect", "seed": 0,
+}  # fmt: skip
+
+
+class Mean(torch.nn.Module):
+    """A model of two features."""
+
+    is_vit, name, origin, embedding_dim = False, "mean", "", 2
+    config = SimpleNamespace(in_chans=1, size=SIDE)
+
+    def forward(self, x):
+        return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1)
+
+
+def make_up():
+    """Replace what would be read from files."""
+    image = np.random.default_rng(0).integers(100, 60000, (len(CHANNELS), SIDE, SIDE), np.uint16)
+    read, items = dataset.SiteTiles._measured, {}
+
+    def measured(reader, i):
+        # One site is measured, and stands for all: that they take no time of their own.
+        if not items:
+            items.update(read(reader, 0))
+        return items | {"index": i}
+
+    def digested(path):
+        return f"1 {hash(path):x}", False
+
+    dataset.load_site = lambda *_: image
+    dataset.SiteTiles._measured = measured
+    identity._lasting_digest = digested
+    header = images.ImageHeader(1, SIDE, SIDE, image.dtype)
+    images.image_headers = lambda files, *_, **__: [header] * len(files)
+
+
+def resident(field="VmHWM"):
+    """MB of this process: by default the most since `forget`."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
+
+
+def forget():
+    """From now on, what is resident now is the most."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def one_size(folder, count, traced):
+    """Print the numbers of one size on a line."""
+    path = folder / "screen.csv"
+    write_table(path, count)
+    make_up()
+    found = {"before": resident("VmRSS")}
+    forget()
+    metadata = unidino.CSVMetadata(path, check_files=False)
+    found["opened"] = resident()
+    embedder = Embedder(Mean(), 1000, torch.device("cpu"))
+    settings = SETTINGS | {"channels": metadata.channels, "model": "mean"}
+    forget()
+    if traced:
+        tracemalloc.start()
+    with contextlib.redirect_stderr(io.StringIO()):
+        made = sites.SiteEmbeddings(metadata, embedder, settings, folder / "made", 0, "record")
+        with made.claimed():
+            made.embed_plates()
+    found["embedded"] = resident()
+    if traced:
+        for line in tracemalloc.take_snapshot().statistics("lineno")[:12]:
+            print(line, file=sys.stderr)
+        print("peak", tracemalloc.get_traced_memory()[1] / 2**20, file=sys.stderr)
+        tracemalloc.stop()
+    forget()
+    profiles, _ = inference._aggregate(made, "mean")
+    found["aggregated"] = resident()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    found["table"] = table_bytes(metadata.metadata) / 2**20
+    found["profiles"] = profiles.memory_usage(deep=True).sum() / 2**20
+    found["CPU"] = used.ru_utime + used.ru_stime
+    print(" ".join(f"{name}={value}" for name, value in found.items()))
+
+
+def in_a_process(count, traced):
+    """{name: number} of a size."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--one", folder, "--sites", str(count)]
+        command += ["--traced", str(count)] if traced else []
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    pairs = (part.split("=") for part in ran.stdout.splitlines()[-1].split())
+    return {name: float(value) for name, value in pairs}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sites", default="10000,100000,1000000", help="separated by commas")
+    parser.add_argument("--traced", type=int, help="a size whose lines are listed, which is slow")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    sizes = [int(count) for count in given.sites.split(",")]
+    if given.one:
+        one_size(Path(given.one), *sizes, given.traced)
+        return
+    names = ("table", "before", *STEPS, "profiles", "CPU")
+    print(f"{'sites':>9}", *(f"{name:>10}" for name in names), "  beyond the table", flush=True)
+    last = None
+    for count in sizes:
+        found = in_a_process(count, count == given.traced)
+        line = [f"{count:>9}", *(f"{found[name]:>10.1f}" for name in names)]
+        if last:
+            grown = found["table"] - last["table"]
+            line += [f"{name} {(found[name] - last[name]) / grown - 1:+.0%}" for name in STEPS]
+        print(*line, flush=True)
+        last = found
+
+
+if __name__ == "__main__":
+    main()
