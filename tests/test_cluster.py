@@ -142,8 +142,13 @@ def test_a_cluster_makes_the_same_bytes(screen, whole, workers, tmp_path):  # no
     log = (made.sites_path.parent / "extract.log").read_text()
     assert "screen: 18 sites in 2 tasks for 2 workers of Ray" in log
     assert "the 9 sites of shard 2/2 are embedded" in log
-    again = extract(screen, tmp_path, engine="ray")
-    assert "screen: 0 sites in 0 tasks" in (again.sites_path.parent / "extract.log").read_text()
+
+
+def test_what_is_finished_needs_no_cluster(screen, whole, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
+    monkeypatch.setattr(cluster, "connected", lambda address: pytest.fail("asked for a cluster"))
+    extract(screen, tmp_path)
+    extract(screen, tmp_path, engine="ray")
     assert bytes_of(tmp_path) == whole
 
 

@@ -184,6 +184,8 @@ def share(sizes, finished, call, options, address=None, title="sites"):
     ConnectionError, ValueError
         See `connected` and `workers`.
     """
+    if sizes.keys() <= finished:
+        return
     import ray
 
     with connected(address):
@@ -206,7 +208,6 @@ def share(sizes, finished, call, options, address=None, title="sites"):
         with Progress(sites, "site", title) as bar:
             try:
                 while pending:
-                    bar.note(f"{ended} of {ended + len(pending)} tasks")
                     (task,), _ = ray.wait(list(pending))
                     shard, part = pending.pop(task)
                     ended += 1
@@ -214,6 +215,7 @@ def share(sizes, finished, call, options, address=None, title="sites"):
                     if reason and len(part) > 1 and all(stretch.whole for stretch in part):
                         submit(len(sizes), {stretch.key for stretch in part})
                         continue
+                    bar.note(f"{ended} of {ended + len(pending)} tasks")
                     bar.update(_sites(part))
                     if reason:
                         failed.append(f"{_named(shard, part)}: {reason}")
