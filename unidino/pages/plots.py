@@ -383,8 +383,12 @@ def dose_response(scores, heading):
         Feature set -> wells with half, dose, control and score (`dose_response.cross_fitted`).
     heading : str
     """
-    figure, axes = subplots(2.9, 1, len(scores), sharex=True)
-    for axis, (name, wells) in zip(axes[0], scores.items(), strict=True):
+    columns = min(3, len(scores))
+    rows = -(-len(scores) // columns)
+    figure, axes = subplots(0.4 + 2.5 * rows, rows, columns)
+    for axis in axes.flat[len(scores) :]:
+        axis.set_visible(False)
+    for axis, (name, wells) in zip(axes.flat, scores.items(), strict=False):
         for i, (half, part) in enumerate(wells.groupby("half")):
             colour, marker = PALETTE[i], MARKERS[i]
             series = part[part["control"].isna()]
@@ -400,8 +404,10 @@ def dose_response(scores, heading):
         axis.set_title(name)
         axis.set(xlabel="dose rank", xticks=range(0, 11, 2))
         axis.yaxis.set_major_locator(MaxNLocator(5))
-    axes[0, 0].set_ylabel("score (SD of negative controls)")
-    axes[0, 0].legend(fontsize=8.5, frameon=False)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("score (SD of negative controls)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle(heading, fontsize=10.5)
     return figure
 
