@@ -21,6 +21,9 @@ DEFAULT_SCALING = "plate"
 SAMPLE_SITES = 24
 """Sites of a plate, of as many wells as there are, from which its statistics are taken."""
 
+_HEADERS_TOGETHER = 50_000
+"""Sites whose headers are held at once: memory does not follow the number of plates."""
+
 
 def published_repeats(sizes):
     """How often each set stands in the published mix: the smaller ones about as often as the
@@ -121,7 +124,7 @@ class Inspection:
     names: dict = field(default_factory=dict)
 
 
-def inspect(metadata):
+def inspect(metadata, plates=None):
     """Compare the headers of all images with those of their plate.
 
     The intensities of a plate are scaled and its background is found on one scale, so that its
@@ -132,17 +135,18 @@ def inspect(metadata):
     Parameters
     ----------
     metadata : Metadata
+    plates : dict, optional
+        {plate key: row numbers (n,)} of those to look at; all by default.
 
     Returns
     -------
     Inspection
     """
-    headers = site_headers(metadata)
+    plates = metadata.plates() if plates is None else plates
     usual, refused, names = {}, {}, {}
     # Where a row is one file of one channel, the rows of a plate differ in its name.
     comparable = metadata.is_merged or not metadata.single_channel_metadata
-    for key, rows in metadata.plates().items():
-        rows = rows.tolist()
+    for key, rows, headers in _with_headers(metadata, plates):
         kinds = {row: _kind(headers[row], key) for row in rows}
         readable = Counter(kind for kind in kinds.values() if kind)
         most, count = readable.most_common(1)[0] if readable else (None, 0)
@@ -169,6 +173,17 @@ def inspect(metadata):
                     "order, or list it on another plate."
                 )
     return Inspection(usual, refused, names)
+
+
+def _with_headers(metadata, plates):
+    """(key, row numbers, {row: header}) of every plate, read for several plates at a time."""
+    ends = np.cumsum([len(rows) for rows in plates.values()]) // _HEADERS_TOGETHER
+    for number in np.unique(ends):
+        some = [one for one, end in zip(plates.items(), ends, strict=True) if end == number]
+        rows = np.concatenate([rows for _, rows in some])
+        headers = dict(zip(rows.tolist(), site_headers(subset(metadata, rows)), strict=True))
+        for key, members in some:
+            yield key, members.tolist(), headers
 
 
 def _kind(header, key):
