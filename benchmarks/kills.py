@@ -1,14 +1,20 @@
 """Extractions killed at random moments and resumed, and two at once on one folder.
 
-    python benchmarks/kills.py --kills 60 --races 20
+    python benchmarks/kills.py [--kills 60] [--races 20] [--shards 20]
 
 After every kill the tables of the resumed run are compared, byte for byte, with those of a run that
-nobody disturbed. Every other kill hits a run that overwrites an earlier extraction: until its first
-plate is written, that one must be whole. Of two runs at once both must end well where they ask for
-the same; where they do not, one of them must stop with a message, and no table may be of the other.
+nobody disturbed; of the provenance all but the commit, which may change meanwhile. Every run stores
+what it has embedded of a plate after each group of sites, so that some kills hit the middle of a
+plate. Every other kill hits a run that overwrites an earlier extraction: until its first plate is
+written, that one must be whole. Of two runs at once both must end well where they ask for the same;
+where they do not, one of them must stop with a message, and no table may be of the other. Two
+shards at once, of two, which are whole plates, or of seven, which divide them: one is killed, and
+a run without shard collects what both left, and makes the rest.
 """
 
 import argparse
+import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -21,11 +27,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pycytominer  # noqa: F401 (loaded here, so that no forked run spends its time on it)
 import tifffile
 import torch
 
-from unidino import inference
+from unidino import inference, sites, tables
 from unidino.models import checkpoints, load_model, vit
 
 PLATES, WELLS = 4, 6
@@ -54,11 +62,13 @@ def extract(inputs, outdir, failures=None, **options):
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
+    sites.PART_SECONDS = 0.0
     try:
         inference.extract(
             str(inputs / "screen.csv"),
             model=str(inputs / "small.safetensors"),
             outdir=str(outdir),
+            batch_size=8,  # two sites a group: a plate is stored in several parts
             **options,
         )
     except Exception as error:  # whatever it is, it is counted by its message
@@ -84,13 +94,26 @@ def finish(*arguments, **options):
 
 
 def written(outdir):
-    """{path: bytes} of the tables, leftovers included; logs and locks left out."""
+    """{path: contents} of the tables, leftovers included; logs and locks left out."""
     files = (path for path in Path(outdir).rglob("*") if path.is_file())
     return {
-        path.relative_to(outdir).as_posix(): path.read_bytes()
+        path.relative_to(outdir).as_posix(): _content(path)
         for path in files
         if path.suffix not in (".log", ".lock")
     }
+
+
+def _content(path):
+    """The bytes of a file; of a table those of its columns, and what it says about its making but
+    for the commit."""
+    if path.suffix != ".parquet":
+        return path.read_bytes()
+    made = tables.read_provenance(path)
+    made["software"].pop("commit")
+    table, sink = pq.read_table(path).replace_schema_metadata(None), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return json.dumps(made), hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def kill_and_resume(inputs, outdir, moment, overwrite, old, new):
@@ -101,7 +124,9 @@ def kill_and_resume(inputs, outdir, moment, overwrite, old, new):
     time.sleep(moment)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    came = "finished" if process.exitcode == 0 else "killed"
+    came = "finished"
+    if process.exitcode:
+        came = "killed within a plate" if list(outdir.rglob("*.npz")) else "killed"
     failures = multiprocessing.get_context("fork").Queue()
     start(inputs, outdir, failures).join()
     if overwrite and not failures.empty():
@@ -113,6 +138,21 @@ def kill_and_resume(inputs, outdir, moment, overwrite, old, new):
         came += " before the first plate, the earlier extraction whole"
         finish(inputs, outdir, overwrite=True)
     elif not failures.empty():
+        return came, f"other end: {failures.get()}"
+    return came, "same bytes" if written(outdir) == new else "OTHER BYTES"
+
+
+def shard_race(inputs, outdir, count, pair, moment, new):
+    """How one of two shards at once was killed, and whether what is made of both is the same."""
+    failures = multiprocessing.get_context("fork").Queue()
+    first, second = (start(inputs, outdir, failures, shard=f"{i + 1}/{count}") for i in pair)
+    time.sleep(moment)
+    os.kill(first.pid, signal.SIGKILL)
+    first.join()
+    second.join()
+    came = "finished" if first.exitcode == 0 else "killed"
+    start(inputs, outdir, failures).join()
+    if not failures.empty():
         return came, f"other end: {failures.get()}"
     return came, "same bytes" if written(outdir) == new else "OTHER BYTES"
 
@@ -138,6 +178,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--races", type=int, default=20)
+    parser.add_argument("--shards", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -167,8 +208,16 @@ def main():
             races[kind, race(folder, folder / f"r{i}", delay, other, (old, new))] += 1
         for (kind, end), count in sorted(races.items()):
             print(f"{count:4} races, {kind}: {end}")
+        halves = Counter()
+        for i in range(given.shards):
+            of_all = (2, 7)[i % 2]
+            pair, moment = rng.sample(range(of_all), 2), rng.uniform(0, seconds)
+            ended = shard_race(folder, folder / f"s{i}", of_all, pair, moment, new)
+            halves[f"two shards of {of_all}, one {ended[0]}", ended[1]] += 1
+        for (kind, end), count in sorted(halves.items()):
+            print(f"{count:4} times {kind}: {end}")
     good = {"same bytes", "as it should be"}
-    return int(any(end not in good for _, end in (*kills, *races)))
+    return int(any(end not in good for _, end in (*kills, *races, *halves)))
 
 
 if __name__ == "__main__":
