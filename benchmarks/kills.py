@@ -104,12 +104,15 @@ def written(outdir):
 
 
 def _content(path):
-    """The bytes of a file; of a table those of its columns, and what it says about its making but
-    for the commit."""
-    if path.suffix != ".parquet":
+    """The bytes of a file; of a table those of its columns, and what it says about its making, in
+    itself or beside it, but for the commit."""
+    if path.suffix not in (".parquet", ".json"):
         return path.read_bytes()
-    made = tables.read_provenance(path)
-    made["software"].pop("commit")
+    table = path.suffix == ".parquet"
+    made = tables.read_provenance(path) if table else json.loads(path.read_bytes())
+    made.get("software", {}).pop("commit", None)
+    if not table:
+        return json.dumps(made)
     table, sink = pq.read_table(path).replace_schema_metadata(None), pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
