@@ -18,6 +18,42 @@ all are kept. With OMP_NUM_THREADS as given, in each precision that the CPU mult
 The repeats take turns, those in memory three times each, and the best counts. Rates are by the
 clock, and by seconds of user and system time, times the threads: other programs on the machine
 change these less, where there is one thread that waits for no other.
+
+Printed on one thread of two cores with AVX2 that other programs kept busy:
+
+    python benchmarks/extract.py --sites 2 --repeats 3 --threads 1
+
+    2 sites, 1 threads, best of 3
+
+    fp32                      clock  processor    aim
+    command, tiles/s           6.21       6.45
+    embedding, tiles/s         7.71       8.00
+    forward, tiles/s           7.48       7.53
+    timm, tiles/s              6.16       6.24
+    product, GFLOP/s           67.1       74.8
+    command / forward          0.83       0.86
+    embedding / forward        1.03       1.06   0.93
+    forward / timm             1.21       1.21
+    forward / product          0.94       0.85   0.85
+    timm / product             0.77       0.70
+    first tile, s               9.3        8.9      4
+    memory, GB                 1.22               1.2
+    beyond imports, GB         0.31
+    least cosine of the embeddings to timm's: 1.000000
+    bf16: not measured, for this CPU has neither amx_bf16 nor avx512_bf16
+
+    python benchmarks/extract.py --threads 1 --batches 8,16,32
+
+    fp32, tiles at a time     clock  processor   system  page faults
+    8                          4.59       6.84     0.00            0
+    16                         4.58       7.04     0.03         1584
+    32                         4.26       6.17     0.12         7314
+
+More than 16 tiles at a time are slower there: the largest activation of 32 tiles, 39 MB, is taken
+from the system and given back in every layer, which the page faults show. The first tile is late by
+libraries: by processor time, torch takes 2.4 s to load, torch._dynamo, which torchvision.ops loads
+for timm, 2.2, and the first 16 tiles about 2. Imports are also what the memory is, for the most
+part: of torch with CUDA here. Not measured: bf16.
 """
 
 import argparse

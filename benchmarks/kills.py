@@ -10,6 +10,20 @@ written, that one must be whole. Of two runs at once both must end well where th
 where they do not, one of them must stop with a message, and no table may be of the other. Two
 shards at once, of two, which are whole plates, or of seven, which divide them: one is killed, and
 a run without shard collects what both left, and makes the rest.
+
+Printed while other programs kept both cores busy and others committed:
+
+    python benchmarks/kills.py --kills 20 --races 6 --shards 6
+
+    an extraction: 4.1 s, 6 tables
+      10 kills: killed; same bytes
+       5 kills: killed before the first plate, the earlier one whole; same bytes
+       4 kills: killed within a plate; same bytes
+       1 kills: killed within a plate before the first plate, the earlier one whole; same bytes
+       3 races, other settings: as it should be
+       3 races, the same settings: as it should be
+       3 times two shards of 2, one killed: same bytes
+       3 times two shards of 7, one killed: same bytes
 """
 
 import argparse
@@ -138,7 +152,7 @@ def kill_and_resume(inputs, outdir, moment, overwrite, old, new):
             return came, f"other end: {message}"
         if written(outdir) != old:
             return came, "the earlier extraction is damaged"
-        came += " before the first plate, the earlier extraction whole"
+        came += " before the first plate, the earlier one whole"
         finish(inputs, outdir, overwrite=True)
     elif not failures.empty():
         return came, f"other end: {failures.get()}"
