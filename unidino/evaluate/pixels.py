@@ -234,8 +234,9 @@ def by_any_channel(profiles, metadata, embedder, statistics):
         def limits(item, own=own):
             return intensity.site_limits(item, own, model.config.intensity)
 
-        items = (reader[number] for number in range(len(here)))
-        made = [(item, values.ravel()) for item, values in embedder.sites(items, limits)]
+        alone = ([reader[number]] for number in range(len(here)))
+        embedded = [site for group in embedder.sites(alone, limits) for site in group]
+        made = [(item, values.ravel()) for item, values in embedded]
         keys = metadata.metadata.iloc[here][metadata.well_columns].reset_index(drop=True)
         status = pd.Series(["empty" if item["empty"] else "ok" for item, _ in made])
         keys = tables.prefixed(keys).astype(str).assign(Metadata_status=status)
