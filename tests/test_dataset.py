@@ -349,6 +349,19 @@ def other_type():
     return np.random.default_rng(1).integers(0, 255, (1, 24, 24), dtype=np.uint8)
 
 
+def test_headers_held_for_few_plates_at_a_time_tell_the_same(tmp_path, monkeypatch):
+    metadata = plate_of(tmp_path, {7: other_type(), 31: np.full((2, 24, 24), 60000, np.uint16)})
+    metadata.metadata["plate"] = [f"p{i % 3}" for i in range(len(metadata.metadata))]
+    plates, expected = metadata.plates(), dataset.inspect(metadata)
+    assert sorted(expected.refused) == [7, 31] and len(plates) == 3
+    monkeypatch.setattr(dataset, "_HEADERS_TOGETHER", 1)
+    assert dataset.inspect(metadata) == expected
+    second = dataset.inspect(metadata, {("p1",): plates["p1",]})
+    assert sorted(second.refused) == [7, 31] and list(second.usual) == [("p1",)]
+    first = dataset.inspect(metadata, {("p0",): plates["p0",]})
+    assert not first.refused and list(first.usual) == [("p0",)]
+
+
 def test_sites_unlike_their_plate_are_refused_and_not_measured(tmp_path):
     changed = {7: other_type(), 23: np.full((1, 24, 30), 60000, np.uint16)}
     changed |= {31: np.full((2, 24, 24), 60000, np.uint16), 39: np.full((1, 24, 24), np.nan)}

@@ -214,7 +214,9 @@ def test_finished_plates_are_skipped(plate, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(
         dataset,
         "load_site",
-        lambda metadata, i: read.append(metadata.paths(i)[0]) or original(metadata, i),
+        lambda metadata, i, *into: (
+            read.append(metadata.paths(i)[0]) or original(metadata, i, *into)
+        ),
     )
     again = run(plate, weights, tmp_path)
     assert read
