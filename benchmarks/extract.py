@@ -1,6 +1,7 @@
 """What extraction does on a CPU: files to Parquet, beside the forward pass and the matrix product.
 
-    python benchmarks/extract.py [--sites 8] [--repeats 3] [--threads 2] [--batches 8,16,32]
+    python benchmarks/extract.py [--sites 8] [--repeats 3] [--threads 2] [--within]
+    python benchmarks/extract.py --batches 8,16,32 [--threads 2]
 
 Data: the simulated sites of benchmarks/gpu.py, five channels of 1080 x 1080 pixels of 16 bits in
 uncompressed TIFFs, read from the page cache; a random ViT-S/16 and tiles of 224 pixels, of which
@@ -11,6 +12,8 @@ all are kept. With OMP_NUM_THREADS as given, in each precision that the CPU mult
   the last table of sites is written;
 - forward: `Embedder.forward` of tiles in memory; timm: the plain model of timm with the same
   weights, 32 tiles at a time, which gives the same embeddings;
+- within (--within): the share of the embedding's own time that it spends in `Embedder.forward`,
+  in the same process: it holds where speeds change from run to run, as the shares of rates do not;
 - product: of two matrices of 4096 x 4096 numbers. A tile's work is what torch counts of products.
 - first tile: from the start of the same command to the end of its first forward pass; memory: the
   largest resident set of the command, and of an interpreter that only imports the libraries.
@@ -23,7 +26,7 @@ Printed on one thread of two cores with AVX2 that other programs kept busy:
 
     python benchmarks/extract.py --sites 2 --repeats 3 --threads 1
 
-    2 sites, 1 threads, best of 3
+    2 sites, 1 threads, 3 repeats
 
     fp32                      clock  processor    aim
     command, tiles/s           6.21       6.45
@@ -41,6 +44,35 @@ Printed on one thread of two cores with AVX2 that other programs kept busy:
     beyond imports, GB         0.31
     least cosine of the embeddings to timm's: 1.000000
     bf16: not measured, for this CPU has neither amx_bf16 nor avx512_bf16
+
+    python benchmarks/extract.py --sites 8 --repeats 1 --threads 1
+
+    8 sites, 1 threads, 1 repeats
+
+    fp32                      clock  processor    aim
+    command, tiles/s           2.73       6.43
+    embedding, tiles/s         2.93       6.86
+    forward, tiles/s           3.60       5.72
+    timm, tiles/s              3.30       5.74
+    product, GFLOP/s           47.3       79.4
+    command / forward          0.76       1.12
+    embedding / forward        0.81       1.20   0.93
+    forward / timm             1.09       1.00
+    forward / product          0.64       0.61   0.85
+    timm / product             0.59       0.61
+    first tile, s              38.2       11.2      4
+    memory, GB                 1.20               1.2
+    beyond imports, GB         0.30
+
+The two runs differ by the machine: what was measured beside the command ran at another speed than
+it, and a share of embedding to forward above 1 says so. What forward is of the product, 0.85 in one
+and 0.61 in the other, is known no better than that. Within one process:
+
+    python benchmarks/extract.py --sites 2 --repeats 2 --threads 1 --within
+
+    2 sites, 1 threads, 2 repeats
+    fp32, within              0.965      0.967   0.93
+    fp32, within              0.956      0.960   0.93
 
     python benchmarks/extract.py --threads 1 --batches 8,16,32
 
@@ -82,6 +114,27 @@ def ended(embedder, x, passed=embedding.Embedder._passed):
 
 embedding.Embedder._passed = ended
 inference.main()
+"""
+WITHIN = """
+import time
+from unidino import embedding, inference, sites
+
+spent = {}
+
+def timed(cls, name):
+    def call(*arguments, inner=getattr(cls, name)):
+        clock, cpu = time.perf_counter(), time.process_time()
+        made = inner(*arguments)
+        before = spent.get(name, (0, 0))
+        spent[name] = before[0] + time.perf_counter() - clock, before[1] + time.process_time() - cpu
+        return made
+    setattr(cls, name, call)
+
+timed(embedding.Embedder, "forward")
+timed(sites.SiteEmbeddings, "embed_plates")
+inference.main()
+shares = [a / b for a, b in zip(spent["forward"], spent["embed_plates"])]
+print("within", *shares, file=sys.stderr)
 """
 
 
@@ -226,18 +279,34 @@ def rates_of(run, sites, tiles):
     }
 
 
+def options(folder, table, precision, number):
+    """What the command is given."""
+    return [
+        "--valset", str(table), "--model", "random_vit", "--arch", "vit_small",
+        "--size", str(SIZE), "--min_foreground", "0", "--norm_method", "no_post_proc",
+        "--device", "cpu", "--precision", precision,
+        "--outdir", str(folder / f"{precision}{number}"),
+    ]  # fmt: skip
+
+
+def within(folder, table, precision, given):
+    """Print the share of the forward pass in the time of the embedding, of every repeat."""
+    for number in range(given.repeats):
+        code = f"import os, sys; {WITHIN}"
+        command = options(folder, table, precision, number)
+        run = Run(["-c", code, *command], given.threads, folder / f"w{precision}{number}")
+        said = next(line for line, *_ in run.said if line.startswith("within"))
+        clock, cpu = map(float, said.split()[1:])
+        print(f"{precision + ', within':<22}{clock:>9.3f}{cpu:>11.3f}{0.93:>7}", flush=True)
+
+
 def measure(ask, folder, table, precision, given):
     """The best rates {name: (by the clock, by processor)}, least seconds to the first tile (both)
     and memory (GB) of the repeats."""
     best, first, memory = {}, [], []
     tiles = given.sites * CHANNELS * len(range(0, SIDE, SIZE)) ** 2
     for number in range(given.repeats):
-        command = [
-            "--valset", str(table), "--model", "random_vit", "--arch", "vit_small",
-            "--size", str(SIZE), "--min_foreground", "0", "--norm_method", "no_post_proc",
-            "--device", "cpu", "--precision", precision,
-            "--outdir", str(folder / f"{precision}{number}"),
-        ]  # fmt: skip
+        command = options(folder, table, precision, number)
         start = f"import os, sys; {FIRST_PASS}"
         begun = Run(["-c", start, *command], given.threads, folder / f"a{precision}{number}")
         first.append(begun.at("first pass"))
@@ -303,6 +372,7 @@ def main(argv=None):
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--batches", default="", help="compare these alone, separated by commas")
+    parser.add_argument("--within", action="store_true", help="measure this alone")
     given = parser.parse_args(argv)
     # This process loads no libraries: it holds nothing that those it starts could be blamed for.
     spawn = multiprocessing.get_context("spawn")
@@ -314,8 +384,12 @@ def main(argv=None):
                 by_batch(ask, precision, [int(n) for n in given.batches.split(",")], given.repeats)
             return
         table = pool.submit(simulate, folder, given.sites).result()
+        print(f"{given.sites} sites, {given.threads} threads, {given.repeats} repeats")
         imports = Run(["-c", f"import sys; {IMPORTS}"], given.threads, folder / "none").memory
-        print(f"{given.sites} sites, {given.threads} threads, best of {given.repeats}")
+        if given.within:
+            for precision in here:
+                within(folder, table, precision, given)
+            return
         for precision in here:
             flop, cosine = (ask(precision, name) for name in ("flop", "cosine"))
             made = measure(ask, folder, table, precision, given)
