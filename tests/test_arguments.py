@@ -92,3 +92,25 @@ def test_parameters_without_a_name_in_python_have_none_in_a_shell(capsys):
     with pytest.raises(SystemExit, match="^2$"):
         parser.parse_args(["--folder", "here"])
     assert "Where it lies." in parser.format_help() and "--folder" not in parser.format_help()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4", 4), ("0,2", [0, 2]), ("[1]", [1]), ("two", None), ("1.5", None)]
+)
+def test_a_number_or_a_list(text, value, capsys):
+    def function(gpus: int | list | None = None):
+        """Nothing.
+
+        Parameters
+        ----------
+        gpus : int or list
+            How many, or which.
+        """
+
+    made = arguments.parser(function, "program")
+    if value is None:
+        with pytest.raises(SystemExit):
+            made.parse_args(["--gpus", text])
+        assert f"invalid number_or_list value: '{text}'" in capsys.readouterr().err
+    else:
+        assert made.parse_args(["--gpus", text]).gpus == value

@@ -96,6 +96,12 @@ def _literal(text):
     return value if isinstance(value, list | tuple | dict) else text
 
 
+def number_or_list(text):
+    """A whole number, or a list of values such as ``0,2``, typed in a shell."""
+    value = _literal(text)
+    return list(value) if isinstance(value, list | tuple) else int(text)
+
+
 class _Switch(argparse.BooleanOptionalAction):
     """``--name``, ``--no-name``, and the published ``--name true`` or ``--name false``."""
 
@@ -149,6 +155,8 @@ def parser(function, program):
             options["action"] = _Switch
         else:
             scalar = next((kind for kind in (int, float) if kind in kinds), None)
+            if scalar and list in kinds:
+                scalar = number_or_list
             options["type"] = scalar or (_literal if list in kinds or dict in kinds else str)
         flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
         made.add_argument(*flags, **options)
