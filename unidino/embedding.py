@@ -14,7 +14,7 @@ from .models import half
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 CPU_BATCH = 16
-"""Tiles in a forward pass on a CPU: more leave its caches, see benchmarks/extract.py."""
+"""Tiles in a forward pass on a CPU: larger batches wait for memory, see benchmarks/extract.py."""
 
 GPU_BATCHES = (64, 128, 256, 512, 1024)
 """Tiles in a forward pass that are tried on a GPU."""
