@@ -664,10 +664,13 @@ class _Pace:
             say(f"the first sites are embedded, {now - self.began:.1f} s after reading began")
             return
         self.seen += sites
-        if self.left and not self.said and now - self.first > _ESTIMATED_AFTER:
-            self.said = True
-            rate = self.seen / (now - self.first)
-            say(f"{rate:.3g} sites a second: about {self.left / rate / 60:.1f} min to go")
+        if self.said or now - self.first < _ESTIMATED_AFTER:
+            return
+        self.said = True
+        rate = self.seen / (now - self.first)
+        minutes = self.left / rate / 60
+        if minutes > 0.5:
+            say(f"{rate:.3g} sites a second: about {minutes:.0f} min to go")
 
 
 def _key_names(metadata):
