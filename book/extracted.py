@@ -63,8 +63,9 @@ def parameters(name, own_data):
             f"{name}: the measures that are kept are of simulated plates. Measure your own: python "
             f"-m unidino.evaluate.measured_cells {valset}"
         )
-    # In full precision, so that pages do not differ by machine.
-    made = {"valset": valset, "model": model, "seed": int(seed or 0), "precision": "fp32"}
+    made = {"valset": valset, "model": model, "seed": int(seed or 0)}
+    if not own_data:
+        made["precision"] = "fp32"  # the committed pages do not differ by machine
     if valset == "HPA":
         made["reference"] = "all"  # it has no controls
     # Untrained transformers see the tiles of the demo model, and so do all models in the worlds,

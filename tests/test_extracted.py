@@ -31,11 +31,14 @@ def calls(monkeypatch):
 
 def test_names_tell_the_parameters():
     demo = extracted.parameters("HPA@unidino-demo", False)
-    plain = {"valset": "HPA", "model": "unidino-demo", "seed": 0}
-    assert demo == plain | {"reference": "all"}
+    plain = {"valset": "HPA", "model": "unidino-demo", "seed": 0, "reference": "all"}
+    assert demo == plain | {"precision": "fp32"}
+    # One's own data, as quickly as the machine can.
+    assert extracted.parameters("HPA@unidino-demo", True) == plain
     random = extracted.parameters("BBBC021@random_vit@2", False)
     size = unidino.load_model().config.size
-    assert random == {"valset": "BBBC021", "model": "random_vit", "seed": 2, "size": size}
+    seeded = {"valset": "BBBC021", "model": "random_vit", "seed": 2, "precision": "fp32"}
+    assert random == seeded | {"size": size}
     worlds = extracted.parameters("worlds@transfer", False)
     assert worlds["foreground_channel"] == "any" and worlds["size"] == size
     unbatched = extracted.parameters("without_batch/jumpcp-valset@unidino-demo", False)
