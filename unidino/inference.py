@@ -248,7 +248,8 @@ def extract(
     from . import sites
 
     shared_by = [] if gpus is None else devices.gpu_names(gpus)
-    metadata, embedder, settings, folder, known = _open(given)
+    first = shared_by[0] if shared_by else device
+    metadata, embedder, settings, folder, known = _open(given | {"device": first})
     foreseen = _foresee(metadata, embedder.model, given)
     embeddings = sites.SiteEmbeddings(
         metadata, embedder, settings, folder, num_workers, on_error, shard, known
@@ -294,9 +295,7 @@ def _open(given):
     plate shares, the folder, and what an earlier run there measured."""
     from .embedding import Embedder, check_size, find_device
 
-    gpus = given["gpus"]
-    device = given["device"] if gpus is None else devices.gpu_names(gpus)[0]
-    device = find_device(device)
+    device = find_device(given["device"])
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")

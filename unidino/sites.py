@@ -121,7 +121,6 @@ class _Work:
     stretch: shards.Stretch
     file: Path
     free: object
-    rows: np.ndarray
     statistics: pd.DataFrame
     identified: pd.DataFrame
     parts: plate_parts.PlateParts
@@ -244,7 +243,7 @@ class SiteEmbeddings:
         lacking = [name for name in names if name not in stored]
         if lacking:
             return f"it was stored without {', '.join(lacking)}"
-        now = self._identified(key)
+        now = self._identified(key, self._ordered(key))
         was, now = (set(_as_text(frame[names])) for frame in (stored, now))
         if was == now:
             return None
@@ -261,9 +260,12 @@ class SiteEmbeddings:
         alone = alone if self.metadata.plate_columns else ""
         return f"{', '.join(told)}; such as {some}{alone}"
 
-    def _identified(self, key):
-        """Keys, path and image id of the sites of a unit, in the order they are embedded in."""
-        rows = self.units[key][_by_path(self.metadata, self.units[key])]
+    def _ordered(self, key):
+        """The rows of a unit in the order they are embedded in."""
+        return self.units[key][_by_path(self.metadata, self.units[key])]
+
+    def _identified(self, key, rows):
+        """Keys, path and image id of the sites of a unit, whose rows are given in order."""
         ids = identity.image_ids(self.metadata, rows)
         # As one text, which takes a quarter of the memory of many.
         self.image_ids[key] = "".join(ids)
@@ -377,8 +379,8 @@ class SiteEmbeddings:
         self.finished.add(key)
 
     def _prepared(self, stretch, file, free):
-        identified = self._identified(stretch.key)
-        rows = self.units[stretch.key][_by_path(self.metadata, self.units[stretch.key])]
+        rows = self._ordered(stretch.key)
+        identified = self._identified(stretch.key, rows)
         metadata = dataset.subset(self.metadata, rows)
         statistics = self.shared_statistics
         if statistics is None:
@@ -397,9 +399,7 @@ class SiteEmbeddings:
         reader = self._reader(metadata, rows, statistics)
         loaders = [self._loader(reader, *gap) for gap in gaps]
         together = self._together(stretch.key)
-        return _Work(
-            stretch, file, free, rows, statistics, identified, parts, together, gaps, loaders
-        )
+        return _Work(stretch, file, free, statistics, identified, parts, together, gaps, loaders)
 
     def _loader(self, reader, start, stop):
         return DataLoader(
