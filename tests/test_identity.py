@@ -16,6 +16,8 @@ def dataset(root, names, planes=None):
         place=str(root),
         files=lambda rows: ([str(root / name) for name in names[i]] for i in rows),
         channel_indices=lambda i: planes,
+        illumination=lambda i: [None, None],
+        illumination_files=lambda rows: [],
     )
 
 

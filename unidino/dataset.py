@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import ConcatDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from . import arguments, images, intensity, quality, tables, tiles, valsets
+from . import arguments, illumination, images, intensity, quality, tables, tiles, valsets
 
 DEFAULT_SCALING = "plate"
 """That of the default model."""
@@ -208,7 +208,8 @@ def load_site(metadata, i, into=None):
     Returns
     -------
     numpy.ndarray
-        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; shrunk to
+        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; divided by
+        the illumination functions of its row, see `illumination.corrected`, then shrunk to
         ``metadata.resize_shorter_side`` where the dataset has one.
 
     Raises
@@ -237,6 +238,7 @@ def load_site(metadata, i, into=None):
             )
         if list(wanted) != list(range(len(image))):
             image = image[list(wanted)]
+    image = illumination.corrected(image, metadata.illumination(i), files)
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
 
 

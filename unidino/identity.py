@@ -59,6 +59,8 @@ def file_digest(path):
 def image_ids(metadata, rows):
     """What each site is an image of: files by relative path, size and contents, and their planes.
 
+    Where images are divided by illumination functions, the contents of these count, too.
+
     Contents are read once: the digests are remembered (see `remembered`) while a file's size and
     times stay.
 
@@ -72,7 +74,8 @@ def image_ids(metadata, rows):
     list of str
         16 hexadecimal digits a row. Files that cannot be read have an id, too.
     """
-    files = list(dict.fromkeys(file for site in metadata.files(rows) for file in site))
+    of_images = (file for site in metadata.files(rows) for file in site)
+    files = list(dict.fromkeys([*of_images, *metadata.illumination_files(rows)]))
     found = remembered.answers(
         paths.cache_folder("digests", metadata.place),
         files,
@@ -85,6 +88,9 @@ def image_ids(metadata, rows):
     named = zip(rows, relative_paths(metadata, rows), metadata.files(rows), strict=True)
     for i, names, site in named:
         described = [metadata.channel_indices(i), names, [digests[file] for file in site]]
+        functions = metadata.illumination(i)
+        if any(functions):
+            described.append([file and digests[file] for file in functions])
         ids.append(hashlib.sha256(repr(described).encode()).hexdigest()[:16])
     return ids
 

@@ -393,7 +393,7 @@ def _foresee(metadata, model, given, refused=()):
     """
     from .embedding import channel_groups
 
-    frame = tables.prefixed(metadata.metadata.drop(columns="path"))
+    frame = tables.prefixed(metadata.described)
     readable = ~np.isin(np.arange(len(frame)), list(refused))
     if given["operation"] != "none" and metadata.well_columns:
         names = [tables.metadata_name(name) for name in metadata.well_columns]

@@ -13,6 +13,9 @@ from .progress import say
 
 CONTROL_TYPES = ("negcon", "poscon", "empty")
 
+FILE_COLUMNS = ("path", "illumination")
+"""Columns that say where files lie, and describe no site."""
+
 _ADDED = ("path", "row", "simulated", "status", "error")
 _COUNTED = ("sites", "replicates")
 
@@ -31,9 +34,10 @@ class Metadata:
     ----------
     metadata : pd.DataFrame
         ``path``: the file of a merged image, or the list of one file a channel; one file in
-        single-channel metadata. The other columns have bare names: source, batch, plate, well,
-        site, and the dataset's own; ``control_type`` is negcon, poscon, empty, or missing for
-        treatments.
+        single-channel metadata. ``illumination``, where images are to be corrected as they are
+        read: the list of one function's file or None a channel, see `illumination`. The other
+        columns have bare names: source, batch, plate, well, site, and the dataset's own;
+        ``control_type`` is negcon, poscon, empty, or missing for treatments.
     single_channel_metadata : bool
         One row an image and channel, named by the column ``channel``.
     is_merged : bool
@@ -122,6 +126,25 @@ class Metadata:
         for path in paths if rows is None else paths.iloc[np.asarray(rows, int)]:
             yield [str(p) for p in path] if isinstance(path, list | tuple) else [str(path)]
 
+    @property
+    def described(self):
+        """The table without the columns that say where files lie."""
+        return self.metadata.drop(columns=[*FILE_COLUMNS], errors="ignore")
+
+    def illumination(self, i):
+        """Files of the illumination functions of row `i`, one or None a channel."""
+        if "illumination" not in self.metadata.columns:
+            return [None] * (1 if self.single_channel_metadata else len(self.channels))
+        return [None if f is None else str(f) for f in self.metadata["illumination"].iat[i]]
+
+    def illumination_files(self, rows=None):
+        """Files of the illumination functions of many rows, all by default; each once, in order."""
+        if "illumination" not in self.metadata.columns:
+            return []
+        given = self.metadata["illumination"]
+        given = given if rows is None else given.iloc[np.asarray(rows, int)]
+        return [str(file) for file in dict.fromkeys(chain.from_iterable(given)) if file is not None]
+
     def channel_indices(self, i):
         """Planes to take from the merged file of row `i`, or None where files hold one channel."""
         if not self.is_merged:
@@ -180,13 +203,16 @@ class Metadata:
         if len(set(selection.values())) < len(selection):
             raise ValueError(f"channels names a channel twice: {', '.join(selection.values())}.")
         numbers = [self.channels.index(old) for old in selection.values()]
+        by_channel = [] if self.is_merged else ["path"]
+        if "illumination" in self.metadata.columns:
+            by_channel.append("illumination")
+        frame = self.metadata.copy()
+        for name in by_channel:
+            frame[name] = [[files[number] for number in numbers] for files in frame[name]]
+        self.metadata = frame
         if self.is_merged:
             planes = self._plane_numbers or list(range(len(self.channels)))
             self._plane_numbers = [planes[number] for number in numbers]
-        else:
-            frame = self.metadata.copy()
-            frame["path"] = [[paths[number] for number in numbers] for paths in frame["path"]]
-            self.metadata = frame
         self.channels = list(selection)
 
     def to_single_channel(self):
@@ -195,7 +221,8 @@ class Metadata:
         Returns
         -------
         pd.DataFrame
-            ``path`` (one file) and ``channel`` (its name), then the other columns.
+            ``path`` (one file) and ``channel`` (its name), then the other columns; of
+            ``illumination`` a list of one.
         """
         if self.single_channel_metadata:
             return self.metadata
@@ -209,6 +236,8 @@ class Metadata:
         rest = rows.drop(columns=["path", "channel"], errors="ignore")
         rest.insert(0, "path", np.asarray(paths, dtype=object))
         rest.insert(1, "channel", np.tile(np.array(self.channels, dtype=object), len(frame)))
+        if "illumination" in rest:
+            rest["illumination"] = [[file] for files in frame["illumination"] for file in files]
         return rest
 
     def as_single_channel(self):
@@ -263,6 +292,7 @@ class Metadata:
         else:
             self.channels = list(self.channels)
         self._check_names()
+        self._check_illumination()
         self._check_keys()
         self._check_rows()
         self._check_labels()
@@ -338,6 +368,24 @@ class Metadata:
                 raise ValueError(
                     f"{self.valset}: the tables of results have a column {str(name).lower()} of "
                     f"their own. Rename the dataset's {name}, such as to {self.valset}_{name}."
+                )
+
+    def _check_illumination(self):
+        if "illumination" not in self.metadata.columns:
+            return
+        if "illumination" in self.inference_metadata_columns:
+            raise ValueError(
+                f"{self.valset}: the column illumination is that of illumination functions. Rename "
+                f"the dataset's, such as to {self.valset}_illumination."
+            )
+        count = 1 if self.single_channel_metadata else len(self.channels)
+        for i, files in enumerate(self.metadata["illumination"]):
+            fits = isinstance(files, list | tuple) and len(files) == count
+            if not fits or not all(f is None or isinstance(f, str | os.PathLike) for f in files):
+                raise ValueError(
+                    f"{self.valset}: the column illumination of row {i + 1} holds {files!r}; "
+                    f"expected a list of {count}: the file of a channel's illumination function, "
+                    "or None, for each of its channels."
                 )
 
     def _check_keys(self):
@@ -445,10 +493,19 @@ class Metadata:
         Raises
         ------
         FileNotFoundError
-            All files, or more than this share, are missing: how many, and the first few.
+            All files, or more than this share, are missing: how many, and the first few. An
+            illumination function is missing.
         ValueError
             Mixed channel counts.
         """
+        functions = self.illumination_files()
+        if absent := missing_files(functions):
+            shown = "\n  ".join(absent[:3])
+            raise FileNotFoundError(
+                f"{self.valset}: {len(absent):,} of {len(functions):,} illumination functions are "
+                f"missing, the first are\n  {shown}\nCheck their paths, or set "
+                "illumination='none' to take the images as they are."
+            )
         files = list(chain.from_iterable(self.files()))
         absent, count = missing_files(files), len(files)
         if absent:
@@ -677,7 +734,7 @@ def mark_controls(frame, controls, valset, note=None):
     ValueError
         No query on these columns, or one that no row fulfils; lists the values that there are.
     """
-    known = frame.drop(columns="path", errors="ignore")
+    known = frame.drop(columns=[*FILE_COLUMNS], errors="ignore")
     try:
         rows = queries.rows(known, controls)
     except ValueError as error:

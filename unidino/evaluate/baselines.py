@@ -247,5 +247,5 @@ def handmade(metadata):
     rows = [None] * len(metadata.metadata)
     for i, image in scaled_sites(metadata):
         rows[i] = site_features(image, metadata.channels)
-    described = tables.prefixed(metadata.metadata.drop(columns="path"))
+    described = tables.prefixed(metadata.described)
     return pd.concat([described, pd.DataFrame(rows)], axis=1)

@@ -262,7 +262,7 @@ def measure(valset, *, root=None, nuclei=None, max_missing=0.05, processes=1, ke
         for i, measures, took in _side_by_side(tasks, processes):
             rows[i], seconds[i] = measures, took
             bar.update(1)
-    described = tables.prefixed(metadata.metadata.drop(columns="path"))
+    described = tables.prefixed(metadata.described)
     frame = pd.concat([described, pd.DataFrame(rows)], axis=1)
     features = tables.feature_columns(frame)
     if not features:

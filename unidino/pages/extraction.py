@@ -160,7 +160,7 @@ def _limits(statistics, channels):
 
 def labels(metadata):
     """(label of each site of a dataset, its name), controls by their type."""
-    return _label_values(tables.prefixed(metadata.metadata.drop(columns="path")))
+    return _label_values(tables.prefixed(metadata.described))
 
 
 def dataset_montage(metadata, most=3):

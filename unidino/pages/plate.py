@@ -6,7 +6,7 @@ import pandas as pd
 
 from .. import quality, tables, valsets
 from ..evaluate import plate_quality, significance
-from ..metadata import DOSES
+from ..metadata import DOSES, FILE_COLUMNS
 from . import extraction, plots
 
 EXAMPLE = ("data/example/plate.csv", "data/example/layout.csv")
@@ -95,7 +95,7 @@ def find_columns(given, label=None, perturbation=None, dose=None, batch="batch")
     options = {name: given.get(name) for name in _OF_DATASET}
     # How many files may be missing is for the extraction to judge, before it embeds any.
     metadata = valsets.open_valset(**options, check_files=False)
-    frame = metadata.metadata.drop(columns="path")
+    frame = metadata.described
     named = {"label": label, "perturbation": perturbation, "dose": dose}
     if batch != "batch":
         named["batch"] = batch
@@ -129,7 +129,7 @@ def _column(metadata, parameter, name):
     """The bare column that a parameter names, the same for all sites of most wells."""
     frame = metadata.metadata
     bare = str(name).removeprefix("Metadata_")
-    lower = {str(column).lower(): column for column in frame.columns if column != "path"}
+    lower = {str(column).lower(): column for column in frame.columns if column not in FILE_COLUMNS}
     if bare.lower() not in lower:
         raise ValueError(
             f"{parameter} {name!r} is no column of {metadata.valset}"

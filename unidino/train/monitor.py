@@ -60,7 +60,7 @@ class Monitor:
         if options["monitor_exclude"] is not None:
             given = options["monitor_exclude"]
             exclude = [given] if isinstance(given, str) else list(given)
-        known = metadata.metadata.drop(columns="path")
+        known = metadata.described
         found = [tables.find_column(known, column) for column in (label, *exclude)]
         if found[0] in found[1:]:
             raise ValueError(
