@@ -10,6 +10,7 @@ COMMANDS = {
     "extract": ("unidino.inference", "profiles from the images of a dataset or a table"),
     "verify": ("unidino.verify", "a check of what was extracted: whole, unmixed, of its images"),
     "aggregate": ("unidino.profiles.aggregation", "profiles of wells from a large table of sites"),
+    "anndata": ("unidino.anndata_tables", "profiles as AnnData (.h5ad), for scanpy and its like"),
     "train": ("unidino.train.training", "a model by self-distillation (several GPUs: torchrun)"),
     "export": ("unidino.train.export", "the weights of a training as one small file"),
     "simulate": ("unidino.simulate.datasets", "plates with planted phenotypes"),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import (
+    anndata_tables,
     arguments,
     claims,
     cluster,
@@ -75,6 +76,30 @@ class Extraction:
         """The site table of all plates: one row a site, failed ones too."""
         return pd.concat([table for _, table in self.site_tables()], ignore_index=True)
 
+    def to_anndata(self):
+        """The profiles as AnnData, with those before normalisation as the layer "raw".
+
+        Returns
+        -------
+        anndata.AnnData
+            See `anndata_tables.of_extraction`.
+
+        Raises
+        ------
+        ImportError
+            anndata is not installed.
+        ValueError
+            A shard made no profiles.
+        """
+        if self.profiles is None:
+            raise ValueError(
+                "a shard makes no profiles, so there are none to give as AnnData; when all shards "
+                "are embedded, run without shard."
+            )
+        return anndata_tables.of_extraction(
+            self.profiles_path, self.profiles, provenance=self.provenance
+        )
+
 
 def extract(
     valset: str,
@@ -109,6 +134,7 @@ def extract(
     correct: str = "none",
     batch: str = "batch",
     csv: bool = False,
+    anndata: bool = False,
     batch_size: int | None = None,
     num_workers: int | None = None,
     device: str | None = None,
@@ -192,6 +218,8 @@ def extract(
         Column of the batches that tvn and harmony align.
     csv : bool
         Write the profiles as CSV, too.
+    anndata : bool
+        Write the profiles as AnnData (.h5ad), too, for scanpy and its like; see `anndata_tables`.
     batch_size : int
         Tiles of one channel in a forward pass; by default 16 on the CPU, and on a GPU what was
         measured to be fast when the extraction began.
@@ -360,6 +388,8 @@ def _check(given):
                     f"Leave {name} out."
                 )
     cluster.check(given)
+    if given["anndata"]:
+        anndata_tables.check_installed()
     if given["gpus"] is not None and given["device"] is not None:
         raise ValueError("gpus names devices, and so does device: leave one of them out.")
     for name, choices in {
@@ -514,6 +544,9 @@ def _write(embeddings, unnormalised, counts, given):
         path = store(final, f"{norm_method}_{correct}", l2norm, provenance)
         if fitted is not None:
             fitted.save(paths.correction_file(path))
+    if given["anndata"]:
+        written = anndata_tables.of_extraction(path, final, provenance=provenance)
+        anndata_tables.write(written, paths.anndata_file(path))
     return Extraction(
         profiles=final,
         profiles_path=path,

@@ -198,6 +198,11 @@ def correction_file(path):
     return path.with_name(path.name.replace("_features.parquet", "_correction.npz"))
 
 
+def anndata_file(path):
+    """A table of profiles as AnnData, beside it."""
+    return path.with_suffix(".h5ad")
+
+
 def settings_file(folder):
     """The settings that every plate of an extraction shares."""
     return Path(folder) / "settings.json"
