@@ -97,6 +97,11 @@ def cache_folder(kind, name):
     return cache_root() / kind / hashlib.sha256(str(name).encode()).hexdigest()[:16]
 
 
+def fetched_folder():
+    """Folder of the copies of image files that lie elsewhere, see `remote`."""
+    return cache_root() / "fetched"
+
+
 def checkpoint_folders():
     """Folders in which weights are looked for by name, in order; what is fetched belongs there.
 

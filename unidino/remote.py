@@ -1,0 +1,670 @@
+"""Image files that lie elsewhere: on the web, in a public bucket, in an archive of this machine.
+
+Each is copied once into a cache of bounded size, from which the least recently used copies leave,
+and read there. A file elsewhere counts as unchanged as long as its copy, or what was remembered of
+it (see `remembered`), is there: whoever knows of a change deletes the cache.
+
+Only what is public is asked for, without accounts, cookies or proxies, and only of machines of the
+internet: the address is checked when a connection is opened, after every redirect too, so that no
+name can lead elsewhere a moment later.
+"""
+
+import errno
+import functools
+import hashlib
+import os
+import re
+import shutil
+import socket
+import time
+import zipfile
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from urllib.parse import quote, unquote, urlsplit
+
+from filelock import FileLock
+
+from . import addresses, paths
+from .progress import Progress, say
+from .tables import atomic_path
+
+SCHEMES = ("https", "http", "s3", "zip")
+"""How an address of a file elsewhere may begin."""
+
+CACHE_BYTES = 50 * 10**9
+"""Bytes of copies that are kept; the environment variable UNIDINO_REMOTE_CACHE replaces it."""
+
+MOST_BYTES = 4 * 2**30
+"""Bytes that a file may have: no image that is read here is larger."""
+
+PATIENCE = 60
+"""Seconds that a server may stay silent, and after which `SLOWEST` holds."""
+
+SLOWEST = 10_000
+"""Bytes a second, on average: what comes slower counts as no answer."""
+
+ATTEMPTS = 4
+"""How often a server that does not answer, or breaks off, is asked."""
+
+SILENT_FILES = 8
+"""After so many files in a row for which a host did not answer, it is asked for no more."""
+
+FORGOTTEN = 600
+"""Seconds for which a file that failed is not asked for again."""
+
+_S3 = "https://{bucket}.s3.amazonaws.com/{key}"
+_S3_PATH_STYLE = "https://s3.amazonaws.com/{bucket}/{key}"
+_PRIVATE = "leads to a machine that is none of the internet"
+_OWN = (
+    "A server of your own network is named, address and port, by the environment variable "
+    "UNIDINO_REMOTE_ALLOW."
+)
+_THREADS = 16
+_CONNECTING = 20
+_WAITS = (1, 2, 4)
+_LONGEST_WAIT = 30
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_KEPT = 0.9  # of the cache where copies leave: many at a time, and seldom
+_ABANDONED = 86_400
+_LOCKS = 3  # hexadecimal digits: so many files can be waited for at once
+_START = tuple(f"{scheme}://" for scheme in SCHEMES)
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
+_IN_URLS = "%/:=&?~#+!$,;'@()*[]"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(|[kMGT])B?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+# What failed in this process: {address: (message, when)}; {host: files in a row without an answer}.
+_failed = {}
+_silent = Counter()
+_reasons = {}
+
+
+class RemoteError(ValueError):
+    """A file elsewhere that cannot be had; the message begins with its address."""
+
+
+class _Status(Exception):
+    """What a server answers in the place of a file."""
+
+    def __init__(self, response):
+        self.status = response.status
+        self.region = response.headers.get("x-amz-bucket-region")
+        self.wait = response.headers.get("Retry-After", "")
+
+
+class _Unanswered(Exception):
+    """No answer, or one that broke off: it may come another time."""
+
+    def __init__(self, reason, wait=0):
+        super().__init__(reason)
+        self.wait = wait
+
+
+def is_remote(file):
+    """Whether a path, as `address` writes it, is one of a file elsewhere."""
+    return isinstance(file, str) and file.startswith(_START)
+
+
+def address(value, folder):
+    """The address that a cell of a table names, written in one way.
+
+    Parameters
+    ----------
+    value : str
+        ``https://host/name.tif``, ``http://…``, ``s3://bucket/key``, or
+        ``zip://inner/name.tif::archive.zip``.
+    folder : str
+        In which the archive lies, if its path is relative.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        Other schemes and chains of them, no host or bucket or member, an account.
+    """
+    scheme, _, rest = value.partition("://")
+    scheme = scheme.lower()
+    if "::" in scheme or ("::" in rest and scheme != "zip"):
+        raise ValueError(
+            "protocols that are chained are not read. Write the address of the file itself, or "
+            "zip://NAME::ARCHIVE for a member of an archive on this machine."
+        )
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"{scheme} addresses are not read, only {', '.join(SCHEMES)}. Copy the images to this "
+            "machine, write paths relative to their folder, and name it by root."
+        )
+    if scheme == "zip":
+        return _member_address(rest, folder)
+    if scheme == "s3":
+        bucket, _, key = rest.partition("/")
+        if not _BUCKET.fullmatch(bucket) or not key.strip("/"):
+            raise ValueError("names no bucket and key: write s3://bucket/folder/name.tif.")
+        return f"s3://{bucket}/{key}"
+    made = f"{scheme}://{quote(rest.partition('#')[0], safe=_IN_URLS)}"
+    try:
+        parts = urlsplit(made)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"is no address ({error}).") from None
+    if not host:
+        raise ValueError("names no host: write https://host/folder/name.tif.")
+    if parts.username is not None:
+        raise ValueError(
+            "holds an account. Only what is public is read: take the account out of the address, "
+            "or copy the images to this machine."
+        )
+    return made
+
+
+def _member_address(rest, folder):
+    member, _, archive = rest.partition("::")
+    member = member.lstrip("/")
+    if archive.lower().startswith("file://"):
+        archive = unquote(archive[len("file://") :])
+    if not member or not archive:
+        raise ValueError("names no member of an archive: write zip://inner/name.tif::archive.zip.")
+    if "::" in archive or "://" in archive:
+        raise ValueError(
+            "an archive elsewhere is not read. Copy it to this machine and write its path after ::."
+        )
+    return f"zip://{member}::{os.path.normpath(os.path.join(folder, archive))}"
+
+
+def file_name(file):
+    """What a file elsewhere is called, without folders and query: its ending tells its kind."""
+    path = file.partition("::")[0]
+    if path.startswith(("https://", "http://")):
+        path = unquote(urlsplit(path).path)
+    return path.rpartition("/")[2]
+
+
+def hosts(files):
+    """Where files elsewhere lie: {host or archive: files there}, most of them first."""
+    count = Counter()
+    for start, number in Counter(map(_start, files)).items():
+        count[_host(start)] += number
+    return dict(count.most_common())
+
+
+def _start(file):
+    """The scheme and host, bucket or archive of an address, as an address."""
+    if file.startswith("zip://"):
+        return f"zip://::{file.partition('::')[2]}"
+    return "/".join(file.split("/", 3)[:3])
+
+
+def _host(file):
+    if file.startswith("zip://"):
+        return f"the archive {file.partition('::')[2]}"
+    return urlsplit(_web_address(file)).netloc
+
+
+def _web_address(file):
+    """Where on the web a file lies."""
+    if not file.startswith("s3://"):
+        return file
+    bucket, _, key = file[len("s3://") :].partition("/")
+    # A certificate covers one name before .s3: buckets with points in theirs go behind the host.
+    style = _S3_PATH_STYLE if re.search(r"[._A-Z]", bucket) else _S3
+    return style.format(bucket=bucket, key=quote(key, safe="/~"))
+
+
+def allowance(files):
+    """What a table wants that names files elsewhere, and how to allow it: an error's message."""
+    told = [f"{count:,} of {host}" for host, count in hosts(files).items()]
+    shown = ", ".join(told[:3]) + (f" and of {len(told) - 3} others" if len(told) > 3 else "")
+    return (
+        f"the table names {len(files):,} files elsewhere: {shown}. Nothing was asked of them. If "
+        "you trust the table, set remote=True (-p remote True): they are fetched as the plates are "
+        "read. Or copy them to this machine, write paths relative to their folder, and name it by "
+        "root."
+    )
+
+
+def check(files):
+    """Stop, before anything is fetched, on what keeps files elsewhere from being so.
+
+    What has failed before is forgotten.
+
+    Raises
+    ------
+    ImportError
+        What fetches is not installed.
+    ValueError
+        Addresses of machines that are not of the internet; settings of the environment that say
+        nothing.
+    """
+    _failed.clear()
+    _silent.clear()
+    cache_bytes()
+    allowed = _allowed()
+    starts = {start for start in set(map(_start, files)) if not start.startswith("zip://")}
+    if starts:
+        _modules()
+    for url in map(urlsplit, map(_web_address, starts)):
+        port = url.port or {"https": 443, "http": 80}[url.scheme]
+        if (url.hostname, port) not in allowed:
+            try:
+                addresses.check_public(url.hostname, resolve=False)
+            except ValueError as error:
+                raise ValueError(f"{error} {_OWN}") from None
+
+
+def _modules():
+    try:
+        import aiohttp
+        from fsspec.implementations.http import HTTPFileSystem
+    except ImportError as error:
+        raise ImportError(
+            f"files elsewhere are fetched by fsspec and aiohttp, and {error.name} is not "
+            "installed: pip install 'unidino[remote]'."
+        ) from None
+    return aiohttp, HTTPFileSystem
+
+
+def cache_bytes():
+    """Bytes of copies that are kept: UNIDINO_REMOTE_CACHE, such as "200 GB", or `CACHE_BYTES`.
+
+    Raises
+    ------
+    ValueError
+        No size.
+    """
+    given = os.environ.get("UNIDINO_REMOTE_CACHE", "").strip()
+    if not given:
+        return CACHE_BYTES
+    found = _SIZE.fullmatch(given)
+    size = int(float(found[1]) * _UNITS[found[2].lower()]) if found else 0
+    if not size:
+        raise ValueError(f"UNIDINO_REMOTE_CACHE is {given!r}; expected a size such as 200 GB.")
+    return size
+
+
+def _allowed():
+    """The (address, port) pairs that are asked though they are not of the internet."""
+    given = os.environ.get("UNIDINO_REMOTE_ALLOW", "").split(",")
+    made = set()
+    for one in filter(None, map(str.strip, given)):
+        host, _, port = one.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(
+                f"UNIDINO_REMOTE_ALLOW holds {one!r}; expected addresses with their ports, such as "
+                "127.0.0.1:8000."
+            )
+        made.add((host.strip("[]"), int(port)))
+    return made
+
+
+def copy(file):
+    """The copy of a file elsewhere on this machine, fetched where there is none.
+
+    Parameters
+    ----------
+    file : str
+        As `address` writes it.
+
+    Returns
+    -------
+    Path
+        With the file's ending.
+
+    Raises
+    ------
+    RemoteError
+        It cannot be had, or could not within the last minutes; says why.
+    OSError
+        The cache cannot be written.
+    """
+    place = _place(file)
+    return place if _use(place) else _fetched(file, place)
+
+
+def fetch(files, title="fetching images"):
+    """Copy the files elsewhere among `files` that are not in the cache, many at a time.
+
+    Those that cannot be had are left out: who opens them learns why.
+
+    Parameters
+    ----------
+    files : iterable of str
+    title : str
+        What is done, for the progress.
+
+    Raises
+    ------
+    ConnectionError
+        A host does not answer at all.
+    OSError
+        The cache cannot be written.
+    """
+    wanted = {file: _place(file) for file in dict.fromkeys(files) if is_remote(file)}
+    lacking = {file: place for file, place in wanted.items() if not _use(place)}
+    if not lacking:
+        return
+    got = 0
+    with Progress(len(lacking), "file", title) as bar, ThreadPoolExecutor(_THREADS) as pool:
+        asked = [pool.submit(_size_of, file, place) for file, place in lacking.items()]
+        try:
+            for done in as_completed(asked):
+                got += done.result()
+                bar.note(f"{got / 1e6:,.0f} MB")
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    left = sum(not place.exists() for file, place in wanted.items() if file not in _failed)
+    if left:
+        say(
+            f"warning: UNIDINO_REMOTE_CACHE, {cache_bytes() / 1e9:g} GB, holds less than these "
+            f"{len(wanted):,} files: {left:,} of them are fetched again when they are read. Set it "
+            "higher"
+        )
+
+
+def _size_of(file, place):
+    """Bytes of a file that was fetched; 0 where it cannot be had."""
+    try:
+        return _fetched(file, place).stat().st_size
+    except FileNotFoundError:
+        return 0
+    except RemoteError:
+        host = _host(file)
+        if _silent[host] >= SILENT_FILES:
+            raise ConnectionError(_no_answer(host)) from None
+        return 0
+
+
+def _no_answer(host):
+    return (
+        f"{host} did not answer for {_silent[host]} files in a row ({_reasons[host]}). What is "
+        "embedded is kept: look at the network, and run this again."
+    )
+
+
+def to_ask(files, most=8):
+    """Those of many files that are opened where some are enough: all that lie here, and a few of
+    those elsewhere, evenly spaced."""
+    elsewhere = [file for file in files if is_remote(file)]
+    step = -(-len(elsewhere) // most) or 1
+    kept = set(elsewhere[::step])
+    return [file for file in files if not is_remote(file) or file in kept]
+
+
+def missing(files):
+    """Those of the files elsewhere that surely are not there: what an archive here does not hold.
+
+    No host is asked.
+    """
+    return [file for file in files if file.startswith("zip://") and not _is_member(file)]
+
+
+def _is_member(file):
+    member, _, archive = file[len("zip://") :].partition("::")
+    try:
+        return bool(_archive(archive, mark(file), os.getpid()).getinfo(member))
+    except KeyError:
+        return False
+    except (OSError, zipfile.BadZipFile):
+        return os.path.exists(archive)  # what is damaged is said when it is read
+
+
+def mark(file):
+    """What changes when a file elsewhere does, as far as this machine can tell: three integers.
+
+    Size and times of an archive; nothing of a host.
+    """
+    if not file.startswith("zip://"):
+        return 0, 0, 0
+    try:
+        status = os.stat(file.partition("::")[2])
+    except OSError:
+        return -1, 0, 0
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _place(file):
+    """Where the copy of a file lies."""
+    told = f"{file}|{mark(file)}" if file.startswith("zip://") else file
+    name = hashlib.sha256(told.encode()).hexdigest()[:40]
+    ending = os.path.splitext(file_name(file))[1].lower()
+    return paths.fetched_folder() / name[:2] / (name + ending)
+
+
+def _use(place):
+    """Whether a copy is there; it is then the one used last."""
+    try:
+        os.utime(place)
+    except FileNotFoundError:
+        return False
+    except OSError:  # of another user, from whom it may be read
+        return place.is_file()
+    return True
+
+
+def _fetched(file, place):
+    message, when = _failed.get(file, ("", 0))
+    if message and time.monotonic() - when < FORGOTTEN:
+        raise RemoteError(message)
+    lock = paths.fetched_folder() / "locks" / place.stem[:_LOCKS]
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if _use(place):
+            return place
+        try:
+            with atomic_path(place) as temporary:
+                _bring(file, temporary)
+                size = temporary.stat().st_size
+        except RemoteError as error:
+            _failed[file] = str(error), time.monotonic()
+            raise
+        _make_room(size)
+    return place
+
+
+def _bring(file, target):
+    """Copy a file elsewhere to a path."""
+    if file.startswith("zip://"):
+        _unpack(file, target)
+        return
+    host = _host(file)
+    if _silent[host] >= SILENT_FILES:
+        raise RemoteError(f"{file}: not asked for, as {_no_answer(host)}")
+    url = _web_address(file)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _download(file, url, target)
+            _silent[host] = 0
+            return
+        except _Unanswered as error:
+            reason = error
+        if attempt < ATTEMPTS:
+            time.sleep(max(_WAITS[attempt - 1], reason.wait))
+    _silent[host] += 1
+    _reasons[host] = str(reason)
+    raise RemoteError(f"{file}: {reason} ({ATTEMPTS} attempts).")
+
+
+def _download(file, url, target):
+    """Copy what an address of the web holds to a path, in one attempt."""
+    aiohttp, _ = _modules()
+    try:
+        _web(os.getpid()).get_file(url, str(target), callback=_watch(file))
+    except _Status as answer:
+        _explain(file, url, target, answer)
+    except aiohttp.ClientSSLError as error:
+        raise RemoteError(f"{file}: no safe connection ({_words(error)}).") from None
+    except aiohttp.TooManyRedirects:
+        raise RemoteError(f"{file}: leads from one address to the next without an end.") from None
+    except (aiohttp.RedirectClientError, aiohttp.InvalidURL) as error:
+        raise RemoteError(f"{file}: leads to no file of the web ({_words(error)}).") from None
+    except aiohttp.ClientPayloadError:
+        raise _Unanswered("the answer broke off before its end") from None
+    except TimeoutError:
+        raise _Unanswered(f"no answer within {PATIENCE} s") from None
+    except (aiohttp.ClientError, ConnectionError) as error:
+        if found := re.search(rf"{_PRIVATE}, [^ ,\]]+", str(error)):
+            raise RemoteError(f"{file}: {found[0]}, and nothing was asked of it. {_OWN}") from None
+        raise _Unanswered(_words(error)) from None
+
+
+def _explain(file, url, target, answer):
+    """What an answer that is no file means."""
+    status = answer.status
+    if status == 301 and answer.region and url.startswith(_S3_PATH_STYLE.partition("{")[0]):
+        region = re.sub(r"[^a-z0-9-]", "", answer.region)
+        return _download(file, url.replace("//s3.", f"//s3.{region}.", 1), target)
+    if status in _TRANSIENT:
+        wait = int(answer.wait) if answer.wait.isdecimal() else 0
+        raise _Unanswered(f"the server answers {status}", min(wait, _LONGEST_WAIT))
+    if status in (404, 410):
+        raise RemoteError(f"{file}: there is no such file ({status}). Correct the table.")
+    if status in (401, 403):
+        raise RemoteError(
+            f"{file}: the server refuses it ({status}): it is not public, or there is none. "
+            "Only what needs no account is fetched; copy other images to this machine."
+        )
+    raise RemoteError(f"{file}: the server answers {status} in the place of a file.")
+
+
+def _words(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _watch(file):
+    """A callback of a transfer that stops it where it is too large or too slow."""
+    from fsspec.callbacks import Callback
+
+    began = time.monotonic()
+
+    class Watch(Callback):
+        def set_size(self, size):
+            _check_bytes(file, size or 0)
+
+        def relative_update(self, inc=1):
+            self.value += inc
+            _check_bytes(file, self.value)
+            seconds = time.monotonic() - began
+            if seconds > PATIENCE and self.value < seconds * SLOWEST:
+                raise _Unanswered(f"no more than {self.value / seconds:.0f} bytes a second came")
+
+    return Watch()
+
+
+@functools.lru_cache(maxsize=1)
+def _web(process):
+    """What fetches, for one process: connections are not shared with those that it starts."""
+    _, HTTPFileSystem = _modules()
+    return HTTPFileSystem(encoded=True, get_client=_client, skip_instance_cache=True)
+
+
+async def _client(**_):
+    aiohttp, _ = _modules()
+
+    async def check_status(response):
+        if response.status != 200:
+            raise _Status(response)
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=_THREADS, socket_factory=_socket),
+        raise_for_status=check_status,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECTING, sock_read=PATIENCE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"Accept-Encoding": "identity"},
+        trust_env=False,
+    )
+
+
+def _socket(info):
+    """The socket of a connection, once the address that it leads to is found to be public."""
+    family, kind, protocol, _, (host, port, *_) = info
+    if (host, port) not in _allowed():
+        try:
+            addresses.check_public(host)
+        except ValueError:
+            raise OSError(errno.EPERM, f"{_PRIVATE}, {host}:{port}") from None
+    return socket.socket(family, kind, protocol)
+
+
+def _unpack(file, target):
+    """Copy a member of an archive to a path."""
+    member, _, archive = file[len("zip://") :].partition("::")
+    try:
+        opened = _archive(archive, mark(file), os.getpid())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise RemoteError(f"{file}: its archive cannot be opened ({_words(error)}).") from None
+    try:
+        info = opened.getinfo(member)
+        _check_bytes(file, info.file_size)
+        with opened.open(info) as source, open(target, "wb") as made:
+            shutil.copyfileobj(source, made, 2**20)
+    except KeyError:
+        raise RemoteError(f"{file}: its archive has no such member. Correct the table.") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise RemoteError(f"{file}: cannot be read from its archive ({_words(error)}).") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(path, mark, process):
+    """An open archive, whose list of members is read once."""
+    return zipfile.ZipFile(path)
+
+
+def _make_room(size):
+    """Count a copy of `size` bytes that has come; where the cache holds too much, let the least
+    recently used leave."""
+    folder, limit = paths.fetched_folder(), cache_bytes()
+    counted = folder / "bytes"
+    with FileLock(folder / "locks" / "bytes"):
+        try:
+            held = int(counted.read_text()) + size
+        except (OSError, ValueError):
+            held = limit + 1
+        if held > limit:
+            held = _evict(folder, limit)
+        counted.write_text(str(held))
+
+
+def _evict(folder, limit):
+    """Delete the least recently used copies where more than `limit` bytes are held, of which most
+    stay; the bytes that are held then."""
+    found = sorted(_copies(folder), key=lambda one: one[1].st_mtime)
+    held = sum(status.st_size for _, status in found)
+    if held <= limit:
+        return held
+    for path, status in found:
+        # What is on its way to a name of its own has none yet, and is old where a run was killed.
+        on_its_way = path.name.startswith(".")
+        if held <= _KEPT * limit:
+            break
+        if not on_its_way or time.time() - status.st_mtime > _ABANDONED:
+            path.unlink(missing_ok=True)
+            held -= status.st_size
+    return held
+
+
+def _copies(folder):
+    """(path, status) of every copy."""
+    for path in folder.glob("??/*"):
+        try:
+            yield path, path.stat()
+        except FileNotFoundError:
+            continue
+
+
+def _most_bytes():
+    """Bytes that a file may have: those of an image, as far as the cache holds them."""
+    return int(min(MOST_BYTES, _KEPT * cache_bytes()))
+
+
+def _check_bytes(file, size):
+    most = _most_bytes()
+    if size > most:
+        raise RemoteError(
+            f"{file}: has {size:,} bytes or more, and a file elsewhere may have {most:,}, which is "
+            "what an image may need and UNIDINO_REMOTE_CACHE has room for."
+        )
