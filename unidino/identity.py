@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 
-from . import paths, remembered
+from . import paths, remembered, remote
 
 SAMPLED_BYTES = 128 * 1024
 """Files up to this size are read whole, of larger ones as much in evenly spaced blocks."""
@@ -34,9 +34,11 @@ def file_digest(path):
 
     Neither times nor places count, so that a copy is the same file. Larger files than
     `SAMPLED_BYTES` are sampled: an image that was exported, scaled or compressed anew differs
-    everywhere, but a change of few pixels in a large one can go unseen.
+    everywhere, but a change of few pixels in a large one can go unseen. Of a file elsewhere (see
+    `remote`) its copy tells.
     """
     try:
+        path = remote.copy(path) if remote.is_remote(path) else path
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "no file"
@@ -51,7 +53,7 @@ def file_digest(path):
                     digest.update(file.read(block))
     except FileNotFoundError:
         return "missing"
-    except OSError:
+    except (OSError, remote.RemoteError):
         return "unreadable"
     return f"{status.st_size} {digest.hexdigest()}"
 

@@ -20,7 +20,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from . import paths as places
-from . import remembered
+from . import remembered, remote
 
 CHANNEL_AXES = ("first", "last")
 
@@ -472,6 +472,11 @@ def open_image(path, channel_axis=None, alone=False):
     ------
     TiffImage, NpyImage or Picture
     """
+    if remote.is_remote(path):
+        options = channel_axis, alone, plane, timepoint
+        with remote.opened(path) as copy, open_image(copy, *options) as image:
+            yield image
+        return
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:

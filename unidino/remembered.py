@@ -2,6 +2,7 @@
 
 Headers and digests of millions of images are asked for at every start. An answer is kept with the
 file's size and its times of modification and of change; a file of which one differs is asked again.
+Of files elsewhere (see `remote`) neither is known: what was found out about them stays.
 Nothing depends on what is kept: it is ignored where it is damaged, of other software or unwritable,
 and may be deleted at any time.
 """
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from . import remote
 from .progress import Progress
 from .tables import atomic_path
 
@@ -56,7 +58,7 @@ def answers(folder, files, ask, about=None, title="reading"):
         Of the store, see `paths.cache_folder`. Two processes may use it at once; what one of them
         remembers can be lost to the other, and is then asked again.
     files : list of str
-        Absolute paths, each once.
+        Absolute paths, or addresses of files elsewhere, each once.
     ask : callable
         Takes a path; returns the answer, a str, and whether it holds as long as the file stays as
         it is.
@@ -87,7 +89,9 @@ def answers(folder, files, ask, about=None, title="reading"):
     todo = [i for i, answer in enumerate(found) if answer is None]
     if not todo:
         return found.tolist()
-    told = _asked([files[i] for i in todo], ask, title)
+    asked = [files[i] for i in todo]
+    remote.fetch(asked, f"{title}: fetching")
+    told = _asked(asked, ask, title)
     lasting = np.zeros(len(files), bool)
     for i, (answer, holds) in zip(todo, told, strict=True):
         found[i] = answer
@@ -122,6 +126,8 @@ def _mark(file):
 
     The time of change cannot be set: it tells new contents with the old time of modification.
     """
+    if remote.is_remote(file):
+        return remote.mark(file)
     try:
         status = os.stat(file)
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ internet: the address is checked when a connection is opened, after every redire
 name can lead elsewhere a moment later.
 """
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -322,6 +323,23 @@ def copy(file):
     """
     place = _place(file)
     return place if _use(place) else _fetched(file, place)
+
+
+@contextlib.contextmanager
+def opened(file):
+    """The copy of a file elsewhere, while errors name the file in its place.
+
+    Parameters and errors are those of `copy`.
+    """
+    place = copy(file)
+    try:
+        yield place
+    except (ValueError, OSError) as error:
+        told = (
+            one.replace(str(place), file) if isinstance(one, str) else one for one in error.args
+        )
+        error.args = tuple(told)
+        raise
 
 
 def fetch(files, title="fetching images"):
