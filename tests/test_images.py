@@ -286,11 +286,17 @@ BAD = {
     "nothing.png": (lambda p: p.touch(), "not a readable image"),
     "bare.npy": (lambda p: np.save(p, RAW), "does not say which axis holds the channels"),
     "four.npy": (lambda p: np.save(p, RAW[None]), "array of shape .*expected two or three axes"),
-    "deep.ome.tif": (tiff(RAW, metadata={"axes": "ZYX"}), "3 planes of depth .*Save one plane"),
-    "film.ome.tif": (tiff(RAW, metadata={"axes": "TYX"}), "3 planes of time"),
-    "both.ome.tif": (
-        tiff(np.stack([RAW, RAW]), metadata={"axes": "ZCYX"}),
-        "has axes ZCYX of sizes .*at most one axis of channels",
+    "deep.ome.tif": (
+        tiff(RAW, metadata={"axes": "ZYX"}),
+        "has 3 planes of depth .*set plane to one",
+    ),
+    "film.ome.tif": (
+        tiff(RAW, metadata={"axes": "TYX"}),
+        "has 3 time points .*set timepoint to one",
+    ),
+    "both.tif": (
+        tiff(np.stack([RAW, RAW]), metadata={"axes": "RCYX"}),
+        "has axes RCYX of sizes .*at most one axis of channels",
     ),
     "alpha.png": (
         lambda p: Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(p),

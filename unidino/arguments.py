@@ -102,6 +102,14 @@ def number_or_list(text):
     return list(value) if isinstance(value, list | tuple) else int(text)
 
 
+def number_or_text(text):
+    """A whole number, or a word in its place, typed in a shell."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
 class _Switch(argparse.BooleanOptionalAction):
     """``--name``, ``--no-name``, and the published ``--name true`` or ``--name false``."""
 
@@ -157,6 +165,8 @@ def parser(function, program):
             scalar = next((kind for kind in (int, float) if kind in kinds), None)
             if scalar and list in kinds:
                 scalar = number_or_list
+            elif scalar and str in kinds:
+                scalar = number_or_text
             options["type"] = scalar or (_literal if list in kinds or dict in kinds else str)
         flags = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
         made.add_argument(*flags, **options)

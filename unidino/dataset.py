@@ -75,7 +75,7 @@ def site_headers(metadata):
     """
     files = list(dict.fromkeys(file for site in metadata.files() for file in site))
     found = images.image_headers(
-        files, metadata.channel_axis, alone=not metadata.is_merged, dataset=metadata.place
+        files, alone=not metadata.is_merged, dataset=metadata.place, **metadata.reading
     )
     found = dict(zip(files, found, strict=True))
     agreed = {}
@@ -220,7 +220,7 @@ def load_site(metadata, i, into=None):
     files, wanted = metadata.paths(i), metadata.channel_indices(i)
     headers = []
     for n, file in enumerate(files):
-        planes = images.read_image(file, metadata.channel_axis, alone=wanted is None)
+        planes = images.read_image(file, alone=wanted is None, **metadata.reading)
         headers.append(images.ImageHeader(*planes.shape, planes.dtype))
         header = _agreed(files[: n + 1], headers)
         if len(files) == 1:

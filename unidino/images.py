@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -24,6 +25,9 @@ from . import remembered, remote
 
 CHANNEL_AXES = ("first", "last")
 
+MAX_PROJECTION = "max"
+"""In the place of a plane's number: the brightest of all planes at every pixel."""
+
 MAX_PIXELS = 2**29
 """Values (channels x height x width) that a file may hold, so that a few megabytes of damaged or
 hostile data cannot fill the memory. The environment variable UNIDINO_MAX_PIXELS replaces it."""
@@ -31,6 +35,17 @@ hostile data cannot fill the memory. The environment variable UNIDINO_MAX_PIXELS
 # Axis letters of tifffile that can hold channels: named channels, samples, pages of unknown
 # meaning. Depth and time cannot.
 _CHANNEL_LETTERS = "CSQI"
+
+
+_PLAUSIBLE_PIXELS = (0.01, 20.0)
+"""µm; resolutions that stand for other sizes are those of a printer or a screen."""
+
+_MICROMETRES = {
+    "pm": 1e-6, "picometer": 1e-6, "a": 1e-4, "å": 1e-4, "angstrom": 1e-4,
+    "nm": 1e-3, "nanometer": 1e-3, "um": 1.0, "µm": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3, "cm": 1e4, "centimeter": 1e4,
+    "inch": 25400.0, "in": 25400.0, "m": 1e6, "meter": 1e6,
+}  # fmt: skip
 
 
 class ImageError(ValueError):
@@ -41,7 +56,8 @@ class ImageError(ValueError):
 class ImageHeader:
     """What a file says about its image without decoding it; the type in native byte order.
 
-    The names of its channels are those of OME-XML that tells all of them apart.
+    The names of its channels are those of OME-XML that tells all of them apart; the size of its
+    pixels is in µm, None where the file does not say it, or not one for height and width.
     """
 
     channels: int
@@ -49,6 +65,7 @@ class ImageHeader:
     width: int
     dtype: np.dtype
     names: tuple = field(default=(), compare=False)
+    pixel_size: float | None = field(default=None, compare=False)
 
     def __str__(self):
         return self._words(f"{self.height} x {self.width} {self.dtype}")
@@ -76,6 +93,52 @@ def _naming(path):
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path}: not a readable image ({reason}).") from None
+
+
+def check_part(plane, timepoint):
+    """Stop on a plane of depth or a time point that no image has.
+
+    Raises
+    ------
+    ValueError
+    """
+    for name, value, other in (
+        ("plane", plane, f", or {MAX_PROJECTION!r}"),
+        ("timepoint", timepoint, ""),
+    ):
+        number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not (value is None or number or (other and value == MAX_PROJECTION)):
+            raise ValueError(f"{name} is {value!r}; expected a number from 1{other}.")
+
+
+def micrometres(value, unit):
+    """A length in µm.
+
+    Parameters
+    ----------
+    value : float or str
+    unit : str
+        As OME-XML, OME-Zarr or ImageJ write it: nm, µm, micrometer, micron …
+
+    Returns
+    -------
+    float or None
+        None where it is no length above 0, or of another unit, such as pixels.
+    """
+    try:
+        # µ has two code points, and ImageJ escapes it.
+        unit = str(unit).replace("\\u00B5", "µ").replace("μ", "µ").strip().lower()
+        length = float(value) * _MICROMETRES[unit]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return length if 0 < length < math.inf else None
+
+
+def _of_both_sides(x, y):
+    """The size of a pixel that is as high as wide; None where it is not, or not known."""
+    if x is None or y is None:
+        return None
+    return x if abs(x - y) <= 0.01 * x else None
 
 
 def _max_pixels():
@@ -127,47 +190,117 @@ def check_finite(path, array):
             _refuse(path, f"holds {count} pixels that are not finite (NaN or infinite).")
 
 
-def _layout(path, shape, axes, channel_axis):
-    """How to turn an array of `shape` into (C, H, W): (axes to drop, position of the channels).
+class Choice(NamedTuple):
+    """What is read of files that hold more than one image of channels; see `read_image`."""
+
+    channel_axis: str | None = None
+    alone: bool = False
+    plane: int | str | None = None
+    timepoint: int | None = None
+
+
+def _chosen(path, shape, axes, choice):
+    """The planes of depth and the time point that are read: {axis: numbers from 0}."""
+    taken, asked = {}, []
+    depth, time = "Z", "T"
+    unnamed = [axis for axis in axes if axis in "QI" and shape[axes.index(axis)] > 1]
+    stacked = choice.plane is not None and depth not in axes and len(unnamed) == 1
+    if stacked and choice.alone:
+        depth = unnamed[0]
+    elif stacked:
+        count = shape[axes.index(unnamed[0])]
+        _refuse(
+            path,
+            f"has {count} pages that it does not call planes of depth, so plane "
+            f"{choice.plane} cannot be found among them. Save it with named axes (OME-TIFF, "
+            "ImageJ), or leave plane out where the pages are channels.",
+        )
+    for letter, wanted, name, one, many in (
+        (depth, choice.plane, "plane", "plane of depth", "planes of depth"),
+        (time, choice.timepoint, "timepoint", "time point", "time points"),
+    ):
+        axis = axes.find(letter)
+        count = shape[axis] if axis >= 0 else 1
+        has = f"{count} {one if count == 1 else many}"
+        if wanted is None and count > 1:
+            projected = f" or '{MAX_PROJECTION}' for their maximum projection"
+            asked.append(
+                (has, f"{name} to one of 1 to {count}{projected if letter == depth else ''}")
+            )
+        elif wanted not in (None, MAX_PROJECTION) and wanted > count:
+            _refuse(path, f"has {has}; {name} is {wanted}.")
+        elif wanted is not None and axis >= 0:
+            taken[axis] = range(count) if wanted == MAX_PROJECTION else range(wanted - 1, wanted)
+    if asked:
+        counts, remedies = (" and ".join(parts) for parts in zip(*asked, strict=True))
+        _refuse(path, f"has {counts} (axes {axes}): set {remedies}.")
+    return taken
+
+
+def _layout(path, shape, axes, choice):
+    """How to turn an array of `shape` into (C, H, W).
 
     Parameters
     ----------
     axes : str
-        A letter an axis, as tifffile names them; Y and X are height and width.
-    channel_axis : {"first", "last", None}
-        Decides where the file does not; a file that names its channels is believed. Without it the
-        pages of a stack are channels, if they are not more than a page has columns.
+        A letter an axis, as tifffile names them; Y and X are height and width, Z and T depth and
+        time.
+    choice : Choice
+        Its `channel_axis` decides where the file does not; a file that names its channels is
+        believed. Without it the pages of a stack are channels, if they are not more than a page has
+        columns.
+
+    Returns
+    -------
+    taken : dict
+        {axis that does not stay: the numbers along it, from 0, whose brightest pixels are read}.
+    position : int or None
+        Of the channels among the axes that stay.
     """
-    kept = [i for i, n in enumerate(shape) if n != 1 or axes[i] in "YX"]
-    dropped = tuple(i for i in range(len(shape)) if i not in kept)
+    taken = _chosen(path, shape, axes, choice)
+    kept = [i for i, n in enumerate(shape) if i not in taken and (n != 1 or axes[i] in "YX")]
+    taken |= {i: range(1) for i in range(len(shape)) if i not in kept and i not in taken}
     letters = "".join(axes[i] for i in kept)
     sizes = [shape[i] for i in kept]
     others = [letter for letter in letters if letter not in "YX"]
     if not others and len(letters) == 2:
-        return dropped, None
+        return taken, None
     if len(letters) != 3 or len(others) != 1:
         _refuse(
             path,
             f"has axes {axes} of sizes {tuple(shape)}; expected height, width and at most one axis "
-            "of channels. Save one plane of depth and time a file.",
+            "of channels beside depth and time. Save it so.",
         )
     if others[0] not in _CHANNEL_LETTERS:
-        what = {"Z": "depth", "T": "time"}.get(others[0], others[0])
         _refuse(
             path,
-            f"has {sizes[letters.index(others[0])]} planes of {what} (axes {axes}), which are not "
-            "channels. Save one plane or a projection a file.",
+            f"has {sizes[letters.index(others[0])]} planes of {others[0]} (axes {axes}), which are "
+            "not channels. Save one plane or a projection a file.",
         )
     position = letters.index(others[0])
     unnamed = others[0] in "QI" and position == 0
-    if unnamed and channel_axis is None and sizes[2] < sizes[0]:
+    if unnamed and choice.channel_axis is None and sizes[2] < sizes[0]:
         # An array of height, width and channels is stored as a stack of narrow pages.
         _refuse(
             path,
             f"has axes of sizes {tuple(sizes)} and does not say which of them holds the channels, "
             "the first or the last: set channel_axis to 'first' or 'last'.",
         )
-    return dropped, 2 if unnamed and channel_axis == "last" else position
+    return taken, 2 if unnamed and choice.channel_axis == "last" else position
+
+
+def _brightest(parts):
+    """The brightest of several arrays at every pixel, as few at a time as there are."""
+    parts = iter(parts)
+    made = next(parts)
+    for part in parts:
+        made = np.maximum(made, part)
+    return made
+
+
+def _picks(taken):
+    """One {axis: number} for each part of an array that is read."""
+    return [dict(zip(taken, numbers, strict=True)) for numbers in product(*taken.values())]
 
 
 def threads():
@@ -181,24 +314,69 @@ class TiffImage(NamedTuple):
     header: ImageHeader
     position: int | None  # of the channels among the axes that are kept
     file: tifffile.TiffFile
-    series: list  # several: each is the plane of a channel
-    dropped: tuple  # axes of length 1 of the only series
+    series: list  # several: each is a plane
+    taken: dict  # of the axes of the only series, or of (series, height, width): see `_layout`
     sizes: list  # along the axes that are kept
     companions: bool  # planes lie in other files, too
 
+    @property
+    def is_part(self):
+        """Whether it holds more planes than are read."""
+        shape = self.shape
+        return any(shape[axis] > 1 for axis in self.taken)
+
+    @property
+    def shape(self):
+        """Along all axes."""
+        first = self.series[0].shape
+        return (len(self.series), *first) if len(self.series) > 1 else first
+
     def read(self):
         """The array (sizes) as it is stored."""
-        if len(self.series) > 1:
+        if not self.is_part and len(self.series) == 1:
+            return self.series[0].asarray(maxworkers=threads()).squeeze((*self.taken,))
+        if not self.is_part:
             return np.stack([plane.asarray(maxworkers=threads()) for plane in self.series])
-        return self.series[0].asarray(maxworkers=threads()).squeeze(self.dropped)
+        if len(self.series) > 1:
+            planes = (self.series[number] for number in self.taken[0])
+            return _brightest(plane.asarray(maxworkers=threads()) for plane in planes)
+        return _brightest(self._part(pick) for pick in _picks(self.taken))
+
+    def _part(self, pick):
+        """What is left of the only series at one number along every axis that does not stay."""
+        (series,) = self.series
+        leading, page = _page_axes(series)
+        if leading is None:
+            array = series.asarray(maxworkers=threads())
+            return array[tuple(pick.get(axis, slice(None)) for axis in range(array.ndim))]
+        numbers = np.arange(math.prod(leading)).reshape(leading)
+        numbers = numbers[tuple(pick.get(axis, slice(None)) for axis in range(len(leading)))]
+        inside = tuple(pick.get(len(leading) + i, slice(None)) for i in range(len(page)))
+        if series.dataoffset is None:
+            array = self.file.asarray(numbers.ravel().tolist(), series=series, maxworkers=threads())
+        else:
+            size, stored = math.prod(page), series.dtype.newbyteorder(self.file.byteorder)
+            starts = series.dataoffset + numbers.ravel() * size * stored.itemsize
+            read = self.file.filehandle.read_array
+            array = np.stack([read(stored, size, int(start)) for start in starts])
+        return array.reshape(*numbers.shape, *page)[(..., *inside)]
+
+
+def _page_axes(series):
+    """(lengths of the axes along which a series has pages, shape of a page); (None, None) where the
+    pages of a series are not the last of its axes."""
+    page = series.keyframe.shape
+    leading = series.shape[: len(series.shape) - len(page)]
+    apart = series.dataoffset is not None or len(series) == math.prod(leading)
+    return (leading, page) if (*leading, *page) == series.shape and apart else (None, None)
 
 
 @contextlib.contextmanager
-def _open_tiff(path, channel_axis, alone):
+def _open_tiff(path, choice):
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tifffile.TiffFile(path))
         len(file.pages)  # finds pages that lead back to earlier ones, which would never end
-        if _is_ome(path, file) and _is_part(path, file, alone):
+        if _is_ome(path, file) and _is_part(path, file, choice.alone):
             file = stack.enter_context(tifffile.TiffFile(path, is_ome=False))
             len(file.pages)
         series = file.series
@@ -217,16 +395,24 @@ def _open_tiff(path, channel_axis, alone):
                     "row: save each as a file of its own.",
                 )
             # Pages that were written one by one: equal planes are the channels.
-            dropped, position, sizes = (), 0, [len(series), *first.shape]
+            shape, axes = (len(series), *first.shape), "IYX"
+            choice = choice._replace(channel_axis="first")
         else:
-            dropped, position = _layout(path, first.shape, first.axes, channel_axis)
-            sizes = [n for i, n in enumerate(first.shape) if i not in dropped]
+            shape, axes = first.shape, first.axes
+        taken, position = _layout(path, shape, axes, choice)
+        sizes = [n for i, n in enumerate(shape) if i not in taken]
         header = _header(path, sizes, position, first.dtype)
-        header = replace(header, names=_channel_names(file, header.channels))
+        header = replace(
+            header,
+            names=_channel_names(file, header.channels),
+            pixel_size=_tiff_pixel_size(file, first.keyframe),
+        )
+        if len(series) == 1 and _page_axes(first)[0] is None:
+            _check_size(path, math.prod(shape))
         for one in series:
             _check_whole(path, one)
         companions = file.is_ome and any(page.parent is not file for page in series[0][:] if page)
-        yield TiffImage(header, position, file, series, dropped, sizes, companions)
+        yield TiffImage(header, position, file, series, taken, sizes, companions)
 
 
 def _shapes(series):
@@ -292,6 +478,48 @@ def _channel_names(file, count):
     root = ElementTree.fromstring(file.ome_metadata)
     names = tuple(one.get("Name", "").strip() for one in root.iter() if _local(one) == "Channel")
     return names if all(names) and len({*names}) == len(names) == count else ()
+
+
+def _tiff_pixel_size(file, page):
+    """The size of a TIFF's pixels in µm, by what wrote it; None where that is not known."""
+    if file.is_ome:
+        root = ElementTree.fromstring(file.ome_metadata)
+        pixels = next((one for one in root.iter() if _local(one) == "Pixels"), None)
+        if pixels is None:
+            return None
+        sides = (
+            micrometres(
+                pixels.get(f"PhysicalSize{side}"), pixels.get(f"PhysicalSize{side}Unit", "µm")
+            )
+            for side in "XY"
+        )
+        return _of_both_sides(*sides)
+    if file.is_metaseries:
+        told = file.metaseries_metadata or {}
+        told = told.get("PlaneInfo", {})
+        if told.get("spatial-calibration-state", True):
+            unit = told.get("spatial-calibration-units")
+            sides = (micrometres(told.get(f"spatial-calibration-{side}"), unit) for side in "xy")
+            return _of_both_sides(*sides)
+        return None
+    densities = [_density(page.tags.get(f"{side}Resolution")) for side in "XY"]
+    if not all(densities):
+        return None
+    units = {tifffile.RESUNIT.CENTIMETER: "cm", tifffile.RESUNIT.INCH: "inch"}
+    # ImageJ writes a unit of its own, and resolutions in it.
+    unit = (file.imagej_metadata or {}).get("unit") or units.get(page.resolutionunit)
+    size = _of_both_sides(*(micrometres(1 / density, unit) for density in densities))
+    low, high = _PLAUSIBLE_PIXELS
+    return size if size and low <= size <= high else None
+
+
+def _density(tag):
+    """Pixels a unit, from a tag of two whole numbers; None where it says nothing."""
+    try:
+        numerator, denominator = tag.value
+        return numerator / denominator or None
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+        return None
 
 
 def _is_part(path, file, alone):
@@ -380,7 +608,7 @@ _NPY_HEADERS = {
 
 
 @contextlib.contextmanager
-def _open_npy(path, channel_axis, alone):
+def _open_npy(path, choice):
     with open(path, "rb") as file:
         version = np.lib.format.read_magic(file)
         if version not in _NPY_HEADERS:
@@ -389,13 +617,14 @@ def _open_npy(path, channel_axis, alone):
         offset, size = file.tell(), os.fstat(file.fileno()).st_size
     if len(shape) not in (2, 3):
         _refuse(path, f"is an array of shape {shape}; expected two or three axes.")
-    if len(shape) == 3 and channel_axis is None:
+    _chosen(path, shape, "CYX"[-len(shape) :], choice)
+    if len(shape) == 3 and choice.channel_axis is None:
         _refuse(
             path,
             f"is an array of shape {shape} that does not say which axis holds the channels: "
             "set channel_axis to 'first' or 'last'.",
         )
-    position = None if len(shape) == 2 else CHANNEL_AXES.index(channel_axis) * 2
+    position = None if len(shape) == 2 else CHANNEL_AXES.index(choice.channel_axis) * 2
     header = _header(path, shape, position, stored)
     if offset + math.prod(shape) * stored.itemsize > size:
         raise ValueError("it ends early")
@@ -414,7 +643,7 @@ _PIL_TYPES = {"L": np.uint8, "RGB": np.uint8, "I;16": np.uint16, "F": np.float32
 
 
 @contextlib.contextmanager
-def _open_picture(path, channel_axis, alone):
+def _open_picture(path, choice):
     with open(path, "rb") as file:
         start = file.read(26)
     # No other decoder, whatever the file holds; and not Pillow's own limit on pixels, which comes
@@ -440,6 +669,7 @@ def _open_picture(path, channel_axis, alone):
         colours = len(image.getbands())
         position = 2 if colours > 1 else None
         sizes = (image.height, image.width, colours)[: 3 if colours > 1 else 2]
+        _chosen(path, sizes, "YXC"[: len(sizes)], choice)
         header = _header(path, sizes, position, dtype)
         # What is missing of a JPEG is read as grey: a byte holds 8 blocks of 8 x 8 pixels at most.
         # Deflate, of PNG, makes no more than 1032 bytes of one.
@@ -463,7 +693,7 @@ SUFFIXES = tuple(_OPENERS)
 
 
 @contextlib.contextmanager
-def open_image(path, channel_axis=None, alone=False):
+def open_image(path, channel_axis=None, alone=False, plane=None, timepoint=None):
     """An image file that was found to be one, before its pixels are read.
 
     Parameters and errors are those of `read_image`.
@@ -487,17 +717,19 @@ def open_image(path, channel_axis=None, alone=False):
         raise FileNotFoundError(f"{path}: no such image.")
     if not is_file:
         _refuse(path, "is no file, but a folder or a device.")
-    with _naming(path), _OPENERS[suffix](path, channel_axis, alone) as image:
+    choice = Choice(channel_axis, alone, plane, timepoint)
+    with _naming(path), _OPENERS[suffix](path, choice) as image:
         if alone and image.header.channels > 1:
+            depth = " Where these are planes of depth, set plane." if plane is None else ""
             _refuse(
                 path,
                 f"has {image.header.channels} channels, expected one. Give merged images in a "
-                "column named path.",
+                f"column named path.{depth}",
             )
         yield image
 
 
-def image_header(path, channel_axis=None, alone=False):
+def image_header(path, channel_axis=None, alone=False, plane=None, timepoint=None):
     """Channels, size and type of an image, without decoding its pixels.
 
     Parameters and errors are those of `read_image`.
@@ -506,11 +738,11 @@ def image_header(path, channel_axis=None, alone=False):
     -------
     ImageHeader
     """
-    with open_image(path, channel_axis, alone) as image:
+    with open_image(path, channel_axis, alone, plane, timepoint) as image:
         return image.header
 
 
-def image_headers(paths, channel_axis=None, alone=False, dataset=None):
+def image_headers(paths, channel_axis=None, alone=False, dataset=None, plane=None, timepoint=None):
     """The headers of many images, read side by side.
 
     Headers are remembered (see `remembered`) unless they depend on other files, too.
@@ -519,7 +751,7 @@ def image_headers(paths, channel_axis=None, alone=False, dataset=None):
     ----------
     paths : list of str or Path
         Each once.
-    channel_axis, alone
+    channel_axis, alone, plane, timepoint
         As `read_image`.
     dataset : str or Path, optional
         Under whose name they are remembered: the folder that the images lie below, or a table's.
@@ -529,11 +761,12 @@ def image_headers(paths, channel_axis=None, alone=False, dataset=None):
     list of ImageHeader or str
         The error's message instead, where an image has none.
     """
-    store = places.cache_folder("headers", f"{dataset or ''}|{channel_axis}|{alone}")
+    choice = Choice(channel_axis, alone, plane, timepoint)
+    store = places.cache_folder("headers", "|".join(map(str, (dataset or "", *choice))))
     found = remembered.answers(
         store,
         list(map(str, paths)),
-        functools.partial(_described, channel_axis=channel_axis, alone=alone),
+        functools.partial(_described, choice=choice),
         about={"read by": _reader(), "most pixels": _max_pixels()},
         title="reading headers of images",
     )
@@ -549,27 +782,28 @@ def _reader():
     return f"{code} tifffile {tifffile.__version__} Pillow {pillow_version}"
 
 
-def _described(path, channel_axis, alone):
+def _described(path, choice):
     """A header or an error's message as JSON, and whether it holds while the file stays."""
     try:
-        with open_image(path, channel_axis, alone) as image:
+        with open_image(path, *choice) as image:
             header = image.header
             others = isinstance(image, TiffImage) and image.companions
     except (ValueError, OSError) as error:
         return json.dumps(str(error)), False
     size = [header.channels, header.height, header.width]
-    return json.dumps([*size, header.dtype.str, header.names]), not others
+    told = [*size, header.dtype.str, header.names, header.pixel_size]
+    return json.dumps(told), not others
 
 
 def _header_of(text):
     given = json.loads(text)
     if isinstance(given, str):
         return given
-    *size, dtype, names = given
-    return ImageHeader(*size, np.dtype(dtype), tuple(names))
+    *size, dtype, names, pixel_size = given
+    return ImageHeader(*size, np.dtype(dtype), tuple(names), pixel_size)
 
 
-def read_image(path, channel_axis=None, alone=False):
+def read_image(path, channel_axis=None, alone=False, plane=None, timepoint=None):
     """An image as channels, height, width.
 
     TIFF (OME, ImageJ, BigTIFF; paged, planar or interleaved; tiled; compressed), PNG, JPEG, NPY.
@@ -584,7 +818,13 @@ def read_image(path, channel_axis=None, alone=False):
         For files that do not say where their channels are: arrays, and stacks of pages, which are
         taken for channels as long as they are fewer than the pixels of a row.
     alone : bool
-        The file stands for one channel: of an OME-TIFF that is part of a set, its own plane alone.
+        The file stands for one channel: of an OME-TIFF that is part of a set, its own plane alone;
+        pages of which a file does not say what they are can be planes of depth.
+    plane : int or "max", optional
+        Which plane is read of a file that holds several planes of depth (ImageJ, OME-TIFF), from 1;
+        "max" is the brightest of them at every pixel.
+    timepoint : int, optional
+        Which time point is read of a file that holds several, from 1.
 
     Returns
     -------
@@ -596,11 +836,12 @@ def read_image(path, channel_axis=None, alone=False):
     FileNotFoundError
         No such file.
     ImageError
-        Unreadable, damaged, larger than `MAX_PIXELS`, with planes or files missing, of booleans
+        Unreadable, damaged, larger than `MAX_PIXELS`, with planes or files missing, with several
+        planes of depth or time points of which none is chosen, or not the chosen one, of booleans
         or other types that are no intensities, or of a layout that is not one image of channels.
         Names the file. So do files of several channels, where `alone`.
     """
-    with open_image(path, channel_axis, alone) as image:
+    with open_image(path, channel_axis, alone, plane, timepoint) as image:
         header, array = image.header, image.read()
         array = array[None] if image.position is None else np.moveaxis(array, image.position, 0)
         if array.shape != (header.channels, header.height, header.width):

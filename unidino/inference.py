@@ -14,6 +14,7 @@ from . import (
     claims,
     cluster,
     devices,
+    images,
     intensity,
     paths,
     profiles,
@@ -116,11 +117,16 @@ def extract(
     channels: str | list | dict | None = None,
     controls: str | None = None,
     channel_axis: str | None = None,
+    plane: int | str | None = None,
+    timepoint: int | None = None,
+    resolution_level: int | None = None,
+    acquisition: int | None = None,
     outdir: str | None = None,
     overwrite: bool = False,
     size: int | None = None,
     stride: int | None = None,
     resize_shorter_side: int | None = None,
+    pixel_size: float | None = None,
     tiling: str = "cover",
     min_foreground: float = 0.01,
     foreground_channel: str | None = None,
@@ -180,6 +186,15 @@ def extract(
         Query that names the negative controls, such as "compound == 'DMSO'".
     channel_axis : {"first", "last"}
         Where merged image files do not say where their channels are.
+    plane : int or "max"
+        Plane of depth that is read where images have several, from 1; "max": the brightest of all
+        planes at every pixel (maximum projection).
+    timepoint : int
+        Time point that is read where images have several, from 1.
+    resolution_level : int
+        Of an OME-Zarr plate; 0, the full resolution, by default.
+    acquisition : int
+        Number (id) of the acquisition of an OME-Zarr plate that has several.
     outdir : str
         Output root; the outputs go to <outdir>/<model>/<valset>.
     overwrite : bool
@@ -190,6 +205,10 @@ def extract(
     resize_shorter_side : int
         Shrink larger images to this shorter side, in pixels; the dataset's own by default (1080
         for cell-health and HPA).
+    pixel_size : float
+        Rescale the images to this size of a pixel in µm, antialiased where they shrink. Their own
+        is that of the table's column pixel_size, else what their files say. Not with
+        resize_shorter_side.
     tiling : {"cover", "grid", "legacy"}
         All pixels with even overlaps; whole tiles only; the released code's square grid.
     min_foreground : float
@@ -327,6 +346,7 @@ def _open(given):
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
+    of_dataset += ("plane", "timepoint", "resolution_level", "acquisition")
     metadata = valsets.open_valset(
         given["valset"],
         **{name: given[name] for name in of_dataset},
@@ -357,6 +377,10 @@ def _open(given):
         "intensity_range": None if limits is None else list(limits),
         "channel_axis": metadata.channel_axis,
     }
+    # Only where they are set, so that extractions from before there were these go on.
+    parts = ("plane", "timepoint", "resolution_level")
+    parts = {name: getattr(metadata, name) for name in parts}
+    settings |= {name: value for name, value in parts.items() if value is not None}
     as_given = ("tiling", "min_foreground", "small_images", "seed")
     settings |= {name: given[name] for name in as_given}
     outdir = given["outdir"] or paths.outputs_root()
@@ -406,6 +430,7 @@ def _check(given):
     for name, choices in optional.items():
         if given[name] is not None:
             arguments.check_choice(name, given[name], choices)
+    images.check_part(given["plane"], given["timepoint"])
     check_name(given["model"], given["ckpt"])
     for name in ("block", "size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])

@@ -50,6 +50,13 @@ class Metadata:
         Names, in order.
     channel_axis : {"first", "last", None}
         Where merged files hold their channels, if they do not say.
+    plane : int, "max" or None
+        Plane of depth that is read of files that hold several, from 1; "max" is their maximum
+        projection. None where each file holds one plane, also if planes lie in files of their own.
+    timepoint : int or None
+        Time point that is read of files that hold several, from 1.
+    resolution_level : int or None
+        Of OME-Zarr images, 0 the full one; it is a part of their paths.
     resize_shorter_side : int or None
         Larger images are shrunk to this shorter side, in pixels.
     simulated : bool
@@ -65,6 +72,9 @@ class Metadata:
     valset = "dataset"
     channels = None
     channel_axis = None
+    plane = None
+    timepoint = None
+    resolution_level = None
     resize_shorter_side = None
     simulated = False
     root = None
@@ -77,6 +87,15 @@ class Metadata:
     def place(self):
         """What its images are remembered under: their folder, or whatever tells it from others."""
         return self.root or self.origin or self.valset
+
+    @property
+    def reading(self):
+        """How its files are read: the arguments of `images.read_image` that it decides."""
+        return {
+            "channel_axis": self.channel_axis,
+            "plane": self.plane,
+            "timepoint": self.timepoint,
+        }
 
     @property
     def key_columns(self):

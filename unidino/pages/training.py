@@ -438,7 +438,7 @@ def _cut(part, images, settings, number):
     again = copy.deepcopy(rng)
     item = images.item(number, rng) | {"unread": []}
     at = number * images.channels
-    plane = PlaneReader(part.channel_axis).plane(part.files[at], int(part.numbers[number, 0]))
+    plane = PlaneReader(**part.reading).plane(part.files[at], int(part.numbers[number, 0]))
     corners, draws, _, _ = augment.draw_views(again, settings, *plane.shape, images.channels)
     sides = np.array(settings.sizes) * draws[:, augment.INVERSE_ZOOM]
     centres = corners + draws[:, [augment.CENTRE_Y, augment.CENTRE_X]]

@@ -45,7 +45,8 @@ class Planes:
     groups : numpy.ndarray
         (N,), number of the plate and channel that an item belongs to; of the plate with several
         channels together.
-    channel_axis : {"first", "last", None}
+    reading : dict
+        How its files are read, see `Metadata.reading`.
     files_sha256 : str
         From `files_digest`.
     """
@@ -57,7 +58,7 @@ class Planes:
     high: np.ndarray
     weights: np.ndarray
     groups: np.ndarray
-    channel_axis: str | None
+    reading: dict
     files_sha256: str
 
     def __len__(self):
@@ -172,9 +173,9 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         groups = (groups[:, None] * len(channels) + np.arange(len(channels))).reshape(-1)
         numbers, low, high = (values.reshape(-1, 1) for values in (numbers, low, high))
         weights = np.repeat(weights, len(channels))
-    axis = metadata.channel_axis
     sha256 = files_digest(files)
-    return Planes(metadata.valset, files, numbers, low, high, weights, groups, axis, sha256)
+    reading = metadata.reading
+    return Planes(metadata.valset, files, numbers, low, high, weights, groups, reading, sha256)
 
 
 _COMPARED, _THREADS = 2000, 8
@@ -346,8 +347,9 @@ class TrainingImages(TorchDataset):
             [np.concatenate([getattr(part, n) for part in sets]) for n in ("low", "high")], 1
         )
         self._starts = np.cumsum([0, *map(len, sets)])
-        self._axes = [part.channel_axis for part in sets]
-        self._readers = {axis: PlaneReader(axis) for axis in set(self._axes)}
+        # Sets that are read alike share what is remembered of their files.
+        self._readings = [tuple(part.reading.items()) for part in sets]
+        self._readers = {one: PlaneReader(**dict(one)) for one in self._readings}
         repeats = dataset.published_repeats([len(part) for part in sets])
         shares = dataset_weights
         if shares is None:
@@ -423,7 +425,7 @@ class TrainingImages(TorchDataset):
     def item(self, image, rng):
         """The item of one image, its views drawn from `rng`; see the notes of the class."""
         part = int(np.searchsorted(self._starts, image, side="right")) - 1
-        reader = self._readers[self._axes[part]]
+        reader = self._readers[self._readings[part]]
         first = image * self.channels
         files = [self._files[first + c].as_py() for c in range(self.channels)]
         planes = list(zip(files, self._numbers[image].tolist(), strict=True))

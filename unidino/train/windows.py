@@ -60,7 +60,7 @@ def _tiff_layout(tiff):
     """Layout of an `images.TiffImage`, or None where it is none of those understood here."""
     file, header, position = tiff.file, tiff.header, tiff.position
     stored = header.dtype.newbyteorder(file.byteorder)
-    if any(one.is_multifile or one.transform is not None for one in tiff.series):
+    if tiff.is_part or any(one.is_multifile or one.transform is not None for one in tiff.series):
         return None
     first = tiff.series[0]
     if len(tiff.series) == 1 and first.dataoffset is not None:
@@ -107,8 +107,8 @@ def _npy_layout(npy):
     return _one_array(npy.header, npy.offset, strides, npy.position, npy.stored)
 
 
-def _find_layout(path, channel_axis, alone):
-    with images.open_image(path, channel_axis, alone) as image:
+def _find_layout(path, reading, alone):
+    with images.open_image(path, alone=alone, **reading) as image:
         layout = None
         with contextlib.suppress(Exception):  # what is not understood here is read as a whole
             if isinstance(image, images.TiffImage):
@@ -224,7 +224,8 @@ def _read_segments(path, layout, channel, boxes, options):
 
 
 def _read_whole(path, layout, channel, boxes, options):
-    image = images.read_image(path, *options)[channel]
+    reading, alone = options
+    image = images.read_image(path, alone=alone, **reading)[channel]
     for top, left, bottom, right in boxes:
         yield image[top:bottom, left:right]
 
@@ -251,14 +252,14 @@ class PlaneReader:
 
     Parameters
     ----------
-    channel_axis : {"first", "last"}, optional
-        For files that do not say where their channels are.
+    channel_axis, plane, timepoint
+        How files are read, see `images.read_image`.
     layouts : int
         Number of files whose layout is remembered; the one unused for longest is forgotten first.
     """
 
-    def __init__(self, channel_axis=None, layouts=100_000):
-        self.channel_axis = channel_axis
+    def __init__(self, channel_axis=None, plane=None, timepoint=None, layouts=100_000):
+        self.reading = {"channel_axis": channel_axis, "plane": plane, "timepoint": timepoint}
         self.layouts = layouts
         self._known = OrderedDict()
         self._alike = OrderedDict()
@@ -281,7 +282,7 @@ class PlaneReader:
         kind = os.path.splitext(path)[1].lower(), size, alone
         layout, beside = self._alike.get(kind, (None, None))
         if layout is None or _beside_pixels(path, layout) != beside:
-            layout = _find_layout(path, self.channel_axis, alone)
+            layout = _find_layout(path, self.reading, alone)
             beside = _beside_pixels(path, layout) if layout.kind == "mapped" else []
             if beside and max(map(len, beside)) < _MOST_BESIDE:
                 self._alike[kind] = layout, beside
@@ -339,7 +340,7 @@ class PlaneReader:
             mirrored.append((rows, columns))
         if out is None:
             out = [np.empty(size, layout.header.dtype) for size in sizes.tolist()]
-        options = self.channel_axis, channel == ONLY
+        options = self.reading, channel == ONLY
         number = max(channel, 0)
         for kind in (layout.kind, "whole"):
             try:

@@ -40,6 +40,10 @@ class CSVMetadata(Metadata):
         Query (`queries.rows`) that names the negative controls.
     channel_axis : {"first", "last"}, optional
         Where merged files hold their channels, if they do not say.
+    plane : int or "max", optional
+    timepoint : int, optional
+        What is read of files that hold several planes of depth or time points, from 1; "max" is
+        the maximum projection.
     max_missing : float
         See `Metadata.check_files`.
 
@@ -60,14 +64,18 @@ class CSVMetadata(Metadata):
         channels=None,
         controls=None,
         channel_axis=None,
+        plane=None,
+        timepoint=None,
         max_missing=0.0,
     ):
         if channel_axis is not None and channel_axis not in images.CHANNEL_AXES:
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
+        images.check_part(plane, timepoint)
         csv = Path(csv).expanduser().absolute()
         self.valset = dataset_name(csv)
         self.origin = str(csv.resolve())
         self.channel_axis = channel_axis
+        self.plane, self.timepoint = plane, timepoint
         self.single_channel_metadata = False
         folder = Path(root).expanduser().absolute() if root else csv.parent
         try:

@@ -63,6 +63,10 @@ def open_valset(
     channels=None,
     controls=None,
     channel_axis=None,
+    plane=None,
+    timepoint=None,
+    resolution_level=None,
+    acquisition=None,
     max_missing=0.0,
 ):
     """The metadata of a dataset by name, or of a CSV by path.
@@ -79,6 +83,13 @@ def open_valset(
         See `Metadata.select_channels`.
     controls : str, optional
         Query (`queries.rows`) that names the negative controls, instead of the dataset's own.
+    plane : int or "max", optional
+        Plane of depth that is read where images have several, from 1; "max" is their maximum
+        projection.
+    timepoint : int, optional
+        Time point that is read where images have several, from 1.
+    resolution_level, acquisition
+        Of an OME-Zarr plate only, see `OMEZarrMetadata`.
 
     Returns
     -------
@@ -100,6 +111,8 @@ def open_valset(
             channels=channels,
             controls=controls,
             channel_axis=channel_axis,
+            plane=plane,
+            timepoint=timepoint,
             max_missing=max_missing,
         )
     known = {key.lower(): key for key in VALSETS}
@@ -114,6 +127,7 @@ def open_valset(
         if value is not None:
             raise ValueError(f"{option} goes with a CSV, not with {known[name.lower()]}.")
     metadata = VALSETS[known[name.lower()]](False, root, check_files=False)
+    metadata.plane, metadata.timepoint = plane, timepoint
     if check_files:
         metadata.check_files(max_missing)
     if controls is not None:
