@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -165,11 +165,12 @@ def extract(
         A published dataset (BBBC021, jumpcp-valset, cell-health, HPA, BBBC037, insect,
         example_data), the simulated worlds, or the path of a CSV with one row a site.
     model : str
-        unidino-demo, random_vit, unidino, transfer, dino (with ckpt), or a weights file's path.
+        unidino-demo, random_vit, unidino, transfer; dino, microsnoop or morphem, with ckpt; or a
+        weights file's path.
     arch : str
         Architecture of random_vit, or of weights that do not say.
     ckpt : str
-        Weights file of the models dino and transfer.
+        Weights file of the models dino, microsnoop, morphem and transfer.
     embed_dim, cls_reduced_dim : int
         Width and reduced width, where weights do not say.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
@@ -367,7 +368,7 @@ def _open(given):
     settings = {
         "model": network.name,
         "weights_sha256": network.sha256,
-        "model_config": asdict(network.config),
+        "model_config": network.config.as_dict(),
         "channels": metadata.channels,
         "size": size,
         "stride": stride,

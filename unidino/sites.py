@@ -614,6 +614,7 @@ class SiteEmbeddings:
             "libraries": {"python": platform.python_version()} | software.versions(_LIBRARIES),
             "settings": self.settings,
             "model_origin": self.embedder.model.origin,
+            "model_licence": self.embedder.model.licence,
             "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,

@@ -404,7 +404,12 @@ def test_transfer_weights_are_checked_alike(small, tmp_path):
     [
         ("unidno", {}, ValueError, "unknown model 'unidno'.*Did you mean 'unidino'"),
         ("dino", {}, ValueError, "model 'dino' needs ckpt"),
-        ("random_vit", {"ckpt": "x.pth"}, ValueError, "ckpt goes with model 'dino' or 'transfer'"),
+        (
+            "random_vit",
+            {"ckpt": "x.pth"},
+            ValueError,
+            "ckpt goes with model 'dino', 'microsnoop', 'morphem' or 'transfer', not with 'random",
+        ),
         ("transfer", {"arch": "vit_tiny"}, ValueError, "'transfer' has its own arch"),
         ("transfer", {"ckpt": "gone.pth"}, FileNotFoundError, "'transfer' needs the weights"),
         ("unidino", {}, FileNotFoundError, f"Zenodo.*CC BY-NC 4.0.*{DEFAULT!r} meanwhile"),

@@ -7,14 +7,15 @@ import json
 import math
 import pickle
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .. import tables
+from .. import paths, tables
+from . import catalogue
 from .vit import ARCHITECTURES, EmbeddingModel, ModelConfig, arch_config, resolve_arch
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
@@ -24,6 +25,8 @@ _HEADS = ("head.", "reproduction.")
 
 
 _COMPRESSED = "compressed"
+_LICENCE = 200
+"""Characters of a stranger's licence that are recorded."""
 
 
 def load_pth(path):
@@ -167,9 +170,10 @@ def save_model(model, path, details=None):
     path : Path
         Ends in ``.safetensors``.
     details : dict, optional
-        More JSON for the header (training data, licence, command).
+        More JSON for the header (training data, command); the model's licence stands there anyway.
     """
-    header = {"unidino": json.dumps({"config": asdict(model.config), **(details or {})})}
+    details = ({"licence": model.licence} if model.licence else {}) | (details or {})
+    header = {"unidino": json.dumps({"config": model.config.as_dict(), **details})}
     state = {k: v.detach().cpu().contiguous() for k, v in model.weights().items()}
     with tables.atomic_path(path) as temporary:
         # Written here: the library makes files that only their owner can read.
@@ -198,6 +202,24 @@ def read_header(path):
     if not isinstance(header, dict):
         raise ValueError(f"{path} has a header that is no mapping.")
     return header
+
+
+def file_licence(path):
+    """The licence of a weights file: what its header says, or that of the released weights.
+
+    A torch-saved file has no place for it: one that bears the released weights' name is taken for
+    them.
+
+    Returns
+    -------
+    str
+        One line; empty where nothing is said.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        stated = read_header(path).get("licence")
+        return " ".join(stated.split())[:_LICENCE] if isinstance(stated, str) else ""
+    return catalogue.licence("unidino") if path.name == paths.UNIDINO_WEIGHTS else ""
 
 
 def read_safetensors(path):
@@ -325,7 +347,9 @@ def load_checkpoint(
         given = {"arch": arch and resolve_arch(arch), "cls_reduced_dim": cls_reduced_dim}
         _check_agreement(config, given | {"embed_dim": embed_dim}, path)
         config = _read_by(config, {"pooling": pooling, "block": block}, path)
-        return named_model(config, state, path)
+        model = named_model(config, state, path)
+        model.licence = file_licence(path)
+        return model
 
 
 @contextlib.contextmanager

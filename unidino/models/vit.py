@@ -5,7 +5,7 @@ as `ModelConfig`.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import partial
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from .. import arguments, intensity
 from ..choices import POOLINGS
+from . import microsnoop, tile_scaling
 
 # Width, depth, heads (the released vision_transformer.py; narrow variants keep the base and large
 # depth and heads at width 384).
@@ -27,6 +28,9 @@ ARCHITECTURES = {
 }
 _AFTER = ("cls_reducer", "projection")
 """What follows the backbone, in this order."""
+
+_LATER = ("tile_scaling", "fixed_size")
+"""Fields of a config that earlier versions did not have: stored only where they are set."""
 
 _RANGES = {
     "embed_dim": (1, 65536),
@@ -49,7 +53,7 @@ class ModelConfig:
     Attributes
     ----------
     arch : str
-        A key of `ARCHITECTURES`, ``timm:<name>`` or ``torchvision:<name>``.
+        A key of `ARCHITECTURES`, ``microsnoop``, ``timm:<name>`` or ``torchvision:<name>``.
     embed_dim : int or None
         Width of a vision transformer where it differs from the architecture's own.
     cls_reduced_dim : int or None
@@ -74,6 +78,11 @@ class ModelConfig:
     block : int or None
         The block whose output is read, from 1: a vision transformer's layer, or a stage of one of
         timm's convolutional networks (a resolution). None reads the end of the network.
+    tile_scaling : {"none", "moments", "percentiles"}
+        What is done to each tile alone before it enters, see `tile_scaling`.
+    fixed_size : bool
+        Tiles of another size are resized to `size` after that, as the weights' authors do. A
+        vision transformer without it takes them as they are, its position embeddings resized.
     """
 
     arch: str = "vit_small"
@@ -90,6 +99,8 @@ class ModelConfig:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     block: int | None = None
+    tile_scaling: str = "none"
+    fixed_size: bool = False
 
     def __post_init__(self):
         """Stop on a value of another type or range: a config may come from a stranger's file.
@@ -102,6 +113,7 @@ class ModelConfig:
         arguments.check_types(vars(self), ModelConfig)
         arguments.check_choice("pooling", self.pooling, POOLINGS)
         arguments.check_choice("intensity", self.intensity, intensity.METHODS)
+        arguments.check_choice("tile_scaling", self.tile_scaling, tile_scaling.METHODS)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
@@ -124,6 +136,15 @@ class ModelConfig:
         if len(values) not in (1, channels) or not numbers or (name == "std" and min(values) <= 0):
             kind = "numbers above 0" if name == "std" else "numbers"
             raise ValueError(f"{name} is {values}; expected 1 or {channels} {kind}.")
+
+    def as_dict(self):
+        """What is stored of a config.
+
+        Fields that came later are left out where they are not set, so that extractions and
+        trainings from before them go on.
+        """
+        unset = [name for name in _LATER if getattr(self, name) == getattr(ModelConfig, name)]
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
     @classmethod
     def from_dict(cls, content, source):
@@ -169,6 +190,8 @@ class EmbeddingModel(nn.Module):
         Of the weights' file, or of the weights where there is none.
     origin : str
         Where the weights come from, in words, where the name does not say it; else empty.
+    licence : str
+        That of the weights, where it is known; else empty.
     """
 
     def __init__(self, config, drop_path_rate=0.0):
@@ -177,6 +200,7 @@ class EmbeddingModel(nn.Module):
         self.name = config.arch
         self.sha256 = ""
         self.origin = ""
+        self.licence = ""
         self.backbone, width = _backbone(config, drop_path_rate)
         self.is_vit = config.arch in ARCHITECTURES
         self.poolings = config.pooling.split("_")
@@ -222,7 +246,7 @@ class EmbeddingModel(nn.Module):
         ----------
         x : torch.Tensor
             (B, in_chans, H, W), float in [0, 1]; H and W multiples of the patch size, for a
-            vision transformer.
+            vision transformer that does not resize them.
 
         Returns
         -------
@@ -244,7 +268,7 @@ class EmbeddingModel(nn.Module):
                 f"the model takes intensities scaled to [0, 1] in floating point, got {x.dtype}; "
                 "unidino.intensity scales images."
             )
-        side = self.config.patch_size if self.is_vit else 1
+        side = self.config.patch_size if self.is_vit and not self.config.fixed_size else 1
         if x.shape[2] % side or x.shape[3] % side:
             raise ValueError(
                 f"the model takes sides that are multiples of {side} pixels, got "
@@ -261,7 +285,10 @@ class EmbeddingModel(nn.Module):
         return self.reduced(self.pooled(prefix, grid)), grid
 
     def prepared(self, x):
-        """What enters the backbone: channels repeated and standardised as its weights expect."""
+        """What enters the backbone: tiles scaled and standardised as its weights expect."""
+        x = tile_scaling.scaled(x, self.config.tile_scaling)
+        if self.config.fixed_size:
+            x = tile_scaling.resized(x, self.config.size)
         if self.config.repeat_channels > 1:
             x = x.repeat_interleave(self.config.repeat_channels, dim=1)
         if self.input_mean is not None:
@@ -340,29 +367,7 @@ class EmbeddingModel(nn.Module):
         ValueError
             Missing, unexpected or differently shaped weights; names `source` and the first few.
         """
-        own = self.weights()
-        common = sorted(own.keys() & state.keys())
-        shapes = [
-            f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
-            for k in common
-            if own[k].shape != state[k].shape
-        ]
-        types = [
-            f"{k} {state[k].dtype} instead of {own[k].dtype}"
-            for k in common
-            if own[k].is_floating_point() != state[k].is_floating_point()
-        ]
-        found = {
-            "missing": sorted(own.keys() - state.keys()),
-            "unexpected": sorted(state.keys() - own.keys()),
-            "misshapen": shapes,
-            "of another type": types,
-        }
-        problems = [
-            f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-            for what, names in found.items()
-            if names
-        ]
+        problems = misfits(self.weights(), state)
         if problems:
             raise ValueError(
                 f"{source} does not fit {self.config.arch}: {'; '.join(problems)}. Give the arch, "
@@ -379,6 +384,43 @@ class EmbeddingModel(nn.Module):
             parts[part][key] = value
         for name, part in parts.items():
             getattr(self, name).load_state_dict(part)
+
+
+def misfits(wanted, state):
+    """How a state dict differs from the one that is wanted.
+
+    Parameters
+    ----------
+    wanted, state : dict of str to torch.Tensor
+        Names, shapes and kinds of numbers are compared, no values.
+
+    Returns
+    -------
+    list of str
+        Each names the first few weights; empty where all fit.
+    """
+    common = sorted(wanted.keys() & state.keys())
+    shapes = [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in common
+        if wanted[k].shape != state[k].shape
+    ]
+    types = [
+        f"{k} {state[k].dtype} instead of {wanted[k].dtype}"
+        for k in common
+        if wanted[k].is_floating_point() != state[k].is_floating_point()
+    ]
+    found = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - wanted.keys()),
+        "misshapen": shapes,
+        "of another type": types,
+    }
+    return [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in found.items()
+        if names
+    ]
 
 
 def _backbone(config, drop_path_rate):
@@ -411,6 +453,8 @@ def _backbone(config, drop_path_rate):
         raise ValueError(
             f"embed_dim applies to {', '.join(ARCHITECTURES)}; {config.arch} has its own."
         )
+    if config.arch == microsnoop.ARCH:
+        return microsnoop.Encoder(channels), microsnoop.WIDTHS[-1]
     library, _, name = config.arch.partition(":")
     if library == "timm":
         settings = {"num_classes": 0, "in_chans": channels, "drop_path_rate": drop_path_rate}
@@ -484,6 +528,8 @@ def resolve_arch(arch):
     import torchvision
 
     name = str(arch)
+    if name == microsnoop.ARCH:
+        return name
     short = name.split("_patch")[0]
     for candidate in (short, f"vit_{short}"):
         if candidate in ARCHITECTURES:
@@ -498,12 +544,16 @@ def resolve_arch(arch):
         return name
     if name in known["torchvision"]():
         return f"torchvision:{name}"
-    choices = [*ARCHITECTURES, *(f"{lib}:{n}" for lib, names in known.items() for n in names())]
+    choices = [
+        *ARCHITECTURES,
+        microsnoop.ARCH,
+        *(f"{lib}:{n}" for lib, names in known.items() for n in names()),
+    ]
     near = get_close_matches(name, choices, n=3, cutoff=0.4)
     hint = f" Nearest: {', '.join(near)}." if near else ""
     raise ValueError(
-        f"unknown arch {name!r}. It is one of {', '.join(ARCHITECTURES)}, timm:<name> or "
-        f"torchvision:<name>.{hint}"
+        f"unknown arch {name!r}. It is one of {', '.join(ARCHITECTURES)}, {microsnoop.ARCH}, "
+        f"timm:<name> or torchvision:<name>.{hint}"
     )
 
 

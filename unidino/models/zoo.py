@@ -4,11 +4,22 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from .. import paths
+from ..progress import say
+from . import catalogue
 
-# `checkpoints`, `transfer` and `vit` load torch, which takes seconds: functions import them.
+# What loads torch, which takes seconds, is imported by functions.
 
-NAMES = ("unidino-demo", "unidino", "random_vit", "transfer")
+NAMES = (*catalogue.named(("none", "may")),)
+"""Models that are there without naming a file."""
+
+NEED_CKPT = ("dino", *catalogue.named(("must",)))
+"""Models that are loaded from the file `ckpt`."""
+
+_TAKE_CKPT = (*NEED_CKPT, *catalogue.named(("may",)))
 DEFAULT_MODEL = "unidino-demo"
+
+_told = set()
+"""Licences that were said in this process."""
 
 
 def _random_vit(arch, embed_dim, cls_reduced_dim, pooling, block, seed):
@@ -55,16 +66,42 @@ def check_name(name, ckpt=None):
     ValueError
         An unknown name (suggests the nearest); a `ckpt` that is missing, or goes with another.
     """
-    if ckpt is not None and name not in ("dino", "transfer"):
-        raise ValueError(f"ckpt goes with model 'dino' or 'transfer', not with {name!r}.")
-    if name == "dino" and ckpt is None:
-        raise ValueError("model 'dino' needs ckpt, the path of its weights file.")
-    if name not in (*NAMES, "dino") and not Path(name).suffix and not Path(name).exists():
-        near = get_close_matches(name.lower(), [*NAMES, "dino"], n=1)
+    if ckpt is not None and name not in _TAKE_CKPT:
+        raise ValueError(
+            f"ckpt goes with model {_listed(_TAKE_CKPT)}, not with {name!r}: leave it out."
+        )
+    if name in NEED_CKPT and ckpt is None:
+        entry = catalogue.MODELS.get(name)
+        where = f": {entry.file} ({entry.source}; {entry.licence})" if entry else ""
+        raise ValueError(f"model {name!r} needs ckpt, the path of its weights file{where}.")
+    if name.lower() in catalogue.ABSENT:
+        raise ValueError(
+            f"model {name!r} is not offered: {catalogue.ABSENT[name.lower()]}. Each model here "
+            f"embeds one channel at a time: {', '.join((*NAMES, *NEED_CKPT))}."
+        )
+    known = (*NAMES, *NEED_CKPT)
+    if name not in known and not Path(name).suffix and not Path(name).exists():
+        near = get_close_matches(name.lower(), known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"unknown model {name!r}. It is one of {', '.join(NAMES)}, 'dino' with ckpt, or the "
-            f"path of a .safetensors or .pth file.{hint}"
+            f"unknown model {name!r}. It is one of {', '.join(NAMES)}, {_listed(NEED_CKPT)} with "
+            f"ckpt, or the path of a .safetensors or .pth file.{hint}"
+        )
+
+
+def _listed(names):
+    """Names in words: 'a', 'b' or 'c'."""
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}"
+
+
+def _tell_licence(model):
+    """Say once what rules out commercial use."""
+    if catalogue.non_commercial(model.licence) and (model.name, model.licence) not in _told:
+        _told.add((model.name, model.licence))
+        say(
+            f"the weights of {model.name} are under {model.licence}: not for commercial use. The "
+            "provenance of what they embed says so, too"
         )
 
 
@@ -87,7 +124,8 @@ def load_model(
         ``unidino-demo`` (the small model that comes with the project), ``unidino`` (the released
         weights, where they have been fetched), ``random_vit`` (seeded, untrained), ``transfer``
         (natural images alone: EfficientNet-Lite0 of the extra ``transfer``, or timm's DINO from a
-        local file), ``dino`` with `ckpt`, or the path of a weights file. Default `DEFAULT_MODEL`.
+        local file); with `ckpt`, ``microsnoop`` and ``morphem`` (published by others) and ``dino``
+        (any weights); or the path of a weights file. Default `DEFAULT_MODEL`.
     arch : str, optional
         Architecture of ``random_vit`` (default vit_tiny) or of a file that does not say.
     embed_dim, cls_reduced_dim : int, optional
@@ -99,7 +137,7 @@ def load_model(
         The block that is read, from 1: a transformer's layer, or a stage of one of timm's
         convolutional networks; in the place of the stored one, likewise.
     ckpt : str or Path, optional
-        Weights file, for the models ``dino`` and ``transfer``.
+        Weights file, for the models ``dino``, ``microsnoop``, ``morphem`` and ``transfer``.
     seed : int
         Of ``random_vit``, whose name ends in it unless it is 0.
 
@@ -107,7 +145,8 @@ def load_model(
     -------
     EmbeddingModel
         Eval mode; maps (B, 1, H, W) float in [0, 1] to (B, D), D its ``embedding_dim`` (24 for
-        the demo model). H and W are multiples of the patch size (16).
+        the demo model). H and W are multiples of the patch size (16). A licence that rules out
+        commercial use is said once; ``licence`` holds what is known of it.
 
     Raises
     ------
@@ -125,7 +164,19 @@ def load_model(
     settings = {"arch": arch, "embed_dim": embed_dim, "cls_reduced_dim": cls_reduced_dim}
     settings |= {"pooling": pooling, "block": block}
     check_name(name, ckpt)
+    model = _loaded(name, settings, ckpt, seed)
+    if name in catalogue.MODELS:
+        model.licence = catalogue.licence(name)
+    if name in catalogue.MODELS and name != "random_vit":
+        model.name = name
+    _tell_licence(model)
+    return model
+
+
+def _loaded(name, settings, ckpt, seed):
+    """The model of a name that is known, or of a path."""
     from .checkpoints import load_checkpoint
+    from .published import LOADERS
     from .transfer import transfer
 
     if name == "random_vit":
@@ -141,9 +192,7 @@ def load_model(
                 "project's repository: take them from its data/checkpoints (or train them, "
                 "data/README.md), or name another model, such as 'random_vit'."
             )
-        model = load_checkpoint(path, **settings)
-        model.name = "unidino-demo"
-        return model
+        return load_checkpoint(path, **settings)
     if name == "unidino":
         path = paths.find_weights(paths.UNIDINO_WEIGHTS)
         if path is None:
@@ -153,13 +202,12 @@ def load_model(
                 "(record 14988837, doi 10.5281/zenodo.14988837; CC BY-NC 4.0) into the first, or "
                 f"use the model {DEFAULT_MODEL!r} meanwhile."
             )
-        model = load_checkpoint(path, **settings)
-        model.name = "unidino"
-        return model
-    if name == "transfer":
+        return load_checkpoint(path, **settings)
+    if name in ("transfer", *LOADERS):
         shape = ("arch", "embed_dim", "cls_reduced_dim")
         unfit = [key for key in shape if settings[key] is not None]
         if unfit:
-            raise ValueError(f"model 'transfer' has its own {', '.join(unfit)}; leave them out.")
-        return transfer(ckpt, pooling, block)
+            raise ValueError(f"model {name!r} has its own {', '.join(unfit)}; leave them out.")
+        load = LOADERS.get(name, transfer)
+        return load(ckpt, settings["pooling"], settings["block"])
     return load_checkpoint(name, **settings)

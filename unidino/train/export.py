@@ -289,6 +289,8 @@ def export(
             )
         details |= {"epoch": 0, "step": 0, "model": model}
         epochs = epochs.head(0)
+    if network.licence:
+        details["licence"] = network.licence
     if projected_dim:
         if network.config.projected_dim:
             raise ValueError(f"model {model} ends in a projection already; leave one of them out.")

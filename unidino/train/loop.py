@@ -7,7 +7,6 @@ al. 2021 (arXiv:2104.14294) with the settings of the released training script, s
 import contextlib
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import filelock
@@ -90,7 +89,7 @@ def carry_out(options, small):
             images = TrainingImages(planes, views, **{name: options[name] for name in DRAWING})
             trainer = Trainer(options, config, views, images, processes, source)
             stored = as_json(options | {"total_batch": trainer.total_batch})
-            stored["model_config"] = as_json(asdict(config))
+            stored["model_config"] = as_json(config.as_dict())
             stored["data"] = [part.digest for part in planes]
             stored["distil_sha256"] = source.model.sha256 if source else None
             known = _resume(trainer, folder, stored)

@@ -239,6 +239,8 @@ class Trainer:
             self.teacher = _network(config, options, 0.0)
         if options["ckpt"]:
             warm_start(self.student.backbone, options["ckpt"])
+            # What goes on from weights stays under their licence.
+            self.teacher.backbone.licence = checkpoints.file_licence(options["ckpt"])
         self.teacher.backbone.load_state_dict(self.student.backbone.state_dict())
         if self.self_distils:
             self.teacher.head.load_state_dict(self.student.head.state_dict())
