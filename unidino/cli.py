@@ -9,6 +9,7 @@ from . import __version__
 COMMANDS = {
     "extract": ("unidino.inference", "profiles from the images of a dataset or a table"),
     "verify": ("unidino.verify", "a check of what was extracted: whole, unmixed, of its images"),
+    "report": ("unidino.report", "one plate as one HTML file: quality, heat maps, pictures"),
     "aggregate": ("unidino.profiles.aggregation", "profiles of wells from a large table of sites"),
     "anndata": ("unidino.anndata_tables", "profiles as AnnData (.h5ad), for scanpy and its like"),
     "train": ("unidino.train.training", "a model by self-distillation (several GPUs: torchrun)"),

@@ -188,7 +188,21 @@ def site_tables(folder, plate_keys):
     files = {}
     for key in plate_keys:
         *parents, plate = (name(key, i) for i in range(len(key)))
-        files[key] = Path(folder, "sites", *parents, f"{plate}.parquet")
+    return _by_plate(Path(folder, "sites"), plate_keys, ".parquet")
+
+
+def reports_folder(folder):
+    """Folder of the reports on the plates of an extraction."""
+    return Path(folder) / "reports"
+
+
+def report_files(folder, plate_keys):
+    """Reports for people, one file a plate, as `site_tables` has its tables."""
+    return _by_plate(reports_folder(folder), plate_keys, "_report.html")
+
+
+def _by_plate(folder, plate_keys, ending):
+        files[key] = Path(folder, *parents, f"{plate}{ending}")
     return files
 
 

@@ -100,6 +100,50 @@ def find_columns(given, label=None, perturbation=None, dose=None, batch="batch")
     if batch != "batch":
         named["batch"] = batch
     found = {name: _column(metadata, name, value) for name, value in named.items() if value}
+    batches = [name for name in ("plate", found.get("batch", "batch")) if name in frame.columns]
+    several = tuple(name for name in batches if frame[name].nunique(dropna=False) > 1)
+    return _completed(frame, found, several, f"{metadata.valset} or its plate map")
+
+
+def stored_columns(profiles, label=None, perturbation=None, dose=None):
+    """What is asked of profiles that are there already, as `find_columns` looks for it.
+
+    Parameters
+    ----------
+    profiles : pd.DataFrame
+        Of one plate.
+    label, perturbation, dose : str, optional
+        As of `find_columns`.
+
+    Returns
+    -------
+    Columns
+
+    Raises
+    ------
+    ValueError
+        A column that does not exist, or doses that are no numbers: names the parameter and the
+        columns that there are.
+    """
+    there = [name for name in tables.metadata_columns(profiles) if name.startswith("Metadata_")]
+    lower = {bare(name).lower(): name for name in there}
+    found = {}
+    for parameter, name in (("label", label), ("perturbation", perturbation), ("dose", dose)):
+        if name is None:
+            continue
+        if bare(name).lower() not in lower:
+            measured = set(quality.columns(profiles))
+            raise ValueError(
+                f"{parameter} {name!r} is no column of the profiles; the columns are: "
+                f"{', '.join(bare(n) for n in there if n not in measured)}. Name one of them, or "
+                "add it to the dataset and extract again: nothing is embedded twice."
+            )
+        found[parameter] = lower[bare(name).lower()]
+    return _completed(profiles, found, (), "the dataset or its plate map")
+
+
+def _completed(frame, found, batches, place):
+    """`Columns` of those that were named, the others looked for by their names."""
     if "dose" in found and not _holds_numbers(frame[found["dose"]]):
         text = frame[found["dose"]].dropna()
         shown = f" such as {text.iloc[0]!r}" if len(text) else ""

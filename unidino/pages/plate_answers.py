@@ -364,25 +364,51 @@ def doses(wells, *, draws=999, seed=0):
     Doses
     """
     frame, columns = wells.profiles, wells.columns
-    features = tables.feature_columns(frame)
-    kinds = frame["Metadata_control_type"]
-    score = np.full(len(frame), np.nan)
-    if (kinds == "poscon").any():
-        score = dose_response.along_controls(frame, features)
-    scored = "score along the controls' axis"
-    if np.isnan(score).any():
-        score = dose_response.distance_from_controls(frame, features)
-        scored = "distance from the negative controls"
+    score, scored = _scores(wells)
     group = frame[columns.perturbation] if columns.perturbation else "all treatments"
     series = pd.DataFrame({"dose": frame[columns.dose], "score": score}).assign(group=group)
     series = series[wells.treated].dropna().reset_index(drop=True)
     made = dose_response.trends(series, "group", "dose", "score", draws=draws, seed=seed)
+    controls, z_prime = _of_controls(wells, score)
+    order = made["spearman"].abs().sort_values(ascending=False, kind="stable").index
+    return Doses(series, controls, scored, made.loc[order].reset_index(drop=True), z_prime)
+
+
+def _scores(wells):
+    """(score of each well from the controls, what it is)."""
+    frame, features = wells.profiles, tables.feature_columns(wells.profiles)
+    score = np.full(len(frame), np.nan)
+    if (frame["Metadata_control_type"] == "poscon").any():
+        score = dose_response.along_controls(frame, features)
+    if not np.isnan(score).any():
+        return score, "score along the controls' axis"
+    score = dose_response.distance_from_controls(frame, features)
+    return score, "distance from the negative controls"
+
+
+def _of_controls(wells, score):
+    """({kind: scores of these controls}, Z' of them: NaN where there are not two of each)."""
+    kinds = wells.profiles["Metadata_control_type"]
     controls = {kind: score[(kinds == kind).to_numpy()] for kind in ("negcon", "poscon")}
     controls = {kind: values[np.isfinite(values)] for kind, values in controls.items()}
     enough = min(map(len, controls.values())) > 1
-    z_prime = dose_response.z_prime(*controls.values()) if enough else np.nan
-    order = made["spearman"].abs().sort_values(ascending=False, kind="stable").index
-    return Doses(series, controls, scored, made.loc[order].reset_index(drop=True), z_prime)
+    return controls, dose_response.z_prime(*controls.values()) if enough else np.nan
+
+
+def controls_apart(wells):
+    """Z' of the controls, each scored by an axis or a centre that it helped not to find.
+
+    Parameters
+    ----------
+    wells : Wells
+
+    Returns
+    -------
+    (float, str)
+        Missing where there are not several of both kinds; what was scored.
+    """
+    score, scored = _scores(wells)
+    return _of_controls(wells, score)[1], scored
 
 
 def dose_findings(made, level):

@@ -35,15 +35,15 @@ def distrust(wells, flagged, sites, effects, answers, level, told=plate_quality.
         Sentences.
     """
     return [
-        *_distrust_layout(wells, told),
+        *distrust_layout(wells, told),
         *_distrust_replicates(wells, answers, level),
-        *_distrust_controls(wells, level),
+        *distrust_controls(wells, level),
         *_distrust_flags(wells, flagged, sites),
         *_distrust_positions(effects, level),
     ]
 
 
-def _distrust_layout(wells, told):
+def distrust_layout(wells, told):
     """Labels and doses that position gives away, controls that stand together."""
     if not wells.positioned:
         return
@@ -112,7 +112,7 @@ def _distrust_replicates(wells, answers, level):
                 )
 
 
-def _distrust_controls(wells, level):
+def distrust_controls(wells, level):
     """Negative controls that scatter as widely as the treatments."""
     negative = wells.negative
     if negative.sum() < 2 or not wells.treated.any():

@@ -43,7 +43,7 @@ class Contents:
             self.sites.append(footer(file, self.folder))
         elif file.name.endswith("_features.parquet") and len(parts) == 1:
             self.profiles.append(footer(file, self.folder))
-        else:
+        elif paths.reports_folder(self.folder) not in file.parents:
             self.others.append(file)
 
     def oddities(self):

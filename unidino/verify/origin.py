@@ -40,14 +40,31 @@ class Origin:
             self._everything = places
         return places
 
-    def faults(self, frame, key):
-        """How the sites of a stored plate are not those of the dataset, in words."""
+    def rows(self, stored, key):
+        """Row of each site of a stored plate.
+
+        Parameters
+        ----------
+        stored : pd.Series
+            Its paths, as the table has them.
+        key : tuple of str
+            Of the plate.
+
+        Returns
+        -------
+        pd.Series
+            Row numbers, missing where the dataset has no such site.
+        """
         places = self._places(key)
-        stored = frame["Metadata_path"]
         if stored.iat[0] not in places and self._find_root(key, stored.iat[0]):
             self._everything = None
             places = self._places(key)
-        rows = stored.map(places.get)
+        return stored.map(places.get)
+
+    def faults(self, frame, key):
+        """How the sites of a stored plate are not those of the dataset, in words."""
+        stored = frame["Metadata_path"]
+        rows = self.rows(stored, key)
         lost = stored[rows.isna()]
         if len(lost):
             yield f"{len(lost)} of {len(frame)} sites are not in the dataset, such as {lost.iat[0]}"

@@ -1,0 +1,336 @@
+"""Photographs of a few wells, as far as the images are still there."""
+
+import base64
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from .. import tables
+from ..evaluate import plate_quality
+from ..pages import plate
+from ..verify.origin import opened
+
+FIELD, DETAIL = 340, 170
+"""Longest side of a whole field, and side of what is cut from its middle, in pixels."""
+
+QUALITY = 82
+"""Of the JPEGs, out of 100."""
+
+SAME = 1e-4
+"""Relative difference of mean intensities below which an image is the one that was embedded."""
+
+COLOURS = {
+    1: [(255, 255, 255)],
+    2: [(255, 0, 255), (0, 255, 0)],
+    3: [(0, 160, 255), (255, 120, 0), (0, 220, 120)],
+}
+"""Colours of the channels of a composite, by their number: none is red beside green."""
+
+_MORE = [(0, 114, 255), (255, 140, 0), (0, 200, 110), (255, 60, 200), (240, 228, 66)]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A well in pictures.
+
+    Attributes
+    ----------
+    well : str
+    why : str
+        Why it is shown.
+    composite : str
+        Data URI.
+    details : list of str
+        Data URIs, one a channel.
+    box : tuple of float or None
+        Left, top, width and height of the details within the composite, shares; None where they
+        show all of it.
+    """
+
+    well: str
+    why: str
+    composite: str
+    details: list
+    box: tuple | None
+
+
+@dataclass(frozen=True)
+class Montage:
+    """Cards by their heading, or why there are none.
+
+    Attributes
+    ----------
+    groups : dict of str to list of Card
+    said : list of str
+        What is to be said of the images, such as that they are not there any more.
+    colours : dict of str to str
+        Channel -> its colour in composites, as hexadecimal.
+    bars : tuple of str or None
+        Length of the white bars in composites and in details; None where no pixel size is known.
+    """
+
+    groups: dict = field(default_factory=dict)
+    said: list = field(default_factory=list)
+    colours: dict = field(default_factory=dict)
+    bars: tuple | None = None
+
+
+def chosen(stored, found, most=4):
+    """Which wells are shown, and why.
+
+    Parameters
+    ----------
+    stored : stored.Plate
+    found : verdicts.Findings
+    most : int
+        Wells of a group.
+
+    Returns
+    -------
+    dict
+        {heading: list of (row of the sites, why)}; without controls and treatments wells evenly
+        spaced over the plate.
+    """
+    sites = stored.sites
+    names = np.array(plate_quality.well_names(sites), dtype=object)
+    read = (sites["Metadata_status"] != "failed").to_numpy(bool)
+    made = {}
+    kinds = sites.get("Metadata_control_type", pd.Series(None, sites.index, dtype=object))
+    for kind, heading in (("negcon", "Negative controls"), ("poscon", "Positive controls")):
+        wells = list(dict.fromkeys(names[read & (kinds == kind).to_numpy(bool)]))
+        made[heading] = [(well, "") for well in _spaced(wells, most)]
+    made["Most active treatments"] = _active(found, most)
+    taken = {well for group in made.values() for well, _ in group}
+    if not taken:
+        wells = list(dict.fromkeys(names[read]))
+        made["Wells evenly spaced over the plate"] = [(w, "") for w in _spaced(wells, 2 * most)]
+    looked = plate_quality.wells_to_look_at(found.flagged, sites)
+    rows = {}
+    for heading, group in made.items():
+        rows[heading] = [(_typical(sites, names, read, well), why) for well, why in group]
+    rows["Flagged wells, the one farthest beyond a limit first"] = [
+        (row, why)
+        for well, why in looked[["well", "reasons"]].to_numpy()
+        if (row := _flagged_site(found.flagged, names, read, well)) is not None
+    ][:most]
+    return {heading: group for heading, group in rows.items() if group}
+
+
+def _spaced(items, most):
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
+
+
+def _active(found, most):
+    """Of the treatments that score best, the well farthest from the negative controls."""
+    answer = found.answers.get("activity")
+    if answer is None or answer.table.empty:
+        return []
+    best = answer.table.dropna(subset="mean_normalized_average_precision").sort_values(
+        "mean_normalized_average_precision", ascending=False, kind="stable"
+    )
+    asked = found.wells.profiles
+    names = np.array(plate_quality.well_names(asked), dtype=object)
+    far = _distances(found)
+    group = []
+    positive = (asked["Metadata_control_type"] == "poscon").to_numpy(bool)
+    for treatment, score in best[[plate.TREATMENT, "mean_normalized_average_precision"]].itertuples(
+        index=False, name=None
+    ):
+        rows = np.flatnonzero((asked[plate.TREATMENT] == treatment).to_numpy(bool) & ~positive)
+        if len(rows):
+            well = names[rows[np.nan_to_num(far[rows], nan=-1.0).argmax()]]
+            group.append((well, f"{treatment}; normalised average precision {score:.2f}"))
+    return group[:most]
+
+
+def _distances(found):
+    from ..evaluate import dose_response
+
+    features = tables.feature_columns(found.wells.profiles)
+    return dose_response.distance_from_controls(found.wells.profiles, features)
+
+
+def _typical(sites, names, read, well):
+    """The site of a well whose foreground is its median."""
+    rows = np.flatnonzero((names == well) & read)
+    values = sites["Metadata_foreground"].to_numpy(float)[rows]
+    return int(rows[np.argsort(values, kind="stable")[(len(rows) - 1) // 2]])
+
+
+def _flagged_site(flagged, names, read, well):
+    """The site of a well that lies farthest beyond a limit, of those that could be read."""
+    own = flagged[(names[flagged["row"]] == well) & read[flagged["row"]]]
+    return int(own.loc[own["excess"].idxmax(), "row"]) if len(own) else None
+
+
+def photograph(stored, groups):
+    """Read and draw the sites of `chosen`.
+
+    Parameters
+    ----------
+    stored : stored.Plate
+    groups : dict
+
+    Returns
+    -------
+    Montage
+    """
+    if not groups:
+        return Montage(said=["No site could be read, so that there is nothing to show."])
+    origin, notes = opened(stored.recorded)
+    if origin is None:
+        what = notes[0].what.split(":")[0]
+        return Montage(said=[f"The images are not shown: {what}."])
+    metadata = origin.metadata
+    metadata.resize_shorter_side = stored.made["settings"].get("resize_shorter_side")
+    if stored.key and stored.key not in origin.plates:
+        return Montage(said=["The images are not shown: the dataset has this plate no more."])
+    wanted = list(dict.fromkeys(row for group in groups.values() for row, _ in group))
+    paths = stored.sites["Metadata_path"].iloc[wanted]
+    places = dict(zip(wanted, origin.rows(paths, stored.key), strict=True))
+    loaded, lost = _loaded(stored, metadata, places)
+    if not loaded:
+        return Montage(said=[f"The images are not shown: {lost[0]}."])
+    pixel = _pixel_size(metadata)
+    colours = colours_of(stored.channels)
+    limits = _limits(stored)
+    names = plate_quality.well_names(stored.sites)
+    cards = {}
+    for heading, group in groups.items():
+        own = [
+            _card(loaded[row], limits, colours, names[row], why, pixel)
+            for row, why in group
+            if row in loaded
+        ]
+        cards |= {heading: own} if own else {}
+    said = [f"{len(lost)} of {len(wanted)} images are not shown: {lost[0]}."] if lost else []
+    hexes = ["#" + "".join(f"{part:02x}" for part in colour) for colour in colours]
+    first = next(iter(loaded.values()))
+    bars = None
+    if pixel:
+        bars = tuple(f"{bar_length(side * pixel)[0]:g} µm" for side in _sides(first))
+    return Montage(cards, said, dict(zip(stored.channels, hexes, strict=True)), bars)
+
+
+def _loaded(stored, metadata, places):
+    """({row: image of the stored channels}, why others are not there)."""
+    from .. import dataset
+
+    images, lost = {}, []
+    for row, place in places.items():
+        if pd.isna(place):
+            lost.append("the dataset has these sites no more")
+            continue
+        try:
+            images[row] = dataset.load_site(metadata, int(place))
+        except (ValueError, OSError) as error:
+            # The whole path belongs to a machine, not into a letter.
+            text = " ".join(str(error).split()).replace(f"{metadata.root}/", "")
+            lost.append(text.removesuffix("."))
+    planes = _planes(stored, metadata.channels, images)
+    if images and planes is None:
+        lost.insert(0, "they are others than those that were measured (mean intensities differ)")
+        return {}, lost
+    return {row: image[planes] for row, image in images.items()}, lost
+
+
+def _planes(stored, names, images):
+    """Which planes the channels of the extraction are, by what was measured; None if they differ.
+
+    Channels may have been chosen and renamed for the extraction, which the dataset does not know.
+    """
+    planes = []
+    for channel in stored.channels:
+        means = stored.sites[f"Metadata_mean_{channel}"]
+        order = sorted(range(len(names)), key=lambda i: names[i] != channel)
+        same = (
+            i for i in order
+            if all(
+                len(image) > i and np.isclose(image[i].mean(dtype=float), means.iat[row], SAME)
+                for row, image in images.items()
+            )
+        )  # fmt: skip
+        planes.append(next(same, None))
+    return None if None in planes else planes
+
+
+def _limits(stored):
+    """(low, high) of each channel, of the plate's statistics."""
+    table = pd.DataFrame(stored.measured["intensity_statistics"]).set_index("channel")
+    return [tuple(pair) for pair in table.loc[stored.channels, ["low", "high"]].to_numpy(float)]
+
+
+def colours_of(channels):
+    """A colour (red, green, blue) for each channel of a composite."""
+    count = len(channels)
+    return COLOURS.get(count) or [_MORE[i % len(_MORE)] for i in range(count)]
+
+
+def _pixel_size(metadata):
+    """µm a pixel of what is read; None where nobody knows."""
+    return None
+
+
+def _sides(image):
+    """(pixels across a whole field, across what is cut from its middle)."""
+    side = min(*image.shape[1:], DETAIL)
+    return image.shape[2], side
+
+
+def bar_length(width):
+    """(length in µm, share of the width) of a scale bar of about a fifth of a picture's width."""
+    best = width / 5
+    power = 10 ** np.floor(np.log10(best))
+    length = max(n * power for n in (1, 2, 5) if n * power <= best)
+    return length, length / width
+
+
+def _card(image, limits, colours, well, why, pixel):
+    scaled = [
+        np.clip((plane.astype(np.float32) - low) / (high - low if high > low else 1), 0, 1)
+        for plane, (low, high) in zip(image, limits, strict=True)
+    ]
+    mixed = sum(
+        plane[..., None] * np.float32(colour) for plane, colour in zip(scaled, colours, strict=True)
+    )
+    whole = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8), "RGB")
+    whole.thumbnail((FIELD, FIELD), Image.Resampling.LANCZOS)
+    height, width = image.shape[1:]
+    side = _sides(image)[1]
+    top, left = (height - side) // 2, (width - side) // 2
+    details = []
+    for plane in scaled:
+        cut = plane[top : top + side, left : left + side]
+        picture = Image.fromarray((255 * cut).round().astype(np.uint8), "L")
+        details.append(_uri(_with_bar(picture, pixel and side * pixel)))
+    box = (left / width, top / height, side / width, side / height)
+    return Card(
+        well,
+        why,
+        _uri(_with_bar(whole, pixel and width * pixel)),
+        details,
+        None if min(box[2:]) > 0.8 else box,
+    )
+
+
+def _with_bar(picture, width):
+    """A picture with a white bar at its foot, where the width that it shows is known in µm."""
+    if width:
+        share = bar_length(width)[1]
+        pixels = np.array(picture)
+        high, wide = pixels.shape[:2]
+        margin, thick = max(2, wide // 30), max(2, wide // 60)
+        pixels[high - margin - thick : high - margin, wide - margin - round(share * wide) :
+               wide - margin] = 255  # fmt: skip
+        picture = Image.fromarray(pixels)
+    return picture
+
+
+def _uri(picture):
+    """A picture as a JPEG within the page."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,643 @@
+"""The parts of a report, from its head to its last table."""
+
+import numpy as np
+import pandas as pd
+
+from .. import __version__, quality, tables
+from ..evaluate import maps, plate_quality
+from ..pages import extraction, plate, plate_answers, plots
+from . import svg
+from .html import element, facts, page, section, sentences, table
+from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, shortened
+
+ROWS = 1536
+"""Rows of the last table, at most: the wells of the largest usual plate."""
+
+SIGNS = {PASS: "✓", LOOK: "!", FAIL: "✕", UNASKED: "–"}
+"""A sign beside each verdict's word, for a glance that sees no colour."""
+
+_PLACE = ("path", "row", "simulated", "status", "error", "tiles", "tiles_kept", "coverage")
+
+
+def whole(stored, found, judged, pictures, columns, projection, level, seed):
+    """The report as one page of HTML.
+
+    Parameters
+    ----------
+    stored : stored.Plate
+    found : verdicts.Findings
+    judged : list of verdicts.Verdict
+    pictures : montage.Montage
+    columns : plate.Columns
+    projection : {"pca", "umap"}
+    level : float
+    seed : int
+
+    Returns
+    -------
+    str
+    """
+    parts = [
+        _verdicts(judged),
+        _failed(stored),
+        _flags(stored, found),
+        _heat_maps(stored, found, columns),
+        _positions(found, level),
+        _replicates(found, level),
+        _doses(found, level),
+        _montage(pictures, stored),
+        _map(stored, found, projection, seed),
+        _doubts(found),
+        _making(stored),
+        _wells(stored, found, columns),
+    ]
+    parts = [part for part in parts if part is not None]
+    links = [
+        element("li", element("a", part.find("h2").text, href=f"#{part.get('id')}"))
+        for part in parts
+    ]
+    kind = "simulated" if stored.simulated else "real"
+    title = f"{_what(stored)} of {stored.dataset}: report"
+    return page(
+        title,
+        f"{title}; {kind} images, embedded by {stored.model}",
+        _head(stored, judged),
+        element("nav", element("ul", links), aria_label="Contents"),
+        element("main", parts),
+        _foot(stored),
+    )
+
+
+def _what(stored):
+    return f"Plate {stored.name}" if stored.key else "All images"
+
+
+def _head(stored, judged):
+    sites = stored.sites["Metadata_status"].value_counts()
+    told = ", ".join(
+        f"{sites.get(status, 0)} {word}"
+        for status, word in (("ok", "ok"), ("empty", "empty"), ("failed", "failed"))
+    )
+    kind = "Simulated images" if stored.simulated else "Real images"
+    origin = stored.made.get("model_origin")
+    untrained = "an untrained network: a baseline, not a result"
+    told_of = untrained if stored.model.startswith("random_vit") else origin
+    units = f"{stored.unit}s"
+    return element(
+        "header",
+        element("p", element("strong", kind, class_="kind"), " · quality report", class_="over"),
+        element("h1", _what(stored)),
+        facts(
+            [
+                ("Dataset", stored.dataset),
+                ("Model", f"{stored.model} ({told_of})" if told_of else stored.model),
+                ("Extracted", stored.extracted),
+                ("Software", f"uniDINO {_version(stored)}"),
+                *([(units.capitalize(), len(stored.wells))] if stored.by_well else []),
+                ("Sites", f"{len(stored.sites)} ({told})"),
+                ("Channels", ", ".join(stored.channels)),
+                ("Features", len(tables.feature_columns(stored.profiles))),
+            ]
+        ),
+        _summary(judged),
+    )
+
+
+def _version(stored):
+    return (stored.made.get("software") or {}).get("unidino") or "of unknown version"
+
+
+def _summary(judged):
+    items = []
+    for word in (FAIL, LOOK, PASS, UNASKED):
+        count = sum(verdict.word == word for verdict in judged)
+        items.append(element("li", _badge(word), f" {count}", class_=_class(word)))
+    return element("ul", items, class_="summary", aria_label="Verdicts")
+
+
+def _class(word):
+    return "v-" + word.replace(" ", "-")
+
+
+def _badge(word):
+    sign = element("span", SIGNS[word], aria_hidden="true")
+    return element("span", sign, f" {word}", class_=f"badge {_class(word)}")
+
+
+def _verdicts(judged):
+    rows = [
+        [
+            verdict.question,
+            _badge(verdict.word),
+            [verdict.said, element("small", verdict.rule[:1].upper() + verdict.rule[1:] + ".")],
+        ]
+        for verdict in judged
+    ]
+    return section(
+        "verdicts",
+        "At a glance",
+        element(
+            "p",
+            "A verdict says where to look, not what to discard: a treatment that kills cells "
+            "leaves sparse fields, too. Below each stands when the word would be another.",
+        ),
+        table("Verdicts", ["Question", "Verdict", "What was found"], rows, class_="verdicts"),
+    )
+
+
+def _failed(stored):
+    sites = stored.sites[stored.sites["Metadata_status"] == "failed"]
+    if sites.empty:
+        return None
+    names = np.array(plate_quality.well_names(stored.sites), dtype=object)
+    reasons = (
+        sites["Metadata_error"]
+        .fillna("no reason was recorded")
+        .map(lambda text: _without_place(text, stored))
+    )
+    kinds = {}
+    for row, reason in reasons.items():
+        path = sites.at[row, "Metadata_path"]
+        kinds.setdefault(reason.replace(path, "its file"), []).append(names[row])
+    rows = [[reason, len(wells), shortened(wells)] for reason, wells in kinds.items()]
+    return section(
+        "failed",
+        "Sites that could not be read",
+        table("Reasons", ["Reason", "Sites", "Where"], rows, numeric={1}),
+    )
+
+
+def _without_place(text, stored):
+    """An error without the folders of the machine that it was made on."""
+    origin = str(stored.recorded.get("origin") or "")
+    for place in (origin, origin.rpartition("/")[0]):
+        if len(place) > 1:
+            text = text.replace(f"{place}/", "")
+    return text
+
+
+def _flags(stored, found):
+    made = plate_quality.flag_table(found.flagged, stored.sites, found.limits)
+    rows = made.to_numpy(object).tolist()
+    parts = [
+        table(
+            "Flags on sites",
+            ["Flag", "Raised where", "Channels", "Sites", f"{stored.unit.capitalize()}s"],
+            rows,
+            numeric={3, 4},
+        )
+    ]
+    looked = plate_quality.wells_to_look_at(found.flagged, stored.sites)
+    if len(looked):
+        rows = looked[["well", "sites", "flagged", "reasons"]].to_numpy(object).tolist()
+        name = stored.unit.capitalize()
+        shown = rows[: 4 * 12]
+        more = f", the first {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
+        parts.append(
+            table(
+                f"{name}s to look at, the one farthest beyond a limit first{more}",
+                [name, "Sites", "Flagged", "Why"],
+                shown,
+                numeric={1, 2},
+            )
+        )
+    return section("flags", "What stands out", parts)
+
+
+def _heat_maps(stored, found, columns):
+    frame = stored.wells
+    if "Metadata_Well" not in frame:
+        return _said("maps", "Heat maps", "There are no wells to lay out.")
+    places = [plots.well_position(well) for well in frame["Metadata_Well"]]
+    if None in places:
+        odd = frame["Metadata_Well"].iloc[places.index(None)]
+        return _said(
+            "maps",
+            "Heat maps",
+            f"The well {odd!r} is no position on a plate: there is nothing to lay out. Names such "
+            "as A01, or a row and a column, are needed.",
+        )
+    positions = np.array(places)
+    kinds = _kinds(frame)
+    names = _descriptions(frame, columns)
+    failed = (frame["Metadata_status"] == "failed").to_numpy(bool)
+    flagged = set(np.array(plate_quality.well_names(stored.sites), object)[found.flagged["row"]])
+    outlined = np.array([name in flagged for name in plate_quality.well_names(frame)])
+    labels, what = _labels(frame, columns)
+    drawing, legend = svg.categories(
+        positions, labels, names, kinds, f"Layout of the plate by {what}", outlined
+    )
+    layout = element(
+        "figure",
+        element("figcaption", element("b", "Layout"), f", by {what}; thick outlines are flagged"),
+        drawing,
+        legend,
+    )
+    figures = [layout]
+    for title, unit, values in _measures(stored, found):
+        drawing = svg.plate_map(positions, values, names, kinds, f"{title} of each well", failed)
+        figures.append(
+            element(
+                "figure",
+                element("figcaption", element("b", title)),
+                drawing,
+                svg.colour_bar(values, unit),
+            )
+        )
+    return section(
+        "maps",
+        "Heat maps",
+        element(
+            "p",
+            "One cell a well, mean over its sites that were read, each panel with colours of its "
+            "own. The strips on the right and below are the medians of rows and columns: an edge "
+            "or a gradient shows there first. – marks negative and + positive controls, × a well "
+            "that could not be read; dashed positions hold no well. A pointer shows well, "
+            "treatment and value.",
+        ),
+        element("div", figures, class_="figures"),
+    )
+
+
+def _said(name, title, *texts):
+    """A section that says why it is empty."""
+    return section(name, title, [element("p", text) for text in texts])
+
+
+def _kinds(frame):
+    column = tables.key_columns(frame, ["control_type"])
+    return frame[column[0]].to_numpy(object) if column else np.full(len(frame), None, object)
+
+
+def _labels(frame, columns):
+    """(label of each row, controls by their type; what it is called)."""
+    kinds = pd.Series(_kinds(frame), frame.index, dtype=object).map(plots.CONTROLS).astype(object)
+    if columns.label is None:
+        return kinds, "control type"
+    return kinds.fillna(frame[columns.label].astype(object)), plate.bare(columns.label)
+
+
+def _descriptions(frame, columns):
+    """What the pointer shows of each row: well, treatment, dose, control type."""
+    names = frame.get("Metadata_Well", pd.Series(plate_quality.well_names(frame), frame.index))
+    shown = dict.fromkeys(filter(None, (columns.label, columns.perturbation, columns.dose)))
+    kinds = _kinds(frame)
+    made = []
+    for i, name in enumerate(names):
+        parts = [_plain(frame[column].iat[i]) for column in shown]
+        parts = [part for part in [str(name), *parts, plots.CONTROLS.get(kinds[i])] if part]
+        made.append(", ".join(parts))
+    return made
+
+
+def _plain(value):
+    """A value of a table as text; "" where it is missing."""
+    if value is None or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _measures(stored, found):
+    """(title, unit, one value a row of the wells) of each heat map."""
+    frame = stored.wells
+    if found.distance.notna().any():
+        yield "Distance from the negative controls", "", found.distance.to_numpy()
+    yield "Foreground", "of the pixels", frame["Metadata_foreground"].to_numpy(float)
+    yield "Objects", "a field", frame["Metadata_objects"].to_numpy(float)
+    channels = quality.channels(frame)
+    for measure, title, unit in (
+        ("mean", "Mean intensity", "raw"),
+        ("focus", "Focus", ""),
+        ("saturated", "Saturated", "of the pixels"),
+    ):
+        for channel in channels:
+            yield (
+                f"{title}, {channel}",
+                unit,
+                frame[f"Metadata_{measure}_{channel}"].to_numpy(float),
+            )
+
+
+def _positions(found, level):
+    effects = found.effects
+    if effects.empty:
+        return None
+    rows = [
+        [
+            f"{plate.bare(row.position)}, of the {row.of}",
+            row.values,
+            row.n_wells,
+            f"{row.explained:.1%}",
+            f"{row.by_chance:.1%}",
+            f"{row.chance_95:.1%}",
+            f"{row.corrected_p_value:.2g}",
+        ]
+        for row in effects.itertuples(index=False)
+    ]
+    return section(
+        "positions",
+        "Rows, columns, edge",
+        element(
+            "p",
+            f"Share of the variance that position explains among {effects['wells'].iloc[0]}, "
+            "beside what exchanged wells explain; p-values are corrected (Benjamini and Hochberg).",
+        ),
+        table(
+            "What position explains",
+            ["Position", "Groups", "Wells", "Explained", "By chance", "95th percentile of chance",
+             "Corrected p"],
+            rows,
+            numeric={1, 2, 3, 4, 5, 6},
+        ),
+    )  # fmt: skip
+
+
+def _replicates(found, level):
+    if found.wells is None:
+        return _said("activity", "Do replicates find each other?", found.why)
+    said = plate_answers.retrieval_findings(found.answers, found.wells, level)
+    said = [line.removeprefix("- ") for line in said.split("\n") if line]
+    made = plate_answers.by_treatment(found.answers)
+    parts = [sentences(said)]
+    if len(made):
+        shown = made.head(24)
+        rows = [
+            [name, *(_score(column, value) for column, value in row.items())]
+            for name, row in shown.iterrows()
+        ]
+        more = f", the first {len(shown)} of {len(made)}" if len(shown) < len(made) else ""
+        parts.append(
+            table(
+                f"Normalised average precision of treatments: 0 by chance, 1 at best{more}",
+                ["Treatment", *(name[:1].upper() + name[1:] for name in made.columns)],
+                rows,
+                numeric=set(range(1, made.shape[1] + 1)),
+            )
+        )
+    return section(
+        "activity",
+        "Do replicates find each other?",
+        element(
+            "p",
+            "Activity: before the negative controls; distinctiveness: before all other wells "
+            "(cosine similarity; replicates at the same position do not count).",
+        ),
+        parts,
+    )
+
+
+def _score(column, value):
+    if not np.isfinite(value):
+        return "–"
+    if column == "wells":
+        return f"{value:.0f}"
+    return f"{value:.2g}" if column.endswith("p") else f"{value:.2f}"
+
+
+def _doses(found, level):
+    if found.wells is None or plate_answers.no_doses(found.wells):
+        return None
+    made = plate_answers.doses(found.wells)
+    said = plate_answers.dose_findings(made, level)
+    said = [line.removeprefix("- ") for line in said.split("\n") if line]
+    return section("doses", "Does the response follow the dose?", sentences(said))
+
+
+def _montage(pictures, stored):
+    texts = [element("p", text) for text in pictures.said]
+    if not pictures.groups:
+        return section("pictures", "Pictures", texts)
+    keys = [
+        element(
+            "li",
+            element(
+                "svg",
+                element("rect", x=1, y=1, width=14, height=14, fill=colour, class_="swatch"),
+                viewBox="0 0 16 16",
+                class_="key",
+            ),
+            channel,
+        )
+        for channel, colour in pictures.colours.items()
+    ]
+    note = (
+        f" White bars are {pictures.bars[0]} long in the composite, {pictures.bars[1]} in the "
+        "channels."
+        if pictures.bars
+        else " There is no scale bar: the size of a pixel is not known."
+    )
+    groups = [
+        element("h3", heading)
+        if i == 0
+        else element("div", [_card(card, stored) for card in cards], class_="cards")
+        for heading, cards in pictures.groups.items()
+        for i in (0, 1)
+    ]
+    return section(
+        "pictures",
+        "Pictures",
+        element(
+            "p",
+            "A field of each well: all channels in colours, below it the middle of each channel "
+            "in its full resolution (the white square). Black and white are the percentiles 0.5 "
+            "and 99.9 of the plate, the same for all wells; of several sites the one with the "
+            "median foreground is shown, of flagged wells the one farthest beyond its limit."
+            + note,
+        ),
+        element("ul", keys, class_="legend"),
+        texts,
+        groups,
+    )
+
+
+def _card(card, stored):
+    composite = element(
+        "img", src=card.composite, alt=f"{card.well}, all channels in colours", loading="lazy"
+    )
+    frame = None
+    if card.box:
+        left, top, width, height = (f"{100 * share:.2f}%" for share in card.box)
+        style = f"left:{left};top:{top};width:{width};height:{height}"
+        frame = element("span", class_="box", style=style, aria_hidden="true")
+    details = [
+        element(
+            "div",
+            element("img", src=uri, alt=f"{card.well}, {channel}", loading="lazy"),
+            element("span", channel),
+        )
+        for channel, uri in zip(stored.channels, card.details, strict=True)
+    ]
+    why = f" {card.why}" if card.why else ""
+    return element(
+        "figure",
+        element("figcaption", element("b", card.well), why),
+        element("div", composite, frame, class_="field"),
+        element("div", details, class_="details"),
+        class_="card",
+    )
+
+
+def _map(stored, found, projection, seed):
+    name, title = "map", "Map of the wells"
+    if found.wells is None:
+        return _said(name, title, found.why)
+    no_map = plate_answers.no_map(found.wells)
+    if no_map:
+        return _said(name, title, no_map)
+    frame = found.wells.profiles
+    ringed = None
+    if projection == "umap":
+        coordinates = maps.umap_coordinates(frame, seed=seed)
+        axes = ("UMAP 1", "UMAP 2")
+        told = (
+            f"UMAP of the profiles (cosine distance, seed {seed}): neighbourhoods, not distances."
+        )
+    else:
+        drawn = extraction.principal_components(extraction.Stored(frame, stored.made))
+        coordinates, axes, ringed = drawn["coordinates"], drawn["axes_names"], drawn["ringed"]
+        told = (
+            "First two principal components of the profiles, fitted without sparse fields; what "
+            "lies beyond the frame of the others is drawn on its edge."
+        )
+    labels, what = found.wells.labels
+    names = _descriptions(frame, found.wells.columns)
+    drawing, legend = svg.scatter(
+        np.asarray(coordinates, float), labels, names, axes, f"Map of {len(frame)} wells", ringed
+    )
+    return section(
+        name,
+        title,
+        element("p", f"{told} Colours and marks by {what}; a pointer shows the name of a well."),
+        element("figure", drawing, legend, class_="wide"),
+    )
+
+
+def _doubts(found):
+    if found.wells is None:
+        return None
+    looked = (
+        "Looked for are labels and doses that row or column tell, controls that stand apart, "
+        "treatments at one position or with few wells, p-values that nothing could reach, controls "
+        "that scatter as widely as the treatments, flagged wells, and positions that explain more "
+        "than chance."
+    )
+    return section(
+        "doubts",
+        "What to distrust",
+        element("p", looked if found.doubts else f"{looked} Nothing was found."),
+        sentences(found.doubts),
+    )
+
+
+def _making(stored):
+    made = stored.made
+    settings = {**made["settings"]}
+    config = settings.pop("model_config", None) or {}
+    pairs = [
+        ("profiles", stored.file.name),
+        ("other tables in the folder", ", ".join(stored.others) or "none"),
+        ("operation", made.get("operation", "unknown")),
+        ("normalisation", made.get("norm_method", "none")),
+        ("reference", made.get("reference", "none")),
+        ("left out of the reference", ", ".join(map(str, made.get("reference_left_out") or []))),
+        ("features without spread, dropped", len(made.get("dropped_features") or [])),
+        ("correction", made.get("correct", "none")),
+        *settings.items(),
+        *((f"model: {name}", value) for name, value in config.items() if value is not None),
+        ("SHA-256 of the images", made.get("images_sha256")),
+        *((f"version of {n}", v) for n, v in (made.get("libraries") or {}).items()),
+        ("commit", (made.get("software") or {}).get("commit")),
+    ]
+    rows = [[name, _setting(value)] for name, value in pairs if value not in (None, "", [])]
+    return section(
+        "making",
+        "How it was made",
+        table("Settings and versions, from the tables themselves", ["Setting", "Value"], rows),
+    )
+
+
+def _setting(value):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _wells(stored, found, columns):
+    frame, unit = stored.wells, stored.unit.capitalize()
+    names = plate_quality.well_names(frame) if stored.by_well else _site_names(frame)
+    reasons = _reasons(stored, found)
+    labels = [c for c in dict.fromkeys((columns.label, columns.perturbation, columns.dose)) if c]
+    channels = quality.channels(frame)
+    head, cells, numeric = [unit], [names], set()
+
+    def add(name, values, is_number=True):
+        if is_number:
+            numeric.add(len(head))
+        head.append(name)
+        cells.append(values)
+
+    kinds = [plots.CONTROLS.get(kind, "") for kind in _kinds(frame)]
+    if any(kinds):
+        add("Control", kinds, False)
+    for column in labels:
+        add(plate.bare(column), [_plain(value) for value in frame[column]], False)
+    add("Status", frame["Metadata_status"].tolist(), False)
+    if stored.by_well:
+        add("Sites", [_plain(value) for value in frame["Metadata_sites"]])
+        add("Failed", [_plain(value) for value in frame["Metadata_sites_failed"]])
+        add("Empty", [_plain(value) for value in frame["Metadata_sites_empty"]])
+    add("Foreground", _numbers(frame["Metadata_foreground"]))
+    add("Objects", _numbers(frame["Metadata_objects"]))
+    for measure, title in (("mean", "Mean"), ("focus", "Focus"), ("saturated", "Saturated")):
+        for channel in channels:
+            add(f"{title} {channel}", _numbers(frame[f"Metadata_{measure}_{channel}"]))
+    if found.distance.notna().any():
+        add("Distance", _numbers(found.distance))
+    add("Flags", reasons, False)
+    rows = list(zip(*cells, strict=True))
+    shown = rows[:ROWS]
+    more = f", the first {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
+    return section(
+        "wells",
+        f"Every {stored.unit}",
+        table(f"Measures of each {stored.unit}{more}", head, shown, numeric, class_="wells"),
+    )
+
+
+def _site_names(frame):
+    keys = tables.key_columns(frame)
+    keys = [name for name in keys if name not in tables.plate_columns(frame)]
+    named = frame[keys] if keys else frame[keys_of(frame)[-1:]]
+    return named.astype(str).agg(" ".join, axis=1).tolist()
+
+
+def _numbers(values):
+    return ["" if not np.isfinite(value) else svg.number(value) for value in values.astype(float)]
+
+
+def _reasons(stored, found):
+    """Why each row of the wells is flagged; "" where it is not."""
+    if stored.by_well:
+        looked = plate_quality.wells_to_look_at(found.flagged, stored.sites)
+        why = dict(zip(looked["well"], looked["reasons"], strict=True))
+        return [why.get(name, "") for name in plate_quality.well_names(stored.wells)]
+    why = {}
+    paths = stored.sites["Metadata_path"].to_numpy(object)
+    for row, flag, channel in found.flagged[["row", "flag", "channel"]].itertuples(index=False):
+        why.setdefault(paths[row], []).append(f"{channel} {flag}".strip())
+    return ["; ".join(why.get(path, [])) for path in stored.wells["Metadata_path"]]
+
+
+def _foot(stored):
+    named = f" --plate {'/'.join(stored.key)}" if stored.key else ""
+    return element(
+        "footer",
+        element(
+            "p",
+            f"Written by uniDINO {__version__} from the tables of the extraction: ",
+            element("code", f"unidino report FOLDER{named}"),
+            ". This file loads nothing and runs nothing.",
+        ),
+    )

@@ -1,0 +1,327 @@
+"""Figures drawn as SVG within the page: wells have names that a pointer shows, text stays text."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from ..pages import plots
+from ..wells import PLATES, row_letters
+from .html import element
+
+CELL = 20
+_LEFT, _TOP, _GAP = 26, 22, 8
+_MARKS = {"negcon": "–", "poscon": "+"}
+
+
+def plate_shape(positions):
+    """Rows and columns of the smallest usual plate that holds the positions (n, 2), from 0."""
+    rows, columns = (int(n) + 1 for n in positions.max(0))
+    fits = (size for size in PLATES if rows <= size[0] and columns <= size[1])
+    return next(fits, (rows, columns))
+
+
+def _letters(row):
+    return row_letters(row + 1) or ""
+
+
+def number(value):
+    """A number as text, three significant digits; "missing" where it is."""
+    if not np.isfinite(value):
+        return "missing"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _colours():
+    import matplotlib
+
+    return matplotlib.colormaps["cividis"]
+
+
+def _filled(share):
+    """(fill, ink) of a share of the scale, 0 to 1."""
+    red, green, blue = (round(255 * part) for part in _colours()(float(share))[:3])
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 110
+    return f"#{red:02x}{green:02x}{blue:02x}", "#000" if bright else "#fff"
+
+
+def plate_map(positions, values, names, kinds, title, failed=None):
+    """A plate as a grid of wells coloured by a value, and the medians of its rows and columns.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray of int
+        (n, 2), row and column of each well, from 0.
+    values : numpy.ndarray
+        (n,), NaN where missing.
+    names : list of str
+        What the pointer shows of each well, before its value.
+    kinds : sequence
+        negcon, poscon or neither, for each well.
+    title : str
+        Of the figure, for those who do not see it.
+    failed : numpy.ndarray of bool, optional
+        (n,) wells of which nothing could be read.
+
+    Returns
+    -------
+    Element
+        Without a well that has a value: the grid alone.
+    """
+    rows, columns = plate_shape(positions)
+    values = np.asarray(values, float)
+    failed = np.zeros(len(values), bool) if failed is None else failed
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+
+    def share(value):
+        return (value - low) / (high - low) if high > low else 0.5
+
+    parts = [_axes(rows, columns)]
+    for row in range(rows):
+        for column in range(columns):
+            parts.append(_square(row, column, "vacant"))
+    for (row, column), value, name, kind, lost in zip(
+        positions, values, names, kinds, failed, strict=True
+    ):
+        told = "could not be read" if lost else number(value)
+        fill, ink = _filled(share(value)) if np.isfinite(value) else ("#fff", "#000")
+        parts.append(_square(row, column, "well", fill, f"{name}: {told}"))
+        mark = "×" if lost else _MARKS.get(kind)
+        if mark:
+            parts.append(_mark(row, column, mark, ink))
+    parts += _medians(positions, values, rows, columns, share)
+    width, height = _LEFT + (columns + 1) * CELL + _GAP + 1, _TOP + (rows + 1) * CELL + _GAP + 1
+    return _drawing(width, height, title, parts, "plate")
+
+
+def _drawing(width, height, title, parts, class_):
+    return element(
+        "svg",
+        parts,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=title,
+        class_=class_,
+        style=f"max-width:{width * 1.5:g}px",
+    )
+
+
+def _axes(rows, columns):
+    """Letters of the rows and numbers of the columns; of large plates every second."""
+    step = 1 if columns <= 12 else 2 if columns <= 24 else 4
+    letters = [
+        element("text", _letters(row), x=_LEFT - 6, y=_TOP + (row + 0.72) * CELL,
+                text_anchor="end")
+        for row in range(0, rows, step)
+    ]  # fmt: skip
+    numbers = [
+        element("text", column + 1, x=_LEFT + (column + 0.5) * CELL, y=_TOP - 6,
+                text_anchor="middle")
+        for column in range(0, columns, step)
+    ]  # fmt: skip
+    return element("g", letters, numbers, class_="axis", font_size=13 if step == 1 else 16)
+
+
+def _square(row, column, class_, fill=None, told=None, x=None, y=None):
+    return element(
+        "rect",
+        element("title", told) if told else None,
+        x=f"{_LEFT + column * CELL + 0.5 if x is None else x:g}",
+        y=f"{_TOP + row * CELL + 0.5 if y is None else y:g}",
+        width=CELL - 1,
+        height=CELL - 1,
+        class_=class_,
+        fill=fill,
+    )
+
+
+def _mark(row, column, mark, ink):
+    return element(
+        "text", mark, x=f"{_LEFT + (column + 0.5) * CELL:g}", y=f"{_TOP + (row + 0.72) * CELL:g}",
+        text_anchor="middle", fill=ink, class_="mark",
+    )  # fmt: skip
+
+
+def _medians(positions, values, rows, columns, share):
+    """The medians of the rows, on the right, and of the columns, below, in the same colours."""
+    for axis, count in ((0, rows), (1, columns)):
+        for i in range(count):
+            own = values[positions[:, axis] == i]
+            own = own[np.isfinite(own)]
+            if not len(own):
+                continue
+            median = float(np.median(own))
+            name = f"row {_letters(i)}" if axis == 0 else f"column {i + 1}"
+            place = {"x": _LEFT + columns * CELL + _GAP, "y": _TOP + i * CELL + 0.5}
+            if axis:
+                place = {"x": _LEFT + i * CELL + 0.5, "y": _TOP + rows * CELL + _GAP}
+            told = f"Median of {name}: {number(median)}"
+            yield _square(0, 0, "median", _filled(share(median))[0], told, **place)
+
+
+def colour_bar(values, unit):
+    """The scale of a `plate_map`: its colours, smallest and largest value."""
+    finite = np.asarray(values, float)
+    finite = finite[np.isfinite(finite)]
+    if not len(finite):
+        return element("p", "No well has a value.", class_="scale")
+    low, high = finite.min(), finite.max()
+    if low == high:
+        return element("p", f"All wells: {number(low)} {unit}".rstrip(), class_="scale")
+    steps = [
+        element("rect", x=i, y=0, width=1.05, height=1, fill=_filled(i / 31)[0]) for i in range(32)
+    ]
+    bar = element(
+        "svg", steps, viewBox="0 0 32 1", preserveAspectRatio="none", aria_hidden="true",
+        class_="bar",
+    )  # fmt: skip
+    return element("p", number(low), " ", bar, f" {number(high)} {unit}".rstrip(), class_="scale")
+
+
+def categories(positions, labels, names, kinds, title, outlined):
+    """A plate as a grid of wells marked by a category; a thick outline marks some.
+
+    Parameters
+    ----------
+    positions, names, kinds, title
+        As of `plate_map`.
+    labels : sequence
+        One a well; missing ones stay grey.
+    outlined : numpy.ndarray of bool
+        (n,).
+
+    Returns
+    -------
+    (Element, Element)
+        The plate and its legend.
+    """
+    rows, columns = plate_shape(positions)
+    labels = pd.Series(list(labels), dtype=object)
+    styles = plots.category_styles(labels.dropna())
+    parts = [_axes(rows, columns)]
+    for row in range(rows):
+        for column in range(columns):
+            parts.append(_square(row, column, "vacant"))
+    for (row, column), label, name, ring in zip(positions, labels, names, outlined, strict=True):
+        colour, marker = styles.get(label, (plots.OTHER, "o"))
+        x, y = _LEFT + (column + 0.5) * CELL, _TOP + (row + 0.5) * CELL
+        told = name + (", flagged" if ring else "")
+        parts.append(_square(row, column, "flagged" if ring else "ground", "#fff", told))
+        parts.append(_shape(marker, x, y, CELL * 0.3, colour))
+    width, height = _LEFT + columns * CELL + 1, _TOP + rows * CELL + 1
+    drawing = _drawing(width, height, title, parts, "plate")
+    extra = [_legend_square("flagged")] if np.any(outlined) else []
+    return drawing, _legend(labels, styles, extra)
+
+
+def _legend_square(text):
+    box = element("rect", x=2, y=2, width=12, height=12, class_="flagged", fill="#fff")
+    return element("li", element("svg", box, viewBox="0 0 16 16", class_="key"), text)
+
+
+def _legend(labels, styles, extra=()):
+    """What the marks of categories mean, with how often they occur."""
+    counts = labels.dropna().value_counts()
+    items = []
+    for label, (colour, marker) in styles.items():
+        if colour != plots.OTHER:
+            items.append(_key(marker, colour, f"{label} ({counts[label]})"))
+    others = [label for label, (colour, _) in styles.items() if colour == plots.OTHER]
+    if others:
+        total = int(sum(counts[label] for label in others))
+        items.append(_key("o", plots.OTHER, f"{len(others)} others ({total})"))
+    if labels.isna().any():
+        items.append(_key("o", plots.OTHER, f"no label ({int(labels.isna().sum())})"))
+    return element("ul", items, list(extra), class_="legend")
+
+
+def _key(marker, colour, text):
+    mark = _shape(marker, 8, 8, 6, colour)
+    return element("li", element("svg", mark, viewBox="0 0 16 16", class_="key"), text)
+
+
+def _shape(marker, x, y, r, colour, told=None):
+    """A mark of `plots.MARKERS` about a point, of radius `r`."""
+    told = element("title", told) if told else None
+    if marker == "o":
+        return element(
+            "circle", told, cx=f"{x:.4g}", cy=f"{y:.4g}", r=f"{r:.3g}", fill=colour, class_="dot"
+        )
+    corners = " ".join(f"{x + r * dx:.4g},{y + r * dy:.4g}" for dx, dy in _CORNERS[marker])
+    return element("polygon", told, points=corners, fill=colour, class_="dot")
+
+
+def _star(points, inner, turn=-math.pi / 2):
+    return [
+        ((1.25 if i % 2 == 0 else inner) * math.cos(turn + math.pi * i / points),
+         (1.25 if i % 2 == 0 else inner) * math.sin(turn + math.pi * i / points))
+        for i in range(2 * points)
+    ]  # fmt: skip
+
+
+def _cross(w):
+    return [(-w, -1), (w, -1), (w, -w), (1, -w), (1, w), (w, w), (w, 1), (-w, 1), (-w, w),
+            (-1, w), (-1, -w), (-w, -w)]  # fmt: skip
+
+
+_TURN = math.sqrt(0.5)
+_CORNERS = {
+    "s": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "^": [(0, -1.1), (1, 0.8), (-1, 0.8)],
+    "v": [(0, 1.1), (1, -0.8), (-1, -0.8)],
+    "D": [(0, -1.15), (1.15, 0), (0, 1.15), (-1.15, 0)],
+    "P": _cross(0.38),
+    "*": _star(5, 0.5),
+    "X": [((x - y) * _TURN, (x + y) * _TURN) for x, y in _cross(0.38)],
+}
+
+
+def scatter(coordinates, labels, names, axes_names, title, ringed=None):
+    """Wells in the plane, marked by a label, each with its name.
+
+    Parameters
+    ----------
+    coordinates : numpy.ndarray
+        (n, 2).
+    labels : sequence
+        One a well; missing ones, and those beyond the eight most frequent, are grey.
+    names : list of str
+    axes_names : (str, str)
+    title : str
+    ringed : numpy.ndarray of bool, optional
+        Wells of sparse fields.
+
+    Returns
+    -------
+    (Element, Element)
+        The figure and its legend.
+    """
+    width, height, edge = 640, 460, 34
+    labels = pd.Series(list(labels), dtype=object)
+    styles = plots.category_styles(labels.dropna())
+    ringed = np.zeros(len(labels), bool) if ringed is None else np.asarray(ringed)
+    low, high = coordinates.min(0), coordinates.max(0)
+    span = np.where(high > low, high - low, 1.0)
+    inner = np.array([width - 2 * edge, height - 2 * edge])
+    at = (coordinates - low) / span * inner * [1, -1] + [edge, height - edge]
+    at = np.where(high > low, at, [width / 2, height / 2])
+    frame = element("rect", x=8, y=8, width=width - 16, height=height - 40, class_="frame")
+    parts = [frame]
+    at[:, 1] -= 12
+    styled = [styles.get(label, (plots.OTHER, "o")) for label in labels]
+    # Grey ones first: what has a name lies above them.
+    for i in sorted(range(len(labels)), key=lambda i: styled[i][0] != plots.OTHER):
+        (x, y), (colour, marker) = at[i], styled[i]
+        if ringed[i]:
+            parts.append(element("circle", cx=f"{x:.4g}", cy=f"{y:.4g}", r=9, class_="ring"))
+        parts.append(_shape(marker, x, y, 5.5, colour, names[i]))
+    parts.append(element("text", axes_names[0], x=width / 2, y=height - 10, text_anchor="middle"))
+    vertical = f"translate(24 {height / 2 - 12:g}) rotate(-90)"
+    parts.append(element("text", axes_names[1], transform=vertical, text_anchor="middle"))
+    extra = []
+    if ringed.any():
+        ring = element("circle", cx=8, cy=8, r=6, class_="ring")
+        key = element("svg", ring, viewBox="0 0 16 16", class_="key")
+        extra = [element("li", key, f"sparse field ({int(ringed.sum())})")]
+    return _drawing(width, height, title, parts, "map"), _legend(labels, styles, extra)
