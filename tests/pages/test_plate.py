@@ -507,11 +507,11 @@ def test_layouts_that_give_labels_away_are_doubted():
 
 
 def test_controls_that_scatter_as_widely_are_doubted():
-    (found,) = plate_doubts._distrust_controls(wells(effect=0), 0.05)
+    (found,) = plate_doubts.distrust_controls(wells(effect=0), 0.05)
     assert found.startswith("The negative controls scatter as widely as the treatments: of pairs")
-    assert list(plate_doubts._distrust_controls(wells(), 0.05)) == []
+    assert list(plate_doubts.distrust_controls(wells(), 0.05)) == []
     alone = plate.wells_to_ask(profiles(Metadata_control_type=None), COMPOUND)
-    assert list(plate_doubts._distrust_controls(alone, 0.05)) == []
+    assert list(plate_doubts.distrust_controls(alone, 0.05)) == []
 
 
 def test_flagged_wells_and_positions_that_replicates_share_are_doubted():

@@ -148,8 +148,8 @@ def _completed(frame, found, batches, place):
         text = frame[found["dose"]].dropna()
         shown = f" such as {text.iloc[0]!r}" if len(text) else ""
         raise ValueError(
-            f"dose {dose!r} holds text{shown}; doses are numbers. Correct the column in "
-            f"{metadata.valset} or its plate map, or name another."
+            f"dose {bare(found['dose'])!r} holds text{shown}; doses are numbers. Correct the "
+            f"column in {place}, or name another."
         )
     for name in tables.key_columns(frame, LABELS):
         if frame[name].nunique() > 1:
@@ -157,12 +157,10 @@ def _completed(frame, found, batches, place):
     for name in tables.key_columns(frame, DOSES):
         if _holds_numbers(frame[name]) and frame[name].nunique() > 1:
             found.setdefault("dose", name)
-    batches = [name for name in ("plate", found.get("batch", "batch")) if name in frame.columns]
-    several = tuple(name for name in batches if frame[name].nunique(dropna=False) > 1)
     label = found.get("label")
     columns = (label, found.get("perturbation", label), found.get("dose"))
     named = [tables.metadata_name(name) if name else None for name in columns]
-    return Columns(*named, tuple(map(tables.metadata_name, several)))
+    return Columns(*named, tuple(map(tables.metadata_name, batches)))
 
 
 def _holds_numbers(values):
