@@ -149,7 +149,7 @@ def test_a_dataset_scales_as_its_model_wants(plate, tmp_path):
     part = dataset.Dataset(apart(plate), None, True, size=model.config.size)
     made = unidino.extract(
         str(plate / "apart.csv"), operation="none", norm_method="no_post_proc",
-        outdir=str(tmp_path), device="cpu", num_workers=0,
+        outdir=str(tmp_path), device="cpu", num_workers=0, precision="fp32",
     ).profiles  # fmt: skip
     features = made.filter(regex="^emb_").to_numpy(float)
     for i in range(4):

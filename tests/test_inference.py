@@ -133,9 +133,8 @@ def twin(csv, weights, scaling, tiling="cover"):
 )
 def test_embeddings_equal_the_plain_twin(channels, shape, dtype, scaling, weights, tmp_path):
     csv = make_plate(tmp_path / "data", channels, shape, dtype, wells=4)
-    made = run(
-        csv, weights, tmp_path / "out", intensity_scaling=scaling, reference="all", batch_size=7
-    )
+    options = {"intensity_scaling": scaling, "reference": "all", "batch_size": 7}
+    made = run(csv, weights, tmp_path / "out", precision="fp32", **options)
     sites = made.sites()
     features = tables.feature_columns(sites)
     assert features == [f"emb_stain{c + 1}_{i:04d}" for c in range(channels) for i in range(192)]
@@ -683,7 +682,7 @@ def test_missing_files_are_recorded_up_to_a_share(weights, tmp_path, capsys):
 
 
 def test_log_says_what_is_to_come(plate, weights, tmp_path):
-    made = run(plate, weights, tmp_path)
+    made = run(plate, weights, tmp_path, precision="fp32")
     log = paths.log_file(made.profiles_path.parent).read_text()
     assert "plate: 32 sites of the channels stain1, stain2, up to 384 tiles of 48 px" in log
     assert "on cpu in fp32, 16 at a time" in log

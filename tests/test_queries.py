@@ -13,7 +13,7 @@ FRAME = pd.DataFrame(
         "is_control": [1, 0, 0, 1, 0],
         "hit": [True, False, True, False, False],
         "seen": [True, None, False, None, True],
-        "conc (µM)": [1, 2, 3, 4, 5],
+        "conc (uM)": [1, 2, 3, 4, 5],
         "plate": ["7", "7", "007", "7", "8"],
     }
 )
@@ -28,7 +28,7 @@ SAME_AS_PANDAS = [
     "(dose > -1) & ~hit",
     "compound in ['DMSO', 'taxol']",
     "compound not in ('DMSO',) and plate == '7'",
-    "`conc (µM)` >= 3",
+    "`conc (uM)` >= 3",
     "compound.isna()",
     "compound.notna() and compound.isin(['taxol'])",
     "hit == True",
@@ -94,7 +94,7 @@ REFUSED = {
     "1 == 1": "compares two constants",
     "compound": "'compound' is neither true nor false",
     "dose": "'dose' is neither true nor false",
-    "`conc (µM)`": "`conc \\(µM\\)` is neither|'`conc \\(µM\\)`' is neither",
+    "`conc (uM)`": "`conc \\(µM\\)` is neither|'`conc \\(µM\\)`' is neither",
     "dose and hit": "'dose' is neither true nor false",
     "plate == 7": "compares plate with 7, but plate holds text: write the value in quotes",
     "plate in [7]": "compares plate with 7, but plate holds text",
@@ -127,9 +127,9 @@ def test_unknown_columns_have_an_error_of_their_own():
 
 
 def test_values_that_there_are():
-    told = queries.values_named(FRAME, "compound == 'x' and `conc (µM)` > 9")
+    told = queries.values_named(FRAME, "compound == 'x' and `conc (uM)` > 9")
     assert told.startswith("compound holds 'DMSO', 'taxol', 'dmso low'")
-    assert told.endswith("conc (µM) holds 1, 2, 3, 4, 5.")
+    assert told.endswith("conc (uM) holds 1, 2, 3, 4, 5.")
 
 
 BY_BLANKS = {

@@ -31,8 +31,11 @@ def loop(frame, label, exclude, metric, same_label=()):
         allowed = []
         for j in range(len(frame)):
             same = labels[i, 0] == labels[j, 0]
-            shared = any(a == b for a, b in zip(barred[i], barred[j], strict=True))
-            both = same and any(a == b for a, b in zip(paired[i], paired[j], strict=True))
+            shared, either = (
+                any(a == b and pd.notna(a) for a, b in zip(given[i], given[j], strict=True))
+                for given in (barred, paired)
+            )
+            both = same and either
             if i != j and not shared and not both:
                 allowed.append(j)
         if not allowed:

@@ -357,6 +357,7 @@ def dim_plate(tmp_path_factory):
 
 def test_profiles_by_any_channel_are_those_of_such_an_extraction(dim_plate, tmp_path):
     common = {"valset": str(dim_plate / "plate.csv"), "norm_method": "no_post_proc"}
+    common |= {"precision": "fp32"}
     by_first = unidino.extract(**common, outdir=str(tmp_path / "first"))
     by_any = unidino.extract(**common, outdir=str(tmp_path / "any"), foreground_channel="any")
     gone = pixels.left_out_tiles(by_first.profiles)
