@@ -417,7 +417,8 @@ def keys_as_text(frame):
 def text(values):
     """A column as stripped text, None where it is missing or blank; 7 and 7.0 are "7"."""
     if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
+        # As objects, for pandas 2 hands the values of Int64 with gaps on as floats.
+        values = values.astype("Int64").astype(object)
     if pd.api.types.is_string_dtype(values):
         # Each text once: a well stands in many rows.
         codes, distinct = pd.factorize(values)
