@@ -95,8 +95,9 @@ def site_headers(metadata):
         for one in headers:
             if isinstance(one, str):
                 return one
-        names = tuple(name for one in headers for name in one.names)
-        told = all(one.names for one in headers) and len({*names}) == len(names)
+        channels = headers[:: metadata.files_per_channel]
+        names = tuple(name for one in channels for name in one.names)
+        told = all(one.names for one in channels) and len({*names}) == len(names)
         try:
             return replace(_agreed(site, headers), names=names if told else ())
         except images.ImageError as error:
@@ -218,7 +219,7 @@ def load_site(metadata, i, into=None):
         A file that is absent, unreadable, or does not have the channels or size of its site.
     """
     files, wanted = metadata.paths(i), metadata.channel_indices(i)
-    headers = []
+    headers, depth = [], metadata.files_per_channel
     for n, file in enumerate(files):
         planes = images.read_image(file, alone=wanted is None, **metadata.reading)
         headers.append(images.ImageHeader(*planes.shape, planes.dtype))
@@ -227,8 +228,13 @@ def load_site(metadata, i, into=None):
             image = planes
             break
         if n == 0:
-            image = _room(into, (len(files) * len(planes), *planes.shape[1:]), planes.dtype)
-        image[n * len(planes) : (n + 1) * len(planes)] = planes
+            count = len(files) // depth * len(planes)
+            image = _room(into, (count, *planes.shape[1:]), planes.dtype)
+        own = image[n // depth * len(planes) : (n // depth + 1) * len(planes)]
+        if n % depth:
+            np.maximum(own, planes, out=own)
+        else:
+            own[:] = planes
     if wanted is not None:
         needed = metadata.file_channels or max(wanted) + 1
         if len(image) < needed or (metadata.file_channels and len(image) > needed):
@@ -238,7 +244,7 @@ def load_site(metadata, i, into=None):
             )
         if list(wanted) != list(range(len(image))):
             image = image[list(wanted)]
-    image = illumination.corrected(image, metadata.illumination(i), files)
+    image = illumination.corrected(image, metadata.illumination(i), files[::depth])
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
 
 

@@ -48,6 +48,9 @@ class Metadata:
         Name under which outputs are filed.
     channels : list of str
         Names, in order.
+    files_per_channel : int
+        Files of which a channel is the brightest at every pixel: the planes of a maximum
+        projection, one after another in ``path``. 1 where a channel is one file.
     channel_axis : {"first", "last", None}
         Where merged files hold their channels, if they do not say.
     plane : int, "max" or None
@@ -71,6 +74,7 @@ class Metadata:
 
     valset = "dataset"
     channels = None
+    files_per_channel = 1
     channel_axis = None
     plane = None
     timepoint = None
@@ -80,6 +84,7 @@ class Metadata:
     root = None
     notes = ()
     origin = None
+    remedy_for_missing = "Check the paths in the table and the data root."
     _plane_numbers = None
     _named_channels = None
 
@@ -227,12 +232,21 @@ class Metadata:
             by_channel.append("illumination")
         frame = self.metadata.copy()
         for name in by_channel:
-            frame[name] = [[files[number] for number in numbers] for files in frame[name]]
+            frame[name] = [
+                [file for number in numbers for file in files[number]]
+                for files in self._by_channel(frame[name], name)
+            ]
         self.metadata = frame
         if self.is_merged:
             planes = self._plane_numbers or list(range(len(self.channels)))
             self._plane_numbers = [planes[number] for number in numbers]
         self.channels = list(selection)
+
+    def _by_channel(self, column, name):
+        """The files of every row's channels, a list a channel."""
+        count = self.files_per_channel if name == "path" else 1
+        for files in column:
+            yield [files[i : i + count] for i in range(0, len(files), count)]
 
     def to_single_channel(self):
         """The table with one row an image and channel.
@@ -240,7 +254,7 @@ class Metadata:
         Returns
         -------
         pd.DataFrame
-            ``path`` (one file) and ``channel`` (its name), then the other columns; of
+            ``path`` (its file, or the list of them where it has several) and ``channel`` (its name), then the other columns; of
             ``illumination`` a list of one.
         """
         if self.single_channel_metadata:
@@ -251,9 +265,10 @@ class Metadata:
         if self.is_merged:
             paths = rows["path"]
         else:
-            paths = [path for channels in frame["path"] for path in channels]
+            files = chain.from_iterable(self._by_channel(frame["path"], "path"))
+            paths = [own[0] if self.files_per_channel == 1 else own for own in files]
         rest = rows.drop(columns=["path", "channel"], errors="ignore")
-        rest.insert(0, "path", np.asarray(paths, dtype=object))
+        rest.insert(0, "path", pd.Series(paths, rest.index, dtype=object))
         rest.insert(1, "channel", np.tile(np.array(self.channels, dtype=object), len(frame)))
         if "illumination" in rest:
             rest["illumination"] = [[file] for files in frame["illumination"] for file in files]
@@ -320,7 +335,8 @@ class Metadata:
 
     def _check_paths(self):
         frame = self.metadata
-        several = not (self.is_merged or self.single_channel_metadata)
+        several = self.files_per_channel > 1
+        several |= not (self.is_merged or self.single_channel_metadata)
         kind = list | tuple if several else str | os.PathLike
         wrong = [i for i, path in enumerate(frame["path"]) if not isinstance(path, kind)]
         if wrong:
@@ -368,7 +384,9 @@ class Metadata:
         if not repeated.any():
             return
         count = len(files) // len(self.metadata)
-        names = self.channels or [f"ch{i + 1}" for i in range(count)]
+        planes = self.files_per_channel
+        names = self.channels or [f"ch{i + 1}" for i in range(count // planes)]
+        names = [name for name in names for _ in range(planes)]
         file = files[repeated].iat[0]
         (row, channel), (other, second) = (
             divmod(int(i), count) for i in np.flatnonzero(files == file)[:2]
@@ -497,7 +515,7 @@ class Metadata:
         if self.is_merged:
             count = self._usual_channels()
         else:
-            count = len(self.paths(0))
+            count = len(self.paths(0)) // self.files_per_channel
         return [f"ch{i + 1}" for i in range(count)]
 
     def check_files(self, max_missing=0.0):
@@ -534,8 +552,7 @@ class Metadata:
                 share = f" At most {max_missing:.0%} may be missing (max_missing)."
                 share = share if max_missing else ""
                 raise FileNotFoundError(
-                    f"{self.valset}: {told}\n  {shown}\nCheck the paths in the table and the data "
-                    f"root.{share}"
+                    f"{self.valset}: {told}\n  {shown}\n{self.remedy_for_missing}{share}"
                 )
             self.note(f"{told} {', '.join(absent[:3])}; their sites are recorded as failed")
         if self.is_merged and not self.single_channel_metadata:

@@ -35,7 +35,7 @@ class Planes:
     ----------
     name : str
     files : list of str
-        (N x C), item by item.
+        (N x C x `files_per_channel`), item by item.
     numbers : numpy.ndarray
         (N, C), the plane of each file, or `windows.ONLY`.
     low, high : numpy.ndarray
@@ -47,6 +47,8 @@ class Planes:
         channels together.
     reading : dict
         How its files are read, see `Metadata.reading`.
+    files_per_channel : int
+        See `Metadata`.
     files_sha256 : str
         From `files_digest`.
     """
@@ -59,6 +61,7 @@ class Planes:
     weights: np.ndarray
     groups: np.ndarray
     reading: dict
+    files_per_channel: int
     files_sha256: str
 
     def __len__(self):
@@ -173,9 +176,18 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         groups = (groups[:, None] * len(channels) + np.arange(len(channels))).reshape(-1)
         numbers, low, high = (values.reshape(-1, 1) for values in (numbers, low, high))
         weights = np.repeat(weights, len(channels))
-    sha256 = files_digest(files)
-    reading = metadata.reading
-    return Planes(metadata.valset, files, numbers, low, high, weights, groups, reading, sha256)
+    return Planes(
+        metadata.valset,
+        files,
+        numbers,
+        low,
+        high,
+        weights,
+        groups,
+        metadata.reading,
+        metadata.files_per_channel,
+        files_digest(files),
+    )
 
 
 _COMPARED, _THREADS = 2000, 8
@@ -347,6 +359,8 @@ class TrainingImages(TorchDataset):
             [np.concatenate([getattr(part, n) for part in sets]) for n in ("low", "high")], 1
         )
         self._starts = np.cumsum([0, *map(len, sets)])
+        self._file_starts = np.cumsum([0, *(len(part.files) for part in sets)])
+        self._depths = [part.files_per_channel for part in sets]
         # Sets that are read alike share what is remembered of their files.
         self._readings = [tuple(part.reading.items()) for part in sets]
         self._readers = {one: PlaneReader(**dict(one)) for one in self._readings}
@@ -370,10 +384,25 @@ class TrainingImages(TorchDataset):
 
     def files(self, image):
         """The files of an image and the planes taken from them, in words."""
-        first = image * self.channels
         return [
-            f"{self._files[first + c].as_py()} (plane {max(self._numbers[image, c], 0) + 1})"
-            for c in range(self.channels)
+            f"{file} (plane {max(number, 0) + 1})"
+            for channel in self._planes(image)
+            for file, number in channel
+        ]
+
+    def _part(self, image):
+        return int(np.searchsorted(self._starts, image, side="right")) - 1
+
+    def _planes(self, image):
+        """(file, plane in it) of every channel of an image: several where it is a projection."""
+        part = self._part(image)
+        depth = self._depths[part]
+        within = (image - self._starts[part]) * self.channels * depth
+        first = int(self._file_starts[part] + within)
+        files = self._files[first : first + self.channels * depth].to_pylist()
+        return [
+            [(file, number) for file in files[c * depth : (c + 1) * depth]]
+            for c, number in enumerate(self._numbers[image].tolist())
         ]
 
     def __getitem__(self, index):
@@ -424,14 +453,12 @@ class TrainingImages(TorchDataset):
 
     def item(self, image, rng):
         """The item of one image, its views drawn from `rng`; see the notes of the class."""
-        part = int(np.searchsorted(self._starts, image, side="right")) - 1
-        reader = self._readers[self._readings[part]]
-        first = image * self.channels
-        files = [self._files[first + c].as_py() for c in range(self.channels)]
-        planes = list(zip(files, self._numbers[image].tolist(), strict=True))
-        headers = [reader.header(*plane) for plane in planes]
+        reader = self._readers[self._readings[self._part(image)]]
+        planes = self._planes(image)
+        first = planes[0][0][0]
+        headers = [reader.header(*plane) for channel in planes for plane in channel]
         if len(set(headers)) > 1:
-            raise ValueError(f"{files[0]}: the channels of its site differ in size or type.")
+            raise ValueError(f"{first}: the channels of its site differ in size or type.")
         height, width, dtype = headers[0]
         views = self.views
         corners, draws, tone, padded = augment.draw_views(rng, views, height, width, self.channels)
@@ -442,17 +469,21 @@ class TrainingImages(TorchDataset):
             for name, sides in (("global", sizes[:count]), ("local", sizes[count:]))
             if sides
         }
-        for c, plane in enumerate(planes):
+        for c, channel in enumerate(planes):
             out = [view[c] for windows in raw.values() for view in windows]
-            reader.windows(*plane, corners, sizes, out)
+            reader.windows(*channel[0], corners, sizes, out)
+            for plane in channel[1:]:
+                for view, more in zip(out, reader.windows(*plane, corners, sizes), strict=True):
+                    np.maximum(view, more, out=view)
         low, high = self._limits[image]
         if self.scaling == "image":
-            low, high = intensity.image_limits(np.stack([reader.plane(*p) for p in planes]))
+            whole = [np.max([reader.plane(*p) for p in channel], axis=0) for channel in planes]
+            low, high = intensity.image_limits(np.stack(whole))
         elif np.isnan(low).any():
             if self.scaling == "plate":
-                raise ValueError(f"{files[0]}: no image of its plate could be read.")
+                raise ValueError(f"{first}: no image of its plate could be read.")
             for windows in raw.values():
-                intensity.check_float_range(windows, files[0])
+                intensity.check_float_range(windows, first)
             low, high = (np.full(self.channels, v) for v in intensity.dtype_limits(dtype))
         item = {"image": image, "draws": draws, "tone": tone, "padded": padded}
         item |= {"low": low.astype(np.float32), "high": high.astype(np.float32)}
