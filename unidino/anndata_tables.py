@@ -140,6 +140,7 @@ def of_extraction(path, profiles=None, by=None, provenance=None):
         profiles = tables.read_table(path)
     if provenance is None:
         provenance = profiles.attrs.get("provenance", {})
+    provenance = json.loads(json.dumps(provenance))  # as it lies in the files
     return to_anndata(profiles, _beside(Path(path), provenance), by, provenance)
 
 
@@ -245,12 +246,12 @@ def _names(frame, by):
         columns = [tables.find_column(frame, name) for name in listed]
     else:
         columns = tables.key_columns(frame, tables.WELL_KEY)
-        if frame.duplicated(columns).any() or not columns:
+        if not columns or frame.duplicated(columns).any():
             columns = tables.key_columns(frame)
         if not columns and f"Metadata_{_ALONE}" in frame.columns:
             columns = [f"Metadata_{_ALONE}"]
     if not columns:
-        return pd.Index([str(number) for number in range(len(frame))]), []
+        return _plain(map(str, range(len(frame)))), []
     texts = pd.concat([tables.text(frame[column]) for column in columns], axis=1)
     for column in columns:
         if (missing := texts[column].isna()).any():
@@ -259,7 +260,7 @@ def _names(frame, by):
                 f"{int(missing.to_numpy().argmax()) + 1}; it names the rows, so each needs one. "
                 "Fill it, or name rows by other columns (by)."
             )
-    names = pd.Index(["|".join(parts) for parts in texts.itertuples(index=False)], dtype=object)
+    names = _plain("|".join(parts) for parts in texts.itertuples(index=False))
     if (again := names.duplicated()).any():
         second = int(again.argmax())
         first = names.get_indexer_for([names[second]])[0]
@@ -327,7 +328,7 @@ def _beside(path, provenance):
             say(f"the layer {name} is left out: there is no {file.name} beside {path.name}")
             continue
         other = tables.read_provenance(file)
-        if any(other.get(same) != provenance[same] for same in ("settings", "images_sha256")):
+        if any(other.get(same) != provenance.get(same) for same in ("settings", "images_sha256")):
             say(f"the layer {name} is left out: {file.name} was made with other settings or images")
             continue
         there[name] = file
@@ -377,7 +378,8 @@ def _column(values):
     of = pd.api.types
     if isinstance(values.dtype, pd.CategoricalDtype):
         if of.infer_dtype(values.cat.categories) == "string":
-            return values.cat.remove_unused_categories()
+            values = values.cat.remove_unused_categories()
+            return values.cat.rename_categories(_plain(values.cat.categories))
         values = values.astype(object)
     kind = of.infer_dtype(values, skipna=True)
     missing = values.isna().any()
@@ -390,7 +392,12 @@ def _column(values):
     text = values.map(
         lambda value: str(value).replace("\0", "\N{REPLACEMENT CHARACTER}"), na_action="ignore"
     )
-    return pd.Series(pd.Categorical(text.astype(object)))
+    return pd.Series(pd.Categorical(text, _plain(sorted(text.dropna().unique()))))
+
+
+def _plain(texts):
+    """Names as an index that every version of anndata writes: that of pandas 3 only newer ones."""
+    return pd.Index(list(texts), dtype=object)
 
 
 def _var(features, provenance):
@@ -414,7 +421,7 @@ def _var(features, provenance):
     nothing = [None] * len(features)
     made = {name: pd.Categorical(known.get(name, nothing)) for name in _TEXTS}
     made |= dict.fromkeys(_NUMBERS, np.nan)
-    return pd.DataFrame(made | {"is_feature": True}, index=features)
+    return pd.DataFrame(made | {"is_feature": True}, index=_plain(features))
 
 
 def _described(obs, columns):
