@@ -113,6 +113,7 @@ def extract(
     pooling: str | None = None,
     block: int | None = None,
     root: str | None = None,
+    remote: bool = False,
     platemap: str | None = None,
     channels: str | list | dict | None = None,
     controls: str | None = None,
@@ -179,6 +180,9 @@ def extract(
         Block of the model that is read, from 1, in the place of its own.
     root : str
         Data root; UNIDINO_DATA, else simulated data.
+    remote : bool
+        Fetch the images that a table lists elsewhere (https, http, s3, members of zip archives), as
+        its plates are read, see `remote`. Without it such a table is an error.
     platemap : str
         CSV of treatments and controls, joined on plate and well.
     channels : str, list or dict
@@ -346,7 +350,7 @@ def _open(given):
     device = find_device(given["device"])
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
-    of_dataset = ("root", "platemap", "channels", "controls", "channel_axis")
+    of_dataset = ("root", "remote", "platemap", "channels", "controls", "channel_axis")
     of_dataset += ("plane", "timepoint", "resolution_level", "acquisition")
     metadata = valsets.open_valset(
         given["valset"],

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from . import images, quality, queries, tables
+from . import images, quality, queries, remote, tables
 from .progress import say
 
 CONTROL_TYPES = ("negcon", "poscon", "empty")
@@ -62,6 +62,8 @@ class Metadata:
         Of OME-Zarr images, 0 the full one; it is a part of their paths.
     resize_shorter_side : int or None
         Larger images are shrunk to this shorter side, in pixels.
+    remote : bool
+        Files elsewhere may be fetched, see `remote`.
     simulated : bool
         The images are simulated.
     root : str or None
@@ -80,6 +82,7 @@ class Metadata:
     timepoint = None
     resolution_level = None
     resize_shorter_side = None
+    remote = False
     simulated = False
     root = None
     notes = ()
@@ -361,6 +364,16 @@ class Metadata:
             files = zip(files, frame["channel"].astype(str), strict=True)
         if may_repeat(files):
             self._check_images(several, by_channel)
+        self._check_elsewhere()
+
+    def _check_elsewhere(self):
+        """Stop where files lie elsewhere and may not be fetched, or cannot be."""
+        files = chain(chain.from_iterable(self.files()), self.illumination_files())
+        elsewhere = list(filter(remote.is_remote, files))
+        if elsewhere and not self.remote:
+            raise ValueError(f"{self.valset}: {remote.allowance(elsewhere)}")
+        if elsewhere:
+            remote.check(elsewhere)
 
     def _check_images(self, several, by_channel):
         """Stop where rows are of the same images, or a file is listed twice."""
@@ -560,8 +573,8 @@ class Metadata:
 
     def _usual_channels(self):
         """How many channels most merged files hold; the others are recorded with their sites."""
-        files = list(dict.fromkeys(paths[0] for paths in self.files()))
-        headers = images.image_headers(files, self.channel_axis, dataset=self.place)
+        files = remote.to_ask(dict.fromkeys(paths[0] for paths in self.files()))
+        headers = images.image_headers(files, dataset=self.place, **self.reading)
         counts = [None if isinstance(one, str) else one.channels for one in headers]
         readable = Counter(count for count in counts if count is not None)
         if not readable:
@@ -680,6 +693,8 @@ def may_repeat(values):
 def missing_files(files):
     """The files that do not exist, as `os.path.exists` tells of each; folders are listed once.
 
+    Of files elsewhere only those of archives of this machine are looked for, see `remote.missing`.
+
     Parameters
     ----------
     files : list of str
@@ -689,6 +704,11 @@ def missing_files(files):
     list of str
         In order, each once.
     """
+    elsewhere = list(filter(remote.is_remote, files))
+    if elsewhere:
+        absent = {*missing_files([file for file in files if not remote.is_remote(file)])}
+        absent.update(remote.missing(elsewhere))
+        return list(dict.fromkeys(file for file in files if file in absent))
     # Folder by folder, so that the names of one folder at a time are in memory.
     codes = {}
     folder_of = np.empty(len(files), np.int64)

@@ -127,8 +127,8 @@ def address(value, folder):
     ValueError
         Other schemes and chains of them, no host or bucket or member, an account.
     """
-    scheme, _, rest = value.partition("://")
-    scheme = scheme.lower()
+    scheme, slashes, rest = value.partition("://")
+    scheme = scheme.lower() if slashes else value.partition(":")[0].lower()
     if "::" in scheme or ("::" in rest and scheme != "zip"):
         raise ValueError(
             "protocols that are chained are not read. Write the address of the file itself, or "
@@ -139,6 +139,8 @@ def address(value, folder):
             f"{scheme} addresses are not read, only {', '.join(SCHEMES)}. Copy the images to this "
             "machine, write paths relative to their folder, and name it by root."
         )
+    if not slashes:
+        raise ValueError(f"lacks a slash: write {scheme}://.")
     if scheme == "zip":
         return _member_address(rest, folder)
     if scheme == "s3":
@@ -179,8 +181,8 @@ def _member_address(rest, folder):
 def file_name(file):
     """What a file elsewhere is called, without folders and query: its ending tells its kind."""
     path = file.partition("::")[0]
-    if path.startswith(("https://", "http://")):
-        path = unquote(urlsplit(path).path)
+    if path.lower().startswith(("https://", "http://")):
+        path = unquote(re.split("[?#]", path, maxsplit=1)[0])
     return path.rpartition("/")[2]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .. import tables, wells
-from ..metadata import CONTROL_TYPES, variation
+from ..metadata import CONTROL_TYPES, FILE_COLUMNS, variation
 
 # What other software calls a key, letters and digits only; the likeliest first.
 _SYNONYMS = {
@@ -215,7 +215,8 @@ def number_sites(frame):
     number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
     if number.max() == 1:
         return frame
-    others = [column for column in frame.columns if column not in (*tables.KEYS, "path")]
+    known = (*tables.KEYS, *FILE_COLUMNS)
+    others = [column for column in frame.columns if column not in known]
     for column, found in variation(frame, keys, others).items():
         name = letters_of(column)
         row = found.rows[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import images, tables
-from ..metadata import Metadata, mark_controls
+from ..metadata import FILE_COLUMNS, Metadata, mark_controls
 from ..progress import say
 from ..wells import well_name
 from . import files
@@ -24,7 +24,8 @@ class CSVMetadata(Metadata):
         image, and the rows of a site are put together. Relative paths start at the table's folder.
         Any other column is metadata; ``plate``, ``well`` (or ``row`` and ``col``), ``site``,
         ``batch``, ``source`` and ``control_type`` (or ``pert_type``) have their meaning, with or
-        without ``Metadata_``. CellProfiler's LoadData columns are understood.
+        without ``Metadata_``. CellProfiler's LoadData columns are understood; those of ``IllumX``
+        are functions by which the images of the channel X are divided, see `illumination`.
     single_channel_metadata : bool
         One row an image and channel.
     root : str or Path, optional
@@ -46,6 +47,8 @@ class CSVMetadata(Metadata):
         the maximum projection.
     max_missing : float
         See `Metadata.check_files`.
+    remote : bool
+        Fetch the files that lie elsewhere, see `remote`: no table may ask for that by itself.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class CSVMetadata(Metadata):
         plane=None,
         timepoint=None,
         max_missing=0.0,
+        remote=False,
     ):
         if channel_axis is not None and channel_axis not in images.CHANNEL_AXES:
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
@@ -75,6 +79,7 @@ class CSVMetadata(Metadata):
         self.valset = dataset_name(csv)
         self.origin = str(csv.resolve())
         self.channel_axis = channel_axis
+        self.remote = remote
         self.plane, self.timepoint = plane, timepoint
         self.single_channel_metadata = False
         folder = Path(root).expanduser().absolute() if root else csv.parent
@@ -100,7 +105,7 @@ class CSVMetadata(Metadata):
         if controls is not None:
             frame = mark_controls(frame, controls, self.valset, self.note)
         self.metadata = frame
-        self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
+        self.inference_metadata_columns = [c for c in frame.columns if c not in FILE_COLUMNS]
         self.validate(check_files=check_files, max_missing=max_missing)
         if odd:
             self.note(odd)
@@ -115,10 +120,22 @@ class CSVMetadata(Metadata):
         headless = [column for column in frame.columns if files.is_image(column)]
         if headless:
             raise ValueError(f"has a column named {headless[0]}: the first row must name columns.")
+        if "illumination" in frame.columns:
+            raise ValueError(
+                "has a column illumination, as illumination functions are called here. Rename it."
+            )
+        frame, functions = files.functions_apart(frame)
         named = files.image_columns(frame)
         asked = _asked(channels)
         single = named[0] if len(named) == 1 else None
-        if single and "channel" in frame.columns and frame["channel"].nunique() > 1:
+        by_row = single and "channel" in frame.columns and frame["channel"].nunique() > 1
+        if len(functions.columns) and (by_row or "path" in frame.columns):
+            raise ValueError(
+                f"the columns {', '.join(functions)} hold illumination functions, which go with "
+                "one column of images a channel. List the images so, or remove the columns to use "
+                "the images as they are."
+            )
+        if by_row:
             return self._from_rows_of_images(frame, single, folder)
         self.is_merged = "path" in frame.columns
         if self.is_merged:
@@ -147,6 +164,7 @@ class CSVMetadata(Metadata):
         for name in chosen:
             files.check_images(frame, name)
         self.channels = [str(name) for name in chosen]
+        frame = self._with_functions(frame, functions, [*named, *chosen], folder)
         rest = frame.drop(columns=list({*named, *chosen}))
         found = []
         for name in chosen:
@@ -154,6 +172,26 @@ class CSVMetadata(Metadata):
             # Its text is let go, for that of a million sites is as large as their table.
             del frame[name]
         return rest.assign(path=[list(row) for row in zip(*found, strict=True)])
+
+    def _with_functions(self, frame, functions, known, folder):
+        """The table with its column ``illumination`` where it has functions."""
+        if not len(functions.columns):
+            return frame
+        by_channel = files.functions_by_channel(list(functions), dict.fromkeys(map(str, known)))
+        lacking = [channel for channel in self.channels if channel not in by_channel]
+        if lacking:
+            say(
+                f"{self.valset}: {', '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no "
+                "illumination functions: these images are used as they are"
+            )
+        blank = [None] * len(frame)
+        found = [
+            files.resolved_functions(functions, by_channel[channel], folder)
+            if channel in by_channel
+            else blank
+            for channel in self.channels
+        ]
+        return frame.assign(illumination=[list(row) for row in zip(*found, strict=True)])
 
     def _from_rows_of_images(self, frame, column, folder):
         """One row a site from one row an image and channel."""

@@ -1,4 +1,5 @@
-"""Where the images of a table lie: columns of paths, LoadData tables, one row an image."""
+"""Where the images of a table lie, and their illumination functions: columns of paths, LoadData
+tables, one row an image."""
 
 import os
 import re
@@ -9,8 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import images, tables
+from .. import illumination, images, remote, tables
 from ..metadata import variation
+from .columns import letters_of
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://?")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -19,11 +21,14 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ODD_PATH = r"\\|//|/\.|^\.|^[A-Za-z][A-Za-z0-9+.\-]*:/"
 _LONGEST_SUFFIX = max(map(len, images.SUFFIXES))
 _LOAD_DATA = ("FileName", "PathName", "URL")
+_OTHER_FUNCTIONS = (".mat",)  # of CellProfiler 2
 
 
-def is_image(value):
+def is_image(value, suffixes=images.SUFFIXES):
     """Whether a cell names a file that is read as an image, by its ending."""
-    return isinstance(value, str) and value.lower().endswith(images.SUFFIXES)
+    if isinstance(value, str) and "://" in value:
+        value = remote.file_name(value)
+    return isinstance(value, str) and value.lower().endswith(suffixes)
 
 
 def are_images(values):
@@ -45,7 +50,11 @@ def are_images(values):
     cells = pa.array(values, pa.large_string(), from_pandas=True)
     ends = pc.utf8_slice_codeunits(cells, -_LONGEST_SUFFIX).dictionary_encode()
     known = np.array([*map(is_image, ends.dictionary.to_pylist()), False])
-    return known[ends.indices.fill_null(len(known) - 1).to_numpy()]
+    told = known[ends.indices.fill_null(len(known) - 1).to_numpy()]
+    addresses = pc.match_substring(cells, "://").fill_null(False).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(addresses):
+        told[row] = is_image(cells[int(row)].as_py())
+    return told
 
 
 def image_columns(frame):
@@ -82,12 +91,12 @@ def load_data(frame):
     """A LoadData table of CellProfiler with one column of paths a channel.
 
     URL_X, or FileName_X in the folder PathName_X where that is not blank, becomes X, in the place
-    of the first of them; the columns stand in any order.
+    of the first of them; the columns stand in any order. Of X = IllumY see `functions_apart`.
 
     Raises
     ------
     ValueError
-        Illumination functions, planes inside of files, a channel that is also another column.
+        Planes inside of files, a channel that is also another column.
     """
     found = {}
     for column in frame.columns:
@@ -95,7 +104,6 @@ def load_data(frame):
         if kind in _LOAD_DATA and channel:
             found.setdefault(channel, {})[kind] = column
     found = {channel: kinds for channel, kinds in found.items() if kinds.keys() != {"PathName"}}
-    _check_illumination([*found, *image_columns(frame)])
     files = {}
     for channel, kinds in found.items():
         if channel in frame.columns:
@@ -129,14 +137,81 @@ def load_data(frame):
     return pd.DataFrame(columns) if found else frame
 
 
-def _check_illumination(columns):
-    illumination = [column for column in columns if column.lower().startswith("illum")]
-    if illumination:
+def functions_apart(frame):
+    """A table without its columns of illumination functions, and these columns.
+
+    They are called Illum and the name of a channel, as in LoadData tables of CellProfiler.
+
+    Returns
+    -------
+    (pd.DataFrame, pd.DataFrame)
+    """
+    suffixes = (*images.SUFFIXES, *_OTHER_FUNCTIONS)
+    named = [
+        column
+        for column in frame.columns
+        if re.match("illum.", str(column), re.IGNORECASE)
+        and frame[column].map(lambda value: is_image(value, suffixes)).any()
+    ]
+    return frame.drop(columns=named), frame[named]
+
+
+def functions_by_channel(functions, channels):
+    """The column of the illumination functions of each channel that has one.
+
+    Parameters
+    ----------
+    functions : list of str
+        Columns, such as IllumDNA: of the channel DNA, or of OrigDNA as the tables of JUMP call the
+        images before correction; case, blanks and underscores do not count.
+    channels : list of str
+
+    Returns
+    -------
+    dict
+        {channel: column}
+
+    Raises
+    ------
+    ValueError
+        A column of none of the channels, or two of one channel.
+    """
+    exact = {letters_of(channel): channel for channel in channels}
+    loose = {name.removeprefix("orig"): channel for name, channel in exact.items()}
+    found = {}
+    for column in functions:
+        name = letters_of(column).removeprefix("illum")
+        channel = exact.get(name) or loose.get(name.removeprefix("orig"))
+        if channel is None:
+            raise ValueError(
+                f"the column {column} holds illumination functions of a channel that the table "
+                f"does not have; it has {', '.join(map(str, channels))}. Call it Illum and a "
+                "channel's name, or remove it."
+            )
+        if channel in found:
+            raise ValueError(
+                f"the columns {found[channel]} and {column} both hold the illumination functions "
+                f"of the channel {channel}. Remove one."
+            )
+        found[channel] = column
+    return found
+
+
+def resolved_functions(functions, column, folder):
+    """The files of illumination functions that a column names, None where a cell is blank.
+
+    Parameters and errors are those of `resolved`; files of other kinds than functions are errors.
+    """
+    values = functions[column]
+    wrong = values.notna() & ~values.map(lambda value: is_image(value, illumination.SUFFIXES))
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
         raise ValueError(
-            f"the columns {', '.join(illumination)} hold illumination functions, which are not "
-            "applied here. Correct the images first and list those, or remove the columns to use "
-            "the images as they are."
+            f"the column {column} of row {row + 1} holds {values.iat[row]}; expected an "
+            f"illumination function, ending in {', '.join(illumination.SUFFIXES)}. Have "
+            "CellProfiler save it as npy, or remove the column to use the images as they are."
         )
+    return resolved(functions, column, folder)
 
 
 def resolved(frame, column, folder):
@@ -146,7 +221,8 @@ def resolved(frame, column, folder):
     ----------
     frame : pd.DataFrame
     column : str
-        Paths with slashes or backslashes, or file:// addresses; relative ones start at `folder`.
+        Paths with slashes or backslashes, or addresses (file://, or see `remote.address`);
+        relative ones start at `folder`.
     folder : Path
 
     Returns
@@ -177,6 +253,10 @@ def resolved(frame, column, folder):
 
 def _absolute(value, start):
     """The file that a cell names."""
+    scheme = _SCHEME.match(value)
+    elsewhere = scheme and len(scheme[1]) > 1 and scheme[1].lower() != "file"
+    if elsewhere or ("://" in value and "::" in value):
+        return remote.address(value, start)
     path = _local(value)
     path = path if os.path.isabs(path) else start + path
     # One file has one name, so that it is found where it is listed twice; .. stays, for it leaves a
@@ -195,11 +275,6 @@ def _local(value):
     scheme = _SCHEME.match(value)
     if scheme is None or len(scheme[1]) < 2:
         return value if os.name == "nt" else value.replace("\\", "/")
-    if scheme[1].lower() != "file":
-        raise ValueError(
-            f"{scheme[1]} addresses are not read. Copy the images to this machine, write paths "
-            "relative to their folder, and name it by root."
-        )
     # Not by urlparse, which ends a path at # and ?: these are letters of file names here.
     path = re.sub(r"^file:(//(localhost(?=/))?)?", "", value, flags=re.IGNORECASE)
     if not path.startswith("/"):

@@ -68,6 +68,7 @@ def open_valset(
     resolution_level=None,
     acquisition=None,
     max_missing=0.0,
+    remote=False,
 ):
     """The metadata of a dataset by name, or of a CSV by path.
 
@@ -77,7 +78,7 @@ def open_valset(
         A key of `VALSETS` (any case), or the path of a table (see `CSVMetadata`).
     single_channel_metadata, root, check_files
         See `PublishedMetadata` and `CSVMetadata`.
-    platemap, channel_axis
+    platemap, channel_axis, remote
         Of a CSV only.
     channels : str, list or dict, optional
         See `Metadata.select_channels`.
@@ -114,6 +115,7 @@ def open_valset(
             plane=plane,
             timepoint=timepoint,
             max_missing=max_missing,
+            remote=remote,
         )
     known = {key.lower(): key for key in VALSETS}
     if name.lower() not in known:
@@ -123,7 +125,8 @@ def open_valset(
             f"unknown valset {name!r}. It is one of {', '.join(VALSETS)}, or the path of a CSV."
             f"{hint}"
         )
-    for option, value in (("platemap", platemap), ("channel_axis", channel_axis)):
+    of_tables = {"platemap": platemap, "channel_axis": channel_axis, "remote": remote or None}
+    for option, value in of_tables.items():
         if value is not None:
             raise ValueError(f"{option} goes with a CSV, not with {known[name.lower()]}.")
     metadata = VALSETS[known[name.lower()]](False, root, check_files=False)
