@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 2
 VALSET ?= example_data
+DATASET ?=
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -37,7 +38,7 @@ SPHINX := --all --keep-going -q
 COMMITTED := env -u UNIDINO_DATA -u UNIDINO_OUTDIR -u UNIDINO_RESULTS
 
 .DEFAULT_GOAL := help
-.PHONY: always help book pages html test lint unit check strict extract extracted lab clean install \
+.PHONY: always data help book pages html test lint unit check strict extract extracted lab clean install \
   simulated unbatched measured
 
 help: ## this list
@@ -97,6 +98,9 @@ extract: $(INSTALLED) ## profiles of VALSET (a data set or a CSV); more paramete
 	$(PY) -m papermill notebooks/extract.ipynb "_build/extract/$(notdir $(basename $(VALSET))).ipynb" \
 	  -k python3 -p valset "$(VALSET)" $(ARGS)
 
+data: $(INSTALLED) ## fetch DATASET; without it, list what there is; more parameters: ARGS='--dry-run …'
+	$(PY) -m unidino.download $(DATASET) $(ARGS)
+
 lab: $(INSTALLED) ## open JupyterLab
 	$(PY) -m jupyterlab
 
@@ -116,7 +120,7 @@ $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -c constraints.txt -e '.[book,test,transfer,measure,correct,scale,scanpy]'
+	$(PY) -m pip install -c constraints.txt -e '.[book,test,transfer,measure,correct,scale,download,scanpy]'
 	@rm -f $(VENV)/installed-* && touch $@
 
 simulated: $(INSTALLED)

@@ -73,6 +73,7 @@ def requirements(pyproject):
         *extras["measure"],
         *extras["correct"],
         *extras["scale"],
+        *extras["download"],
         *extras["scanpy"],
     ]
 

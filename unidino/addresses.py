@@ -69,6 +69,11 @@ def check_public(host, loopback=False, resolve=True):
     return addresses
 
 
+def is_loopback(found):
+    """Whether all of these addresses are of this machine itself."""
+    return all(ipaddress.ip_address(address).is_loopback for address in found)
+
+
 def _literal(name):
     """The address that a host is, as a list, or None for a name."""
     try:

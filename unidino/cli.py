@@ -14,6 +14,7 @@ COMMANDS = {
     "anndata": ("unidino.anndata_tables", "profiles as AnnData (.h5ad), for scanpy and its like"),
     "train": ("unidino.train.training", "a model by self-distillation (several GPUs: torchrun)"),
     "export": ("unidino.train.export", "the weights of a training as one small file"),
+    "download": ("unidino.download", "released weights and published datasets, by name"),
     "simulate": ("unidino.simulate.datasets", "plates with planted phenotypes"),
 }
 """Module of each command, loaded when it is called, and what it makes."""

@@ -114,6 +114,20 @@ def checkpoint_folders():
     return [*folders, Path(__file__).with_name("demo")]
 
 
+def download_root():
+    """Folder of datasets that are fetched: UNIDINO_DATA, else ``data/downloaded`` of the project.
+
+    Not ``data/sample``, whose simulated contents come and go.
+    """
+    root = _from_environment("UNIDINO_DATA")
+    return project_root() / "data" / "downloaded" if root is None else data_root()
+
+
+def received_folder(folder):
+    """In a folder that is fetched into: what has arrived by halves, and what is known of the rest."""
+    return Path(folder) / ".download"
+
+
 def find_weights(file_name):
     """The file of that name in one of the checkpoint folders, or None."""
     candidates = [folder / file_name for folder in checkpoint_folders()]

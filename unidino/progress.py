@@ -69,9 +69,11 @@ class Progress:
         What is counted, such as "site".
     title : str
         What is being done.
+    scaled : bool
+        Write numbers as 1.5G, for bytes.
     """
 
-    def __init__(self, total, unit, title):
+    def __init__(self, total, unit, title, scaled=False):
         self._terminal = _terminal()
         interactive = self._terminal.isatty()
         # Off a terminal each refresh is a line of a log: few of them.
@@ -83,6 +85,7 @@ class Progress:
             mininterval=0.2 if interactive else 20,
             maxinterval=1 if interactive else 60,
             dynamic_ncols=interactive,
+            unit_scale=scaled,
         )
         self._logged = time.monotonic()
 

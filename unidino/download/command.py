@@ -1,0 +1,319 @@
+"""Fetch what is published by name: the terms first, then the files, then their place."""
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+
+from .. import arguments, paths
+from ..progress import Progress, one_line, say
+from . import archives, catalogue, sources, space, transfer
+from .received import Received, alone
+
+_ASKED = 100
+"""Files whose size is asked of the server one by one; of more, some are asked for all."""
+
+_SHOWN = 5
+
+
+def download(
+    name: str,
+    /,
+    root: str | Path | None = None,
+    parts: str | list | None = None,
+    accept_licence: bool = False,
+    dry_run: bool = False,
+    check: bool = False,
+    keep_archives: bool = False,
+    workers: int = 4,
+):
+    """Fetch released weights or a published dataset, into the layout that is read here.
+
+    A transfer that breaks, and a run that is killed, go on where they stopped with the same call.
+    What was published of a file, its size and checksum, is compared; of files without either, their
+    SHA-256 is recorded (``.download/received.jsonl`` in the folder). Nothing that differs is
+    overwritten.
+
+    Parameters
+    ----------
+    name : str
+        A key of `catalogue.entries`; `unidino download` alone lists them.
+    root : str or Path, optional
+        Data root to fetch into; UNIDINO_DATA by default, else data/downloaded of the project
+        (weights: the first folder where they are looked for).
+    parts : str or list of str, optional
+        Plates to fetch, with commas between them, instead of all; of a record of Zenodo, its files.
+    accept_licence : bool
+        The licence was read and is accepted; asked for where it allows no commercial use, or none
+        is known.
+    dry_run : bool
+        Say what would be fetched, how large it is and where it would go; fetch nothing.
+    check : bool
+        Read what is there already again and compare checksums, not sizes alone.
+    keep_archives : bool
+        Keep archives beside what is unpacked from them.
+    workers : int
+        Files that are fetched side by side.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        An unknown name or part, a licence that is not accepted, nothing that a program could fetch
+        (says what to do by hand), an archive or a file that is not what was published, another run.
+    OSError
+        No network (says what to do by hand), a server that does not give the file, too little
+        space.
+    ImportError
+        A library is missing; names the extra.
+    """
+    arguments.check_types(locals(), download)
+    arguments.check_positive("workers", workers)
+    entry = catalogue.find(name)
+    return fetch_entry(
+        entry,
+        transfer.Web(),
+        root=root,
+        parts=parts,
+        accept_licence=accept_licence,
+        dry_run=dry_run,
+        check=check,
+        keep_archives=keep_archives,
+        workers=workers,
+    )
+
+
+def fetch_entry(
+    entry,
+    web,
+    *,
+    root=None,
+    parts=None,
+    accept_licence=False,
+    dry_run=False,
+    check=False,
+    keep_archives=False,
+    workers=4,
+):
+    """`download` of an entry of any catalogue, by a given `transfer.Web`."""
+    folder = entry.target(root)
+    chosen = entry.chosen(parts)
+    if not entry.sources:
+        raise ValueError(f"{entry.name} cannot be fetched by a program.\n{by_hand(entry, folder)}")
+    say("\n".join(terms(entry, folder)))
+    if entry.asks and not accept_licence and not dry_run:
+        raise ValueError(
+            f"{entry.name}: the licence is {entry.licence} ({entry.licence_url}). Read it, and "
+            "accept it with accept_licence=True (--accept-licence True)."
+        )
+    with alone(folder, entry.name) as hidden:
+        received = Received(folder)
+        found = []
+        try:
+            found, notes = sources.items(entry, chosen, web)
+            found = _sized(found, web, workers)
+            wanted = [item for item in found if not received.holds(item, check)]
+            _say_plan(found, wanted, notes, folder, hidden, keep_archives, workers)
+            if dry_run:
+                return folder
+            if entry.asks:
+                received.accept(entry)
+            _fetch_all(wanted, web, received, hidden, keep_archives, workers)
+        except transfer.NoNetwork as error:
+            raise transfer.NoNetwork(
+                f"{error} Is there a network?\n{by_hand(entry, folder, found)}"
+            ) from None
+    say(f"{entry.name} is in {folder}: {len(found)} files, all as published")
+    for line in _next_steps(entry, folder, chosen, root):
+        say(line)
+    return folder
+
+
+def terms(entry, folder):
+    """Lines that say what an entry is, under which licence, whom to cite, and where it goes."""
+    yield f"{entry.name}: {entry.title}"
+    yield f"  licence  {entry.licence} ({entry.licence_url})"
+    for i, source in enumerate(entry.cite):
+        yield f"  {'' if i else 'cite':7}  {source}"
+    yield f"  size     {entry.size}"
+    yield f"  folder   {folder}"
+
+
+def by_hand(entry, folder, found=()):
+    """What a person does where a program cannot: addresses, files, folder, checksums."""
+    lines = [f"By hand, into {folder}:", entry.manual.strip()]
+    for item in found[:_SHOWN]:
+        known = [text for text in (_known_size(item), item.checksum) if text]
+        lines.append(f"  {item.url} -> {item.path}" + (f" ({', '.join(known)})" if known else ""))
+    if len(found) > _SHOWN:
+        lines.append(f"  … and {len(found) - _SHOWN} more")
+    if found:
+        lines.append("The same command checks then what is there, and fetches what is lacking.")
+    return "\n".join(lines)
+
+
+def _known_size(item):
+    return None if item.size is None else f"{item.size} bytes"
+
+
+def _sized(found, web, workers):
+    """The files with the sizes that their servers say, where none was published."""
+    unknown = [i for i, item in enumerate(found) if item.size is None]
+    if not unknown or len(unknown) > _ASKED:
+        return found
+    with ThreadPoolExecutor(workers) as pool:
+        sizes = list(pool.map(lambda i: web.size(found[i].url), unknown))
+    sized = list(found)
+    for i, size in zip(unknown, sizes, strict=True):
+        sized[i] = replace(found[i], size=size)
+    return sized
+
+
+def _needed(wanted, hidden, keep_archives, workers):
+    """Bytes that a download takes at its fullest; None where no size is known."""
+    if any(item.size is None for item in wanted):
+        return None
+    plain = sum(item.size for item in wanted if not item.packed)
+    packed = sorted((item.size for item in wanted if item.packed), reverse=True)
+    held = sum(packed if keep_archives else packed[:workers])
+    unpacked = sum(item.source.unpacked or 2 * item.size for item in wanted if item.packed)
+    there = sum(file.stat().st_size for file in hidden.glob("*.part"))
+    return max(plain + held + unpacked - there, 0)
+
+
+def _say_plan(found, wanted, notes, folder, hidden, keep_archives, workers):
+    """Say what there is to fetch; stop where there is no room."""
+    sizes = [item.size for item in wanted]
+    known = None if None in sizes else sum(sizes)
+    there = len(found) - len(wanted)
+    fetched = f"{len(wanted)} files, {space.words(known)}"
+    say(f"  fetch    {fetched}" + (f" ({there} are there already)" if there else ""))
+    for note in notes:
+        say(f"           {note}")
+    needed = _needed(wanted, hidden, keep_archives, workers)
+    say(f"  space    {space.words(needed)} needed, {space.words(space.free(folder))} free")
+    if needed is not None:
+        space.check(folder, needed)
+
+
+def _fetch_all(wanted, web, received, hidden, keep_archives, workers):
+    """Fetch files side by side; the first failure ends all of them."""
+    _clean(hidden)
+    sizes = [item.size for item in wanted]
+    total = None if None in sizes else sum(sizes)
+    with Progress(total, "B", "fetching", scaled=True) as bar:
+        with ThreadPoolExecutor(workers) as pool:
+            tasks = [
+                pool.submit(_fetch_one, item, web, received, hidden, keep_archives, bar.update)
+                for item in wanted
+            ]
+            try:
+                for task in as_completed(tasks):
+                    task.result()
+            except BaseException as error:
+                web.stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise _first(tasks, error) from None
+
+
+def _first(tasks, error):
+    """What ended a run, not what was stopped by that."""
+    if not isinstance(error, transfer.Stopped):
+        return error
+    failures = (task.exception() for task in tasks if task.done() and not task.cancelled())
+    real = (f for f in failures if f is not None and not isinstance(f, transfer.Stopped))
+    return next(real, error)
+
+
+def _clean(hidden):
+    """Remove what killed runs left half unpacked; halves of transfers stay."""
+    for folder in hidden.glob("*.unpacking"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch_one(item, web, received, hidden, keep_archives, counted):
+    place = received.folder / item.path
+    if not item.packed:
+        digests = transfer.fetch(web, item, place, hidden, counted)
+        received.write(item, digests)
+        return
+    archive = place if keep_archives else hidden / paths.escape(item.path)
+    digests = transfer.fetch(web, item, archive, hidden, counted)
+    received.write(item, digests, _unpack(item, archive, received.folder, hidden))
+    if not keep_archives:
+        archive.unlink()
+
+
+def _unpack(item, archive, folder, hidden):
+    """Unpack an archive into the folder of its dataset; the files' paths there and sizes."""
+    source = item.source
+    beside = hidden / f"{token_hex(8)}.unpacking"
+    top = source.top.format(part=item.part) if source.top else None
+    most = None if source.unpacked is None else 2 * source.unpacked
+    try:
+        made = archives.unpack(archive, beside, top, most)
+        moves = {path: path for path in made}
+        if source.root_of is not None:
+            moves = archives.rooted(made, source.root_of, source.only)
+        target = folder / source.unpack
+        archives.settle(moves, beside, target)
+    except OSError as error:
+        raise space.told(error, folder / item.path) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    start = "" if source.unpack == "." else f"{source.unpack}/"
+    return {f"{start}{new}": made[old] for new, old in moves.items()}
+
+
+def _next_steps(entry, folder, chosen, root):
+    if entry.automatic == "some" and entry.manual:
+        yield by_hand(entry, folder)
+    if entry.parts and len(chosen) < len(entry.parts):
+        yield (
+            f"{len(chosen)} of {len(entry.parts)} are there; extraction takes them with "
+            "max_missing=0.99, and records the sites of the others as failed"
+        )
+    if entry.use:
+        yield entry.use
+    home = Path(root).expanduser().absolute() if root is not None else folder.parent
+    if home not in (paths.checkpoint_folders()[0].parent, _named_root()):
+        yield f"to work on it: export UNIDINO_DATA={home}"
+
+
+def _named_root():
+    return None if paths.data_is_simulated_default() else paths.data_root()
+
+
+def listing():
+    """Lines of a table of all entries: name, size, licence, and whether a program fetches them."""
+    rows = [("name", "fetched", "size", "licence")]
+    for name, entry in catalogue.entries().items():
+        rows.append((name, catalogue.AUTOMATIC[entry.automatic], entry.size, entry.licence))
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    for *cells, last in rows:
+        start = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        yield f"{start}  {last}"
+
+
+def main(argv=None, program="python -m unidino.download"):
+    """The command line: lists what there is without a name; exit status 1 where a fetch fails."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if not words:
+        print("\n".join(listing()))
+        print(f"\n{program} NAME fetches one; {program} --help lists the options.")
+        return
+    parser = arguments.parser(download, program)
+    given = vars(parser.parse_args(words))
+    name = given.pop("name")
+    try:
+        download(name, **given)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        sys.exit(f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on where it stopped")
