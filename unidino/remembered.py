@@ -90,7 +90,7 @@ def answers(folder, files, ask, about=None, title="reading"):
     if not todo:
         return found.tolist()
     asked = [files[i] for i in todo]
-    remote.fetch(asked, f"{title}: fetching")
+    remote.fetch(asked)
     told = _asked(asked, ask, title)
     lasting = np.zeros(len(files), bool)
     for i, (answer, holds) in zip(todo, told, strict=True):

@@ -75,7 +75,7 @@ _IN_URLS = "%/:=&?~#+!$,;'@()*[]"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(|[kMGT])B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
-# What failed in this process: {address: (message, when)}; {host: files in a row without an answer}.
+# What failed in this process: {address: (error, when)}; {host: files in a row without an answer}.
 _failed = {}
 _silent = Counter()
 _reasons = {}
@@ -83,6 +83,10 @@ _reasons = {}
 
 class RemoteError(ValueError):
     """A file elsewhere that cannot be had; the message begins with its address."""
+
+
+class AbsentError(RemoteError):
+    """There is no such file, by the answer of its server."""
 
 
 class _Status(Exception):
@@ -223,8 +227,8 @@ def allowance(files):
     shown = ", ".join(told[:3]) + (f" and of {len(told) - 3} others" if len(told) > 3 else "")
     return (
         f"the table names {len(files):,} files elsewhere: {shown}. Nothing was asked of them. If "
-        "you trust the table, set remote=True (-p remote True): they are fetched as the plates are "
-        "read. Or copy them to this machine, write paths relative to their folder, and name it by "
+        "you trust the table, give unidino.extract remote=True (-p remote True): they are fetched "
+        "as the plates are read. Or copy them to this machine, write paths relative to their folder, and name it by "
         "root."
     )
 
@@ -467,9 +471,9 @@ def _use(place):
 
 
 def _fetched(file, place):
-    message, when = _failed.get(file, ("", 0))
-    if message and time.monotonic() - when < FORGOTTEN:
-        raise RemoteError(message)
+    error, when = _failed.get(file, (None, 0))
+    if error and time.monotonic() - when < FORGOTTEN:
+        raise type(error)(str(error))
     lock = paths.fetched_folder() / "locks" / place.stem[:_LOCKS]
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -480,7 +484,7 @@ def _fetched(file, place):
                 _bring(file, temporary)
                 size = temporary.stat().st_size
         except RemoteError as error:
-            _failed[file] = str(error), time.monotonic()
+            _failed[file] = error, time.monotonic()
             raise
         _make_room(size)
     return place
@@ -542,7 +546,7 @@ def _explain(file, url, target, answer):
         wait = int(answer.wait) if answer.wait.isdecimal() else 0
         raise _Unanswered(f"the server answers {status}", min(wait, _LONGEST_WAIT))
     if status in (404, 410):
-        raise RemoteError(f"{file}: there is no such file ({status}). Correct the table.")
+        raise AbsentError(f"{file}: there is no such file ({status}). Correct the table.")
     if status in (401, 403):
         raise RemoteError(
             f"{file}: the server refuses it ({status}): it is not public, or there is none. "

@@ -9,6 +9,7 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from . import (
     plate_parts,
     profiles,
     quality,
+    remote,
     shards,
     software,
     tables,
@@ -110,6 +112,8 @@ COMPILED_TILES = 2_000_000
 MOST_WORKERS = 16
 """Processes that read beside a GPU, at most."""
 
+_LOOKED_AT = 3
+_NUMBER = re.compile(r"[a-z]*[\s:=_#-]*\d+([\s:.]\d+)*(nm)?", re.IGNORECASE)
 _ESTIMATED_AFTER = 5
 _WAITING = 1.0
 
@@ -185,6 +189,8 @@ class SiteEmbeddings:
         self.shared_statistics = None
         self.refused = {}
         self.usual = {}
+        self._later = {}
+        self._names = {}
         self._files = None
         self._ahead = None
 
@@ -316,8 +322,8 @@ class SiteEmbeddings:
 
     def _taken(self, todo, bar):
         """One stretch after another for this run alone, the next one opened meanwhile by a thread
-        where other processes read."""
-        pool = ThreadPoolExecutor(1) if self.num_workers else None
+        where other processes read, or images lie elsewhere."""
+        pool = ThreadPoolExecutor(1) if self.num_workers or self._later else None
         try:
             while work := self._ahead.result() if self._ahead else self._take(todo, bar):
                 self._ahead = pool.submit(self._take, todo, bar) if pool else None
@@ -380,6 +386,8 @@ class SiteEmbeddings:
 
     def _prepared(self, stretch, file, free):
         rows = self._ordered(stretch.key)
+        if stretch.key in self._later:
+            self._look_at({stretch.key: self._later.pop(stretch.key)})
         identified = self._identified(stretch.key, rows)
         metadata = dataset.subset(self.metadata, rows)
         statistics = self.shared_statistics
@@ -396,6 +404,9 @@ class SiteEmbeddings:
         )
         parts.read()
         gaps = parts.gaps(stretch.start, stretch.stop)
+        if metadata.remote:
+            read = [i for start, stop in gaps for i in range(start, stop)]
+            remote.fetch(_all_files(metadata, read), f"{metadata.valset}: fetching images")
         reader = self._reader(metadata, rows, statistics)
         loaders = [self._loader(reader, *gap) for gap in gaps]
         together = self._together(stretch.key)
@@ -447,19 +458,61 @@ class SiteEmbeddings:
     def _inspect(self, todo):
         """Say before any computing what the headers of the images to come tell.
 
+        Plates of images elsewhere are looked at when their turn comes; now one site of each is,
+        whose header stands for the others where work is divided.
+
+        Raises
+        ------
+        ValueError
+            See `_look_at`; no site that was looked at is readable.
+        """
+        plates = self.metadata.plates()
+        if self.metadata.plate_columns:
+            plates = {key: rows for key, rows in plates.items() if key in todo}
+            self._later = {key: rows for key, rows in plates.items() if self._elsewhere(rows)}
+            self._look_at_few(self._later)
+        now = {key: rows for key, rows in plates.items() if key not in self._later}
+        if now:
+            self._look_at(now)
+
+    def _elsewhere(self, rows):
+        """Whether some of the sites have to be fetched."""
+        return self.metadata.remote and any(map(remote.is_remote, _all_files(self.metadata, rows)))
+
+    def _look_at_few(self, plates):
+        """Find the usual header of plates by the first of a few sites of each that is readable."""
+        errors, few = [], {key: rows[:_LOOKED_AT] for key, rows in plates.items()}
+        first = [rows[0] for rows in few.values()]
+        remote.fetch(
+            _all_files(self.metadata, first), f"{self.metadata.valset}: fetching one site a plate"
+        )
+        for key, rows in few.items():
+            self.usual[key] = None
+            for row in rows:
+                (header,) = dataset.site_headers(dataset.subset(self.metadata, [row]))
+                if not isinstance(header, str):
+                    self.usual[key] = header
+                    break
+                errors.append(header)
+        if plates and not any(self.usual.values()):
+            raise ValueError(
+                f"none of the {len(errors)} sites that were looked at could be read. The first: "
+                f"{errors[0]}"
+            )
+
+    def _look_at(self, plates):
+        """Find by their headers the sites of plates that are not to be read, and say what is odd.
+
         Raises
         ------
         ValueError
             No site is readable; a type that the scaling does not know; with on_error "raise", the
             first site that is refused.
         """
-        plates = self.metadata.plates()
-        if self.metadata.plate_columns:
-            plates = {key: rows for key, rows in plates.items() if key in todo}
         found = dataset.inspect(self.metadata, plates)
-        self.refused = found.refused
-        self.usual = found.usual
-        first = next(iter(self.refused.values()), None)
+        self.refused |= found.refused
+        self.usual = found.usual | self.usual
+        first = next(iter(found.refused.values()), None)
         name, looked = self.metadata.valset, sum(map(len, plates.values()))
         if first and self.on_error == "raise":
             raise ValueError(first)
@@ -474,35 +527,47 @@ class SiteEmbeddings:
                     raise ValueError(f"{name}{plate}: {error}") from None
         self._note_names(found.names)
         if first:
-            count = f"{len(self.refused)} of {looked} sites"
+            count = f"{len(found.refused)} of {looked} sites"
             self.metadata.note(f"{count} are recorded as failed. The first: {first}")
 
     def _note_names(self, names):
         """Say where the names that files give their channels are not those of the dataset."""
+        said = set(self._names.values())
+        self._names |= names
         lists = {}
-        for key, given in names.items():
+        for key, given in self._names.items():
             lists.setdefault(given, []).append(key)
-        if len(lists) > 1:
+        if len(lists) > 1 and set(lists) != said:
             told = "; ".join(f"{', '.join(g)} on {listed(keys)}" for g, keys in lists.items())
             self.metadata.note(
                 f"the files of the plates name their channels differently: {told}. Each is read in "
                 "the order of its files: list plates of another order as a dataset of their own"
             )
         for given in lists:
-            self._note_other_names(given)
+            if given not in said:
+                self._note_other_names(given)
 
     def _note_other_names(self, given):
         metadata, wanted = self.metadata, self.metadata.channels
         if metadata.is_merged:
             planes = metadata.channel_indices(0)
             given = [given[plane] for plane in planes if plane < len(given)]
+        if len(given) != len(wanted):
+            return
         numbered = [name for name in wanted if re.fullmatch(r"ch\d+", name)]
-        swapped = sorted(given) == sorted(wanted) and list(given) != list(wanted)
-        if len(given) == len(wanted) and (numbered or swapped):
+        ours, theirs = (list(map(_spelt, names)) for names in (wanted, given))
+        swapped = sorted(ours) == sorted(theirs) and ours != theirs
+        if numbered or swapped:
             renaming = ",".join(f"{own}={name}" for own, name in zip(given, wanted, strict=True))
             metadata.note(
                 f"the files name their channels {', '.join(given)}, the dataset "
                 f"{', '.join(wanted)}: channels='{renaming}' takes the names of the files"
+            )
+        elif ours != theirs and not all(map(_NUMBER.fullmatch, given)):
+            metadata.note(
+                f"the files name their channels {', '.join(given)}, the dataset "
+                f"{', '.join(wanted)}, in this order. Where these are not names of the same, "
+                "correct the table"
             )
 
     def _by_type(self):
@@ -672,6 +737,17 @@ class _Pace:
         minutes = self.left / rate / 60
         if minutes > 0.5:
             say(f"{rate:.3g} sites a second: about {minutes:.0f} min to go")
+
+
+def _all_files(metadata, rows):
+    """Files that some sites are read from: their images and illumination functions."""
+    yield from chain.from_iterable(metadata.files(rows))
+    yield from metadata.illumination_files(rows)
+
+
+def _spelt(name):
+    """A channel's name without what is written in many ways."""
+    return re.sub(r"[^\w]|_", "", str(name)).lower().removeprefix("orig")
 
 
 def _key_names(metadata):
