@@ -49,6 +49,19 @@ def test_an_export_gives_the_same_features_in_half_the_bytes(trained, tmp_path):
     torch.testing.assert_close(unidino.load_model(whole)(x), model(x), rtol=0, atol=0)
 
 
+def test_an_export_stays_under_the_weights_licence(trained, tmp_path):
+    folder, model = trained
+    header = checkpoints.read_header(folder / WEIGHTS)
+    details = {name: header[name] for name in ("epoch", "step", "training")}
+    none = checkpoints.read_header(export(str(folder), str(tmp_path / "none.safetensors")))
+    assert "licence" not in none
+    checkpoints.save_model(model, folder / WEIGHTS, details | {"licence": "CC BY-NC 4.0"})
+    made = export(str(folder), str(tmp_path / "made.safetensors"))
+    assert checkpoints.read_header(made)["licence"] == "CC BY-NC 4.0"
+    other = export(str(folder), str(tmp_path / "other.safetensors"), model="random_vit")
+    assert "licence" not in checkpoints.read_header(other)
+
+
 def test_an_untrained_export_has_the_seeds_weights(trained, tmp_path):
     folder, model = trained
     made = export(

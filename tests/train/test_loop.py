@@ -842,6 +842,14 @@ def test_a_warm_start_gives_two_separate_networks(plate, tmp_path, uninterrupted
         make_run(plate, tmp_path, ckpt=weights, embed_dim=48)
 
 
+def test_what_goes_on_from_weights_stays_under_their_licence(plate, tmp_path, uninterrupted):
+    source = unidino.load_model(uninterrupted / WEIGHTS)
+    assert make_run(plate, tmp_path).teacher.backbone.licence == ""
+    checkpoints.save_model(source, tmp_path / "nc.safetensors", {"licence": "CC BY-NC 4.0"})
+    run = make_run(plate, tmp_path, ckpt=str(tmp_path / "nc.safetensors"))
+    assert run.teacher.backbone.licence == "CC BY-NC 4.0"
+
+
 def test_a_log_that_is_absent(tmp_path):
     with pytest.raises(FileNotFoundError, match="steps.jsonl: no such log. Train into"):
         read_log(tmp_path, STEPS)
