@@ -118,6 +118,7 @@ def extract(
     channels: str | list | dict | None = None,
     controls: str | None = None,
     channel_axis: str | None = None,
+    pattern: str | None = None,
     plane: int | str | None = None,
     timepoint: int | None = None,
     resolution_level: int | None = None,
@@ -164,7 +165,8 @@ def extract(
     ----------
     valset : str
         A published dataset (BBBC021, jumpcp-valset, cell-health, HPA, BBBC037, insect,
-        example_data), the simulated worlds, or the path of a CSV with one row a site.
+        example_data), the simulated worlds, or the path of a CSV with one row a site, or of the
+        folder that a microscope exported.
     model : str
         unidino-demo, random_vit, unidino, transfer; dino, microsnoop or morphem, with ckpt; or a
         weights file's path.
@@ -191,6 +193,10 @@ def extract(
         Query that names the negative controls, such as "compound == 'DMSO'".
     channel_axis : {"first", "last"}
         Where merged image files do not say where their channels are.
+    pattern : str
+        Of a folder with names that no known microscope gives: a regular expression with the groups
+        well (or row and col), site, channel, plate, plane, timepoint, batch, source, and others,
+        that is searched in the paths below it.
     plane : int or "max"
         Plane of depth that is read where images have several, from 1; "max": the brightest of all
         planes at every pixel (maximum projection).
@@ -351,7 +357,7 @@ def _open(given):
     weights = ("arch", "ckpt", "embed_dim", "cls_reduced_dim", "pooling", "block", "seed")
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "remote", "platemap", "channels", "controls", "channel_axis")
-    of_dataset += ("plane", "timepoint", "resolution_level", "acquisition")
+    of_dataset += ("pattern", "plane", "timepoint", "resolution_level", "acquisition")
     metadata = valsets.open_valset(
         given["valset"],
         **{name: given[name] for name in of_dataset},

@@ -1,7 +1,8 @@
-"""Datasets: the seven published ones and worlds by name, and any table of images by path."""
+"""Datasets: the published ones and worlds by name; tables and folders of images by path."""
 
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
+from .exports import ExportMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
 from .registry import TRAINING_SETS, VALSETS, name_and_root, open_valset
 from .worlds import WorldsMetadata
@@ -14,6 +15,7 @@ __all__ = [
     "CSVMetadata",
     "CellHealthMetadata",
     "ExampleJUMPCPMetadata",
+    "ExportMetadata",
     "HPAMetadata",
     "InsectMetadata",
     "JUMPCPMetadata",

@@ -1,4 +1,4 @@
-"""The seven published datasets and the simulated worlds by name, and any CSV by path."""
+"""The published datasets and the simulated worlds by name; tables and folders by path."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from ..metadata import mark_controls
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
+from .exports import ExportMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
 from .worlds import WorldsMetadata
 
@@ -41,13 +42,19 @@ def _is_table(text):
     return text.lower().endswith(_TABLE_SUFFIXES) or Path(text).expanduser().is_file()
 
 
+def _is_folder(text):
+    """Whether a dataset is given by a folder; a name of `VALSETS` is that dataset's."""
+    known = {name.lower() for name in VALSETS}
+    return text.lower() not in known and Path(text).expanduser().is_dir()
+
+
 def name_and_root(text):
     """A dataset's name and data root from ``HPA@/data``; the root is None where none is named.
 
-    Paths of tables are left whole.
+    Paths of tables and folders are left whole.
     """
     text = str(text)
-    if _is_table(text):
+    if _is_table(text) or _is_folder(text):
         return text, None
     name, _, root = text.partition("@")
     return name, root or None
@@ -63,6 +70,7 @@ def open_valset(
     channels=None,
     controls=None,
     channel_axis=None,
+    pattern=None,
     plane=None,
     timepoint=None,
     resolution_level=None,
@@ -75,11 +83,16 @@ def open_valset(
     Parameters
     ----------
     valset : str or Path
-        A key of `VALSETS` (any case), or the path of a table (see `CSVMetadata`).
+        A key of `VALSETS` (any case), or the path of a table (see `CSVMetadata`) or of the folder
+        of a microscope's export (see `ExportMetadata`).
     single_channel_metadata, root, check_files
         See `PublishedMetadata` and `CSVMetadata`.
-    platemap, channel_axis, remote
-        Of a CSV only.
+    platemap, channel_axis
+        Of a table or folder only.
+    remote : bool
+        Of a table only.
+    pattern : str, optional
+        Of a folder only, see `ExportMetadata`.
     channels : str, list or dict, optional
         See `Metadata.select_channels`.
     controls : str, optional
@@ -102,6 +115,8 @@ def open_valset(
         An unknown name (suggests the nearest), or options that do not apply.
     """
     name = str(valset)
+    if pattern is not None and not _is_folder(name):
+        raise ValueError(f"pattern goes with a folder of images, not with {name}: leave it out.")
     if _is_table(name):
         return CSVMetadata(
             name,
@@ -117,13 +132,33 @@ def open_valset(
             max_missing=max_missing,
             remote=remote,
         )
+    if _is_folder(name):
+        for option, value in (("root", root), ("remote", remote or None)):
+            if value is not None:
+                raise ValueError(
+                    f"{option} goes with a CSV, not with the folder {name}: leave it out."
+                )
+        return ExportMetadata(
+            name,
+            single_channel_metadata,
+            check_files,
+            pattern=pattern,
+            plane=plane,
+            timepoint=timepoint,
+            platemap=platemap,
+            channels=channels,
+            controls=controls,
+            channel_axis=channel_axis,
+            max_missing=max_missing,
+        )
     known = {key.lower(): key for key in VALSETS}
     if name.lower() not in known:
         near = get_close_matches(name.lower(), known, n=2, cutoff=0.4)
         hint = f" Did you mean {' or '.join(known[n] for n in near)}?" if near else ""
+        hint = " There is no such folder." if "/" in name or "\\" in name else hint
         raise ValueError(
-            f"unknown valset {name!r}. It is one of {', '.join(VALSETS)}, or the path of a CSV."
-            f"{hint}"
+            f"unknown valset {name!r}. It is one of {', '.join(VALSETS)}, or the path of a CSV or "
+            f"of a folder of images.{hint}"
         )
     of_tables = {"platemap": platemap, "channel_axis": channel_axis, "remote": remote or None}
     for option, value in of_tables.items():

@@ -1,0 +1,171 @@
+"""The folder that a microscope exported as a dataset, without a conversion or a table."""
+
+from pathlib import Path
+
+from ... import images
+from ...metadata import Metadata, mark_controls
+from ...progress import say
+from ..columns import check_wells
+from ..csv import join_platemap
+from .assembly import assembled, in_names, told
+from .listing import listed
+from .recognise import recognised
+
+
+class ExportMetadata(Metadata):
+    """A dataset from the folder of a microscope's export.
+
+    The index of Harmony tells plates, wells, sites, channels and the size of pixels; of other
+    microscopes the names of files and folders do, see `layouts`. What was understood is said
+    before any image is read.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of a plate, or of several.
+    single_channel_metadata : bool
+        One row an image and channel.
+    check_files : bool
+        Check that every file is there.
+    pattern : str, optional
+        Regular expression that is searched in the paths below the folder, for names that no
+        microscope gives: its groups are well (or row and col), site, channel, plate, plane,
+        timepoint, batch and source, and any other, which becomes a column. Where it has no group
+        channel, files hold all channels.
+    plane, timepoint
+        Which files are taken where planes or time points lie in files of their own, from 1;
+        plane "max" is the maximum projection. Where they lie inside of files, see `CSVMetadata`.
+    platemap, channels, controls, channel_axis, max_missing
+        See `CSVMetadata`. Sites that lack a file are recorded as failed, up to `max_missing`.
+
+    Attributes
+    ----------
+    understood : str
+        Plates, wells, sites, channels, planes, time points and the size of pixels, in words.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        A folder that is not understood, or in several ways; several planes or time points and no
+        choice: what was looked for and what is there, and the remedy.
+    """
+
+    def __init__(
+        self,
+        folder,
+        single_channel_metadata=False,
+        check_files=True,
+        *,
+        pattern=None,
+        plane=None,
+        timepoint=None,
+        platemap=None,
+        channels=None,
+        controls=None,
+        channel_axis=None,
+        max_missing=0.0,
+    ):
+        if channel_axis is not None and channel_axis not in images.CHANNEL_AXES:
+            raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
+        images.check_part(plane, timepoint)
+        root = Path(folder).expanduser().absolute()
+        self.valset = folder_name(root)
+        self.root = str(root)
+        self.origin = str(root.resolve())
+        self.simulated = Path(root, "SIMULATED.json").is_file()
+        self.channel_axis = channel_axis
+        self.single_channel_metadata = False
+        found = recognised(root, listed(root), self.valset, pattern)
+        self.understood = _in_words(found)
+        say(f"{self.valset}: {self.understood}")
+        try:
+            made = assembled(found, root, plane, timepoint, _known(channels, found.channels))
+        except ValueError as error:
+            raise ValueError(f"{self.valset}: {error}") from None
+        # What tells files apart is not looked for inside of them.
+        self.plane = None if in_names(found.images["plane"]) else plane
+        self.timepoint = None if in_names(found.images["timepoint"]) else timepoint
+        self.channels = made.channels
+        self.is_merged = made.channels is None
+        self.files_per_channel = made.files_per_channel
+        self._lacking = len(made.lacking)
+        frame = made.sites
+        if found.pixel_size is not None and "pixel_size" not in frame:
+            frame["pixel_size"] = found.pixel_size
+        if platemap is not None:
+            frame = join_platemap(frame, platemap)
+        if controls is not None:
+            frame = mark_controls(frame, controls, self.valset, self.note)
+        self.metadata = frame
+        self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
+        self._describe(found, made)
+        self.validate(check_files=check_files, max_missing=max_missing)
+        if channels is not None:
+            self.select_channels(channels)
+        if single_channel_metadata:
+            self.as_single_channel()
+
+    def _describe(self, found, made):
+        """Note what is left out, and what is odd."""
+        if found.left_out:
+            self.note(
+                f"{len(found.left_out):,} other images are left out: "
+                f"{', '.join(found.left_out[:3])}{' …' if len(found.left_out) > 3 else ''}"
+            )
+        if found.thumbnails:
+            say(f"{self.valset}: {found.thumbnails:,} thumbnails are left out")
+        if made.left_out:
+            self.note(
+                f"{', '.join(made.left_out)} differ between the images of a site, and are left out"
+            )
+        odd = check_wells(self.metadata["well"])
+        if odd:
+            self.note(odd)
+
+
+def folder_name(folder):
+    """The name under which the outputs of a folder are filed: its own, of Images its parent's."""
+    folder = Path(folder)
+    if folder.name.lower() in ("images", "image") and folder.parent.name:
+        return folder.parent.name
+    return folder.name or "export"
+
+
+def _known(channels, there):
+    """The channels that a selection asks for, where all are there; None for all."""
+    from ..csv import _asked
+
+    asked = list(dict.fromkeys(_asked(channels)))
+    return asked if asked and set(asked) <= set(there) else None
+
+
+def _in_words(found):
+    frame = found.images
+    plate_keys = [name for name in ("source", "batch", "plate") if name in frame]
+    plates = frame[plate_keys].drop_duplicates()
+    names = [" ".join(map(str, row)) for row in plates.to_numpy()]
+    shown = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    wells = len(frame[[*plate_keys, "well"]].drop_duplicates())
+    sites = len(frame[[*plate_keys, "well", "site"]].drop_duplicates())
+    channels = found.channels
+    parts = [
+        f"{found.source}",
+        f"{_several(len(names), 'plate')} ({shown})",
+        _several(wells, "well"),
+        _several(sites, "site"),
+        f"{_several(len(channels), 'channel')} ({', '.join(channels)})"
+        if channels
+        else "channels inside of the files",
+    ]
+    for column, what in (("plane", "plane"), ("timepoint", "time point")):
+        numbers = in_names(frame[column])
+        parts.append(
+            f"{_several(len(numbers), what)} ({told(numbers)})" if numbers else f"1 {what}"
+        )
+    if found.pixel_size is not None:
+        parts.append(f"pixels of {found.pixel_size:.4g} µm")
+    return "; ".join(parts)
+
+
+def _several(count, what):
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
