@@ -74,7 +74,7 @@ class _Limits:
 
     def __init__(self, name, top, limit):
         self.name, self.top, self.limit = name, top, limit
-        self.seen = {}
+        self._files, self._folders = set(), set()
         self.files = 0
         self.declared = 0
         self.written = 0
@@ -92,20 +92,14 @@ class _Limits:
             self.refuse(member, "has a path that leads out of the folder, or is odd")
         if self.top is not None and parts[0] != self.top:
             self.refuse(member, f"lies outside the folder {self.top}")
-        folders = [tuple(parts[: i + 1]) for i in range(len(parts) - (not is_folder))]
-        keys = [(tuple(p.lower() for p in f), "folder") for f in folders]
+        key = tuple(part.lower() for part in parts)
+        above = {key[: i + 1] for i in range(len(key) - (not is_folder))}
+        if above & self._files or not is_folder and (key in self._files or key in self._folders):
+            self.refuse(member, "stands there twice")
+        self._folders |= above
         if not is_folder:
-            keys.append((tuple(p.lower() for p in parts), "file"))
-        for key, kind in keys:
-            if self.seen.setdefault(key, kind) != kind or (kind == "file" and self.files_at(key)):
-                self.refuse(member, "stands there twice")
+            self._files.add(key)
         return parts
-
-    def files_at(self, key):
-        """Whether a file of this name was there before; it is now."""
-        before = (*key, None) in self.seen
-        self.seen[(*key, None)] = "there"
-        return before
 
     def declare(self, member, size):
         """Count a file by what the archive says of it."""
@@ -114,9 +108,7 @@ class _Limits:
         if self.files > MOST_FILES:
             self.refuse(member, f"is one of more than {MOST_FILES} files")
         if self.declared > self.limit:
-            self.refuse(
-                member, f"brings it to more than {self.limit} bytes, more than can be meant"
-            )
+            self.refuse(member, f"brings it to more than {self.limit} bytes: more than is meant")
 
     def write(self, source, target, member, size):
         """Copy one file, counting what really comes."""
@@ -141,14 +133,18 @@ def safe_parts(name):
     parts = name.split("/")
     while parts and parts[0] == ".":
         parts = parts[1:]
-    odd = any(
-        p in ("", ".", "..")
-        or p != p.rstrip(". ")
-        or len(p.encode()) > 255
-        or _RESERVED.fullmatch(p)
-        for p in parts
-    )
-    return None if odd or not parts else parts
+    return None if not parts or any(map(_odd, parts)) else parts
+
+
+def _odd(part):
+    """Whether a part of a path is a name that one of the usual systems does not take as it is."""
+    cut = part != part.rstrip(". ")  # . and .. among them
+    return not part or cut or len(part.encode()) > 255 or bool(_RESERVED.fullmatch(part))
+
+
+def _left_out(name):
+    """Whether a member is what macOS adds to archives."""
+    return name.startswith("__MACOSX/")
 
 
 def _zip(archive, folder, limits):
@@ -156,6 +152,8 @@ def _zip(archive, folder, limits):
     with zipfile.ZipFile(archive) as opened:
         members = []
         for info in opened.infolist():
+            if _left_out(info.filename):
+                continue
             mode = info.external_attr >> 16
             if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_IFMT(mode) == 0):
                 limits.refuse(info.filename, "is a link or a device")
@@ -176,6 +174,8 @@ def _tar(archive, folder, limits):
     made = {}
     with tarfile.open(archive, "r:*") as opened:
         for member in opened:
+            if _left_out(member.name):
+                continue
             if not (member.isreg() or member.isdir()) or member.issparse():
                 limits.refuse(member.name, "is a link or a device")
             if member.isdir() and member.name in (".", "./"):
@@ -189,6 +189,12 @@ def _tar(archive, folder, limits):
             made["/".join(parts)] = member.size
             # Otherwise a tar of many files keeps all of their headers.
             opened.members = []
+        # The checksum of a compressed tar stands at its end, behind what tarfile reads.
+        rest = 0
+        while chunk := opened.fileobj.read(_CHUNK):
+            rest += len(chunk)
+            if rest > limits.limit:
+                limits.refuse("", "is followed by more than is meant")
     return made
 
 

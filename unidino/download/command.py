@@ -102,6 +102,7 @@ def fetch_entry(
     workers=4,
 ):
     """`download` of an entry of any catalogue, by a given `transfer.Web`."""
+    web.stop.clear()
     folder = entry.target(root)
     chosen = entry.chosen(parts)
     if not entry.sources:
@@ -129,7 +130,11 @@ def fetch_entry(
             raise transfer.NoNetwork(
                 f"{error} Is there a network?\n{by_hand(entry, folder, found)}"
             ) from None
-    say(f"{entry.name} is in {folder}: {len(found)} files, all as published")
+    compared = sum(item.checksum is not None for item in found)
+    say(
+        f"{entry.name} is in {folder}: {_files(len(found))}, {compared} of them compared with a "
+        "published checksum"
+    )
     for line in _next_steps(entry, folder, chosen, root):
         say(line)
     return folder
@@ -156,6 +161,10 @@ def by_hand(entry, folder, found=()):
     if found:
         lines.append("The same command checks then what is there, and fetches what is lacking.")
     return "\n".join(lines)
+
+
+def _files(count):
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _known_size(item):
@@ -192,7 +201,7 @@ def _say_plan(found, wanted, notes, folder, hidden, keep_archives, workers):
     sizes = [item.size for item in wanted]
     known = None if None in sizes else sum(sizes)
     there = len(found) - len(wanted)
-    fetched = f"{len(wanted)} files, {space.words(known)}"
+    fetched = f"{_files(len(wanted))}, {space.words(known)}"
     say(f"  fetch    {fetched}" + (f" ({there} are there already)" if there else ""))
     for note in notes:
         say(f"           {note}")
