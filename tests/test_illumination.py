@@ -206,3 +206,42 @@ def test_what_a_table_says_of_functions_is_checked(tmp_path):
     assert "illumination='none'" in missing
     metadata.inference_metadata_columns.append("illumination")
     assert "Rename the dataset's, such as to dataset_illumination" in told()
+
+
+def test_saturation_and_dead_channels_are_those_of_the_files(tmp_path):
+    # A 12-bit camera: of one channel the left third of site 0 is saturated, and of site 1 all is;
+    # of the other, site 1 is dead.
+    path, function = _function(tmp_path)
+    metadata, pixels = _dataset(tmp_path, [path, path], high=4000)
+    pixels[0, 0, :, :8] = pixels[1, 0] = 4095
+    pixels[1, 1] = 77
+    for s, planes in enumerate(pixels):
+        for file, plane in zip(metadata.paths(s), planes, strict=True):
+            tifffile.imwrite(file, plane)
+    statistics = dataset.plate_statistics(metadata)
+    assert statistics["saturation"].iloc[0] == 4095
+    corrected = [_by_pixel(planes[0], function, 0, 65535) for planes in pixels]
+    expected = np.percentile(np.concatenate([one.ravel() for one in corrected]), (0.5, 99.9))
+    np.testing.assert_allclose(statistics[["low", "high"]].iloc[0], expected)
+    sites = dataset.SiteTiles(metadata, statistics, size=16)
+    partly, wholly = sites[0], sites[1]
+    assert partly["saturated"].tolist() == [8 / WIDTH, 0] and wholly["saturated"].tolist() == [1, 0]
+    assert (partly["focus"] > 0).all() and wholly["focus"].tolist()[1] == 0
+    assert wholly["signal"].tolist() == [0, 0]
+    assert partly["mean"][0] == pytest.approx(corrected[0].mean())
+
+
+def test_a_plate_is_measured_alike_with_a_function_of_ones(tmp_path):
+    np.save(tmp_path / "ones.npy", np.ones((HEIGHT, WIDTH)))
+    metadata, _ = _dataset(tmp_path, [str(tmp_path / "ones.npy")] * 2)
+    plain = dataset.subset(metadata, [0, 1])
+    plain.metadata = plain.metadata.drop(columns="illumination")
+    pd.testing.assert_frame_equal(
+        dataset.plate_statistics(metadata), dataset.plate_statistics(plain)
+    )
+    one, other = (
+        dataset.SiteTiles(m, dataset.plate_statistics(m), size=16)[0] for m in (metadata, plain)
+    )
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name])

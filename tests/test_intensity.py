@@ -178,8 +178,8 @@ def test_wells_that_are_few_give_more_sites(tmp_path, monkeypatch):
     metadata = write_plates(tmp_path, {"p": [as16(field(rng, shape=(32, 32))) for _ in range(30)]})
     metadata.metadata = metadata.metadata.assign(well="A01", site=[str(i) for i in range(30)])
     read = []
-    load = dataset.load_site
-    monkeypatch.setattr(dataset, "load_site", lambda m, i: read.append(i) or load(m, i))
+    load = dataset.read_site
+    monkeypatch.setattr(dataset, "read_site", lambda m, i: read.append(i) or load(m, i))
     dataset.plate_statistics(metadata)
     assert len(set(read)) == len(read) == dataset.SAMPLE_SITES
 

@@ -194,8 +194,8 @@ def _kind(header, key):
     return str(header) if key else header.kind
 
 
-def load_site(metadata, i, into=None):
-    """The raw image of row `i`.
+def read_site(metadata, i, into=None):
+    """The image of row `i` as its files hold it.
 
     Parameters
     ----------
@@ -209,9 +209,7 @@ def load_site(metadata, i, into=None):
     Returns
     -------
     numpy.ndarray
-        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; divided by
-        the illumination functions of its row, see `illumination.corrected`, then shrunk to
-        ``metadata.resize_shorter_side`` where the dataset has one.
+        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``.
 
     Raises
     ------
@@ -244,7 +242,29 @@ def load_site(metadata, i, into=None):
             )
         if list(wanted) != list(range(len(image))):
             image = image[list(wanted)]
-    image = illumination.corrected(image, metadata.illumination(i), files[::depth])
+    return image
+
+
+def load_site(metadata, i, into=None):
+    """The image of row `i` in raw intensities, corrected and shrunk as its dataset asks.
+
+    Parameters and errors are those of `read_site`; an illumination function that does not fit
+    raises ImageError, too.
+
+    Returns
+    -------
+    numpy.ndarray
+        (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; divided by
+        the illumination functions of its row, see `illumination.corrected`, then shrunk to
+        ``metadata.resize_shorter_side`` where the dataset has one.
+    """
+    return _prepared(metadata, i, read_site(metadata, i, into))
+
+
+def _prepared(metadata, i, image):
+    """An image from `read_site`, which may be overwritten, as `load_site` returns it."""
+    files = metadata.paths(i)[:: metadata.files_per_channel]
+    image = illumination.corrected(image, metadata.illumination(i), files)
     return images.shrink_shorter_side(image, metadata.resize_shorter_side)
 
 
@@ -378,20 +398,28 @@ def _statistics(metadata, seed=0, sites=SAMPLE_SITES):
 
     Of single-channel metadata, whose rows are of one channel, that channel alone.
     """
-    sampled = _sampled_images(metadata, seed, sites)
+    sampled, tops = _sampled_images(metadata, seed, sites)
     count = 1 if metadata.single_channel_metadata else len(metadata.channels)
-    return [intensity.channel_statistics([image[c] for image in sampled]) for c in range(count)]
+    return [
+        intensity.channel_statistics([image[c] for image in sampled], tops[c] if tops else None)
+        for c in range(count)
+    ]
 
 
 def _sampled_images(metadata, seed, sites):
-    """Up to `sites` readable sites of one plate."""
-    sampled = []
+    """Up to `sites` readable sites of one plate, and the highest value that each channel has in
+    their files; None in its place where no image is corrected."""
+    corrected = bool(metadata.illumination_files())
+    sampled, stored = [], []
     for i in sample_rows(metadata, seed):
         if len(sampled) == sites:
             break
         with contextlib.suppress(ValueError, OSError):  # recorded when the plate is read
-            sampled.append(load_site(metadata, i))
-    return sampled
+            image = read_site(metadata, i)
+            tops = image.max((1, 2)).tolist() if corrected else []
+            sampled.append(_prepared(metadata, i, image))
+            stored.append(tops)
+    return sampled, [max(tops) for tops in zip(*stored, strict=True)]
 
 
 class SiteTiles(TorchDataset):
@@ -486,15 +514,32 @@ class SiteTiles(TorchDataset):
         }
         return measured | {"objects": quality.count_objects(image[0], self.backgrounds[0])}
 
+    def _stored(self, image):
+        """What only the image as it is stored tells of each channel, for uneven light that is
+        divided out hides it: the share of saturated pixels, and whether there is but one value."""
+        limits = intensity.comparable(self.saturation, image.dtype)
+        lowest, highest = image.min((1, 2)), image.max((1, 2))
+        shares = [
+            np.count_nonzero(plane >= limit) / plane.size if top >= limit else 0.0
+            for plane, limit, top in zip(image, limits, highest, strict=True)
+        ]
+        return np.array(shares), lowest == highest
+
     def _measured(self, i):
         if i in self.refused:
             raise images.ImageError(self.refused[i])
         # Kept from site to site; what an item holds is copied from it.
-        image = self._image = load_site(self.metadata, i, self._image)
+        image = self._image = read_site(self.metadata, i, self._image)
+        stored = self._stored(image) if any(self.metadata.illumination(i)) else None
+        image = _prepared(self.metadata, i, image)
         if self.natural_range:
             intensity.check_float_range(image, self.metadata.paths(i)[0])
         item = {"index": i, "dtype": image.dtype.str, "height": image.shape[1]}
         item |= {"width": image.shape[2]} | self.measures(image)
+        if stored:
+            saturated, flat = stored
+            item["saturated"] = saturated
+            item["focus"][flat] = item["signal"][flat] = 0.0
         if self.with_limits:
             item["low"], item["high"] = intensity.image_limits(image)
         image = tiles.fit_to_tile(image, self.size, self.small_images)
@@ -600,7 +645,7 @@ class Dataset(TorchDataset):
         Returns
         -------
         raw : numpy.ndarray
-            (C, H, W), as the files hold it.
+            (C, H, W), from `load_site`.
         scaled : torch.Tensor
             (C, H, W) float32 in [0, 1].
         """

@@ -194,13 +194,15 @@ def background(planes, high):
     return level, level + max(_NOISE_SIGMAS * noise, _RANGE_SHARE * max(high - level, 0))
 
 
-def channel_statistics(planes):
+def channel_statistics(planes, top=None):
     """Range, background and saturation of one channel of a plate.
 
     Parameters
     ----------
     planes : list of numpy.ndarray
         (H, W) raw images of one type.
+    top : float, optional
+        The highest value that their files hold, where the images were corrected since.
 
     Returns
     -------
@@ -219,7 +221,8 @@ def channel_statistics(planes):
     low, high = np.percentile(pixels, PERCENTILES)
     high = _above(low, high, dtype)
     level, threshold = background(planes, high)
-    top = float(max(plane.max() for plane in planes))
+    if top is None:
+        top = float(max(plane.max() for plane in planes))
     if dtype == np.uint16 and top in _CAMERA_MAXIMA:
         saturation = top
     elif dtype.kind == "f":
