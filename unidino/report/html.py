@@ -55,12 +55,16 @@ def clean(value):
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(value))
 
 
+LONG = 40
+"""Characters from which on a cell of text is kept wide."""
+
+
 def table(caption, header, rows, numeric=(), class_=None):
-    """A table that scrolls within its own width.
+    """A table that scrolls within its own width, under its caption.
 
     Parameters
     ----------
-    caption : str or list
+    caption : str
     header : list of str
     rows : iterable of list
         Cells: texts or elements; the first of a row heads it.
@@ -69,15 +73,18 @@ def table(caption, header, rows, numeric=(), class_=None):
     class_ : str, optional
     """
 
-    def kind(column):
-        return "number" if column in numeric else None
+    def kind(column, cell=""):
+        if column in numeric:
+            return "number"
+        first = cell[0] if isinstance(cell, list) else cell
+        return "long" if isinstance(first, str) and len(first) >= LONG else None
 
     head = [element("th", name, scope="col", class_=kind(i)) for i, name in enumerate(header)]
     body = [
         element(
             "tr",
             [
-                element("td" if i else "th", cell, class_=kind(i), scope=None if i else "row")
+                element("td" if i else "th", cell, class_=kind(i, cell), scope=None if i else "row")
                 for i, cell in enumerate(row)
             ],
         )
@@ -85,14 +92,15 @@ def table(caption, header, rows, numeric=(), class_=None):
     ]
     made = element(
         "table",
-        element("caption", caption),
         element("thead", element("tr", head)),
         element("tbody", body),
         class_=class_,
     )
     # Whoever has no mouse scrolls what can be focussed.
-    label = caption if isinstance(caption, str) else None
-    return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=label)
+    return [
+        element("p", caption, class_="caption"),
+        element("div", made, class_="scroll", tabindex="0", role="region", aria_label=caption),
+    ]
 
 
 def facts(pairs):

@@ -166,13 +166,15 @@ def _flagged_site(flagged, names, read, well):
     return int(own.loc[own["excess"].idxmax(), "row"]) if len(own) else None
 
 
-def photograph(stored, groups):
+def photograph(stored, groups, root=None):
     """Read and draw the sites of `chosen`.
 
     Parameters
     ----------
     stored : stored.Plate
     groups : dict
+    root : str, optional
+        Folder that the images lie below now.
 
     Returns
     -------
@@ -180,7 +182,7 @@ def photograph(stored, groups):
     """
     if not groups:
         return Montage(said=["No site could be read, so that there is nothing to show."])
-    origin, notes = opened(stored.recorded)
+    origin, notes = opened(stored.recorded, root)
     if origin is None:
         what = notes[0].what.split(":")[0]
         return Montage(said=[f"The images are not shown: {what}."])

@@ -8,7 +8,7 @@ from ..evaluate import maps, plate_quality
 from ..pages import extraction, plate, plate_answers, plots
 from . import svg
 from .html import element, facts, page, section, sentences, table
-from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, shortened
+from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, plain, shortened
 
 ROWS = 1536
 """Rows of the last table, at most: the wells of the largest usual plate."""
@@ -234,7 +234,7 @@ def _heat_maps(stored, found, columns):
         legend,
     )
     figures = [layout]
-    for title, unit, values in _measures(stored, found):
+    for title, unit, values in _measures(stored, found, columns):
         drawing = svg.plate_map(positions, values, names, kinds, f"{title} of each well", failed)
         figures.append(
             element(
@@ -250,10 +250,12 @@ def _heat_maps(stored, found, columns):
         element(
             "p",
             "One cell a well, mean over its sites that were read, each panel with colours of its "
-            "own. The strips on the right and below are the medians of rows and columns: an edge "
+            f"own between the percentiles {svg.CLIPPED:g} and {100 - svg.CLIPPED:g} of the wells. "
+            "The strips on the right and below are the medians of rows and columns: an edge "
             "or a gradient shows there first. – marks negative and + positive controls, × a well "
             "that could not be read; dashed positions hold no well. A pointer shows well, "
-            "treatment and value.",
+            "treatment and value. Saturated pixels have a panel where some well has more than a "
+            "tenth of the limit.",
         ),
         element("div", figures, class_="figures"),
     )
@@ -297,9 +299,12 @@ def _plain(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _measures(stored, found):
+def _measures(stored, found, columns):
     """(title, unit, one value a row of the wells) of each heat map."""
     frame = stored.wells
+    if columns.dose:
+        dose = plate.bare(columns.dose)
+        yield f"{dose[:1].upper()}{dose[1:]}, by rank", "", _ranks(frame[columns.dose])
     if found.distance.notna().any():
         yield "Distance from the negative controls", "", found.distance.to_numpy()
     yield "Foreground", "of the pixels", frame["Metadata_foreground"].to_numpy(float)
@@ -311,11 +316,9 @@ def _measures(stored, found):
         ("saturated", "Saturated", "of the pixels"),
     ):
         for channel in channels:
-            yield (
-                f"{title}, {channel}",
-                unit,
-                frame[f"Metadata_{measure}_{channel}"].to_numpy(float),
-            )
+            values = frame[f"Metadata_{measure}_{channel}"].to_numpy(float)
+            if measure != "saturated" or np.nanmax(values, initial=0) > found.limits.saturated / 10:
+                yield f"{title}, {channel}", unit, values
 
 
 def _positions(found, level):
@@ -355,8 +358,7 @@ def _positions(found, level):
 def _replicates(found, level):
     if found.wells is None:
         return _said("activity", "Do replicates find each other?", found.why)
-    said = plate_answers.retrieval_findings(found.answers, found.wells, level)
-    said = [line.removeprefix("- ") for line in said.split("\n") if line]
+    said = plain(plate_answers.retrieval_findings(found.answers, found.wells, level))
     made = plate_answers.by_treatment(found.answers)
     parts = [sentences(said)]
     if len(made):
@@ -395,12 +397,39 @@ def _score(column, value):
 
 
 def _doses(found, level):
-    if found.wells is None or plate_answers.no_doses(found.wells):
+    if found.doses is None:
         return None
-    made = plate_answers.doses(found.wells)
-    said = plate_answers.dose_findings(made, level)
-    said = [line.removeprefix("- ") for line in said.split("\n") if line]
-    return section("doses", "Does the response follow the dose?", sentences(said))
+    series, columns = found.doses.series, found.wells.columns
+    said = plain(plate_answers.dose_findings(found.doses, level))
+    parts = [sentences(said)]
+    if len(series):
+        parts.append(_dose_figure(found, plate.bare(columns.dose)))
+    return section("doses", "Does the response follow the dose?", parts)
+
+
+def _dose_figure(found, dose):
+    """Scores of the treated wells over their doses, the controls beside them."""
+    series = found.doses.series
+    doses = sorted(series["dose"].unique())
+    order = {value: i for i, value in enumerate(doses)}
+    points = [
+        (order[value], score, str(group), f"{group}, {dose} {value:g}: {svg.number(score)}")
+        for value, score, group in series[["dose", "score", "group"]].itertuples(index=False)
+    ]
+    ticks = {i: f"{value:g}" for value, i in order.items()}
+    for kind, at in (("negcon", -1), ("poscon", len(doses))):
+        name = plots.CONTROLS[kind]
+        own = found.doses.controls[kind]
+        points += [(at, score, name, f"{name}: {svg.number(score)}") for score in own]
+        if len(own):
+            ticks[at] = name.replace("control", "").strip()
+    coordinates = np.array([point[:2] for point in points], float)
+    labels, names = ([point[i] for point in points] for i in (2, 3))
+    axes = (f"{dose} (in order, not to scale)", found.doses.scored)
+    drawing, legend = svg.scatter(
+        coordinates, labels, names, axes, f"Response of each well over its {dose}", ticks=ticks
+    )
+    return element("figure", drawing, legend, class_="wide")
 
 
 def _montage(pictures, stored):
@@ -472,9 +501,13 @@ def _card(card, stored):
         "figure",
         element("figcaption", element("b", card.well), why),
         element("div", composite, frame, class_="field"),
-        element("div", details, class_="details"),
+        element("div", details, class_="details", style=_columns(min(3, len(details)))),
         class_="card",
     )
+
+
+def _columns(count):
+    return f"grid-template-columns:repeat({count},minmax(0,1fr))"
 
 
 def _map(stored, found, projection, seed):
@@ -501,15 +534,30 @@ def _map(stored, found, projection, seed):
         )
     labels, what = found.wells.labels
     names = _descriptions(frame, found.wells.columns)
+    shades, scale, shaded = None, None, ""
+    if found.wells.columns.label is None and found.wells.columns.dose:
+        shades = _ranks(frame[found.wells.columns.dose])
+        dose = plate.bare(found.wells.columns.dose)
+        controls = labels.notna().to_numpy(bool)
+        scale = svg.colour_bar(np.where(controls, np.nan, shades), f"(rank of the {dose})")
+        shaded = f", diamonds by {dose}"
     drawing, legend = svg.scatter(
-        np.asarray(coordinates, float), labels, names, axes, f"Map of {len(frame)} wells", ringed
-    )
+        np.asarray(coordinates, float), labels, names, axes, f"Map of {len(frame)} wells", ringed,
+        shades,
+    )  # fmt: skip
     return section(
         name,
         title,
-        element("p", f"{told} Colours and marks by {what}; a pointer shows the name of a well."),
-        element("figure", drawing, legend, class_="wide"),
+        element(
+            "p", f"{told} Colours and marks by {what}{shaded}; a pointer shows the name of a well."
+        ),
+        element("figure", drawing, element("div", legend, scale), class_="wide"),
     )
+
+
+def _ranks(doses):
+    """Doses by their order, from 1, equal ones alike: concentrations seldom rise evenly."""
+    return doses.astype(float).rank(method="dense").to_numpy()
 
 
 def _doubts(found):

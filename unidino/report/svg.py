@@ -1,6 +1,7 @@
 """Figures drawn as SVG within the page: wells have names that a pointer shows, text stays text."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,10 @@ from .html import element
 CELL = 20
 _LEFT, _TOP, _GAP = 26, 22, 8
 _MARKS = {"negcon": "–", "poscon": "+"}
+
+CLIPPED = 2.0
+"""Percent of the wells at either end that may share the last colour: one odd well would otherwise
+take all colours from the others."""
 
 
 def plate_shape(positions):
@@ -36,6 +41,42 @@ def _colours():
     import matplotlib
 
     return matplotlib.colormaps["cividis"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours of values.
+
+    Attributes
+    ----------
+    low, high : float
+        Values of the first and the last colour.
+    least, most : float
+        The smallest and the largest value there is.
+    """
+
+    low: float
+    high: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values):
+        """The scale of values, of which some may be missing; None where all are."""
+        values = np.asarray(values, float)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return None
+        least, most = float(values.min()), float(values.max())
+        low, high = (float(v) for v in np.percentile(values, [CLIPPED, 100 - CLIPPED]))
+        # Where most wells share one value the others are all that there is to see.
+        return cls(low, high, least, most) if high > low else cls(least, most, least, most)
+
+    def share(self, value):
+        """Where a value lies, 0 to 1."""
+        if self.high == self.low:
+            return 0.5
+        return float(np.clip((value - self.low) / (self.high - self.low), 0, 1))
 
 
 def _filled(share):
@@ -71,12 +112,7 @@ def plate_map(positions, values, names, kinds, title, failed=None):
     rows, columns = plate_shape(positions)
     values = np.asarray(values, float)
     failed = np.zeros(len(values), bool) if failed is None else failed
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-
-    def share(value):
-        return (value - low) / (high - low) if high > low else 0.5
-
+    scale = Scale.of(values)
     parts = [_axes(rows, columns)]
     for row in range(rows):
         for column in range(columns):
@@ -85,12 +121,14 @@ def plate_map(positions, values, names, kinds, title, failed=None):
         positions, values, names, kinds, failed, strict=True
     ):
         told = "could not be read" if lost else number(value)
-        fill, ink = _filled(share(value)) if np.isfinite(value) else ("#fff", "#000")
+        fill, ink = ("#fff", "#000")
+        if np.isfinite(value):
+            fill, ink = _filled(scale.share(value))
         parts.append(_square(row, column, "well", fill, f"{name}: {told}"))
         mark = "×" if lost else _MARKS.get(kind)
         if mark:
             parts.append(_mark(row, column, mark, ink))
-    parts += _medians(positions, values, rows, columns, share)
+    parts += _medians(positions, values, rows, columns, scale)
     width, height = _LEFT + (columns + 1) * CELL + _GAP + 1, _TOP + (rows + 1) * CELL + _GAP + 1
     return _drawing(width, height, title, parts, "plate")
 
@@ -143,7 +181,7 @@ def _mark(row, column, mark, ink):
     )  # fmt: skip
 
 
-def _medians(positions, values, rows, columns, share):
+def _medians(positions, values, rows, columns, scale):
     """The medians of the rows, on the right, and of the columns, below, in the same colours."""
     for axis, count in ((0, rows), (1, columns)):
         for i in range(count):
@@ -157,18 +195,21 @@ def _medians(positions, values, rows, columns, share):
             if axis:
                 place = {"x": _LEFT + i * CELL + 0.5, "y": _TOP + rows * CELL + _GAP}
             told = f"Median of {name}: {number(median)}"
-            yield _square(0, 0, "median", _filled(share(median))[0], told, **place)
+            yield _square(0, 0, "median", _filled(scale.share(median))[0], told, **place)
 
 
 def colour_bar(values, unit):
-    """The scale of a `plate_map`: its colours, smallest and largest value."""
-    finite = np.asarray(values, float)
-    finite = finite[np.isfinite(finite)]
-    if not len(finite):
+    """The scale of a `plate_map`: its colours, the values at their ends, and those beyond."""
+    scale = Scale.of(values)
+    if scale is None:
         return element("p", "No well has a value.", class_="scale")
-    low, high = finite.min(), finite.max()
-    if low == high:
-        return element("p", f"All wells: {number(low)} {unit}".rstrip(), class_="scale")
+    if scale.low == scale.high:
+        return element("p", f"All wells: {number(scale.low)} {unit}".rstrip(), class_="scale")
+    low, high = number(scale.low), number(scale.high)
+    if scale.least < scale.low:
+        low = f"≤ {low}"
+    if scale.most > scale.high:
+        high = f"≥ {high}"
     steps = [
         element("rect", x=i, y=0, width=1.05, height=1, fill=_filled(i / 31)[0]) for i in range(32)
     ]
@@ -176,7 +217,10 @@ def colour_bar(values, unit):
         "svg", steps, viewBox="0 0 32 1", preserveAspectRatio="none", aria_hidden="true",
         class_="bar",
     )  # fmt: skip
-    return element("p", number(low), " ", bar, f" {number(high)} {unit}".rstrip(), class_="scale")
+    beyond = ""
+    if (scale.least, scale.most) != (scale.low, scale.high):
+        beyond = f" (all: {number(scale.least)} to {number(scale.most)})"
+    return element("p", low, " ", bar, f" {high} {unit}".rstrip(), beyond, class_="scale")
 
 
 def categories(positions, labels, names, kinds, title, outlined):
@@ -252,6 +296,28 @@ def _shape(marker, x, y, r, colour, told=None):
     return element("polygon", told, points=corners, fill=colour, class_="dot")
 
 
+def _ticks(ticks, placed, low, high, x, y):
+    """Words below the first axis, round numbers beside the second."""
+    for place, text in ticks.items():
+        across = placed(np.array([place, low[1]]))[0]
+        yield element("text", text, x=f"{across:.4g}", y=y, text_anchor="middle", class_="tick")
+    for value in round_numbers(low[1], high[1]):
+        down = placed(np.array([low[0], value]))[1] + 4
+        yield element("text", f"{value:g}", x=x, y=f"{down:.4g}", text_anchor="end", class_="tick")
+
+
+def round_numbers(low, high, most=6):
+    """Multiples of 1, 2 or 5 and a power of ten between two numbers, at most so many."""
+    if not high > low:
+        return [float(low)]
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (power, 2 * power, 5 * power, 10 * power):
+        first, last = math.ceil(low / step), math.floor(high / step)
+        if last - first < most:
+            return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+    raise AssertionError(f"no round numbers between {low} and {high}")
+
+
 def _star(points, inner, turn=-math.pi / 2):
     return [
         ((1.25 if i % 2 == 0 else inner) * math.cos(turn + math.pi * i / points),
@@ -277,7 +343,7 @@ _CORNERS = {
 }
 
 
-def scatter(coordinates, labels, names, axes_names, title, ringed=None):
+def scatter(coordinates, labels, names, axes_names, title, ringed=None, shades=None, ticks=None):
     """Wells in the plane, marked by a label, each with its name.
 
     Parameters
@@ -291,37 +357,54 @@ def scatter(coordinates, labels, names, axes_names, title, ringed=None):
     title : str
     ringed : numpy.ndarray of bool, optional
         Wells of sparse fields.
+    shades : numpy.ndarray, optional
+        (n,) values that colour the wells without a label, such as doses.
+    ticks : dict, optional
+        {place on the first axis: what is written there}; the second axis has numbers, too.
 
     Returns
     -------
     (Element, Element)
         The figure and its legend.
     """
-    width, height, edge = 640, 460, 34
+    width, height, right, top = 640, 460, 22, 22
+    left, bottom = (62, 58) if ticks else (52, 46)
     labels = pd.Series(list(labels), dtype=object)
     styles = plots.category_styles(labels.dropna())
     ringed = np.zeros(len(labels), bool) if ringed is None else np.asarray(ringed)
     low, high = coordinates.min(0), coordinates.max(0)
     span = np.where(high > low, high - low, 1.0)
-    inner = np.array([width - 2 * edge, height - 2 * edge])
-    at = (coordinates - low) / span * inner * [1, -1] + [edge, height - edge]
-    at = np.where(high > low, at, [width / 2, height / 2])
-    frame = element("rect", x=8, y=8, width=width - 16, height=height - 40, class_="frame")
+    inner = np.array([width - left - right, height - top - bottom])
+
+    def placed(points):
+        share = np.where(high > low, (points - low) / span, 0.5)
+        return share * inner * [1, -1] + [left, height - bottom]
+
+    at = placed(coordinates)
+    frame = element("rect", x=left - 14, y=top - 14, width=inner[0] + 28, height=inner[1] + 28,
+                    class_="frame")  # fmt: skip
     parts = [frame]
-    at[:, 1] -= 12
+    if ticks:
+        parts += _ticks(ticks, placed, low, high, left - 20, height - bottom + 28)
     styled = [styles.get(label, (plots.OTHER, "o")) for label in labels]
+    if shades is not None:
+        scale = Scale.of(np.where(labels.isna(), shades, np.nan))
+        for i in np.flatnonzero(labels.isna() & np.isfinite(shades)):
+            styled[i] = (_filled(scale.share(shades[i]))[0], "D")
     # Grey ones first: what has a name lies above them.
     for i in sorted(range(len(labels)), key=lambda i: styled[i][0] != plots.OTHER):
         (x, y), (colour, marker) = at[i], styled[i]
         if ringed[i]:
             parts.append(element("circle", cx=f"{x:.4g}", cy=f"{y:.4g}", r=9, class_="ring"))
         parts.append(_shape(marker, x, y, 5.5, colour, names[i]))
-    parts.append(element("text", axes_names[0], x=width / 2, y=height - 10, text_anchor="middle"))
-    vertical = f"translate(24 {height / 2 - 12:g}) rotate(-90)"
+    parts.append(element("text", axes_names[0], x=f"{left + inner[0] / 2:g}", y=height - 8,
+                         text_anchor="middle"))  # fmt: skip
+    vertical = f"translate(18 {top + inner[1] / 2:g}) rotate(-90)"
     parts.append(element("text", axes_names[1], transform=vertical, text_anchor="middle"))
     extra = []
     if ringed.any():
         ring = element("circle", cx=8, cy=8, r=6, class_="ring")
         key = element("svg", ring, viewBox="0 0 16 16", class_="key")
         extra = [element("li", key, f"sparse field ({int(ringed.sum())})")]
-    return _drawing(width, height, title, parts, "map"), _legend(labels, styles, extra)
+    known = labels if shades is None else labels[labels.notna() | ~np.isfinite(shades)]
+    return _drawing(width, height, title, parts, "map"), _legend(known, styles, extra)

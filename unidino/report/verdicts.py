@@ -67,6 +67,8 @@ class Findings:
         Of `plate_answers.ask`, by question.
     distance : pd.Series
         Of each row of the plate's wells from the negative controls; missing where unknown.
+    doses : plate_answers.Doses or None
+        None where no dose response can be asked about.
     doubts : list of str
     """
 
@@ -77,6 +79,7 @@ class Findings:
     effects: pd.DataFrame
     answers: dict
     distance: pd.Series
+    doses: object
     doubts: list
 
 
@@ -103,7 +106,7 @@ def ask(stored, columns, limits, *, told, level, draws, seed):
             wells = plate.wells_to_ask(stored.profiles, columns)
         except ValueError as error:
             why = str(error)
-    effects, answers, doubts = pd.DataFrame(), {}, []
+    effects, answers, doses, doubts = pd.DataFrame(), {}, None, []
     if wells is not None:
         if wells.positioned:
             effects = plate.position_effects(wells, draws=draws, seed=seed)
@@ -113,7 +116,9 @@ def ask(stored, columns, limits, *, told, level, draws, seed):
             features = tables.feature_columns(wells.profiles)
             known = dose_response.distance_from_controls(wells.profiles, features)
             distance = _by_well(stored.wells, wells.profiles, known)
-    return Findings(wells, why, flagged, limits, effects, answers, distance, doubts)
+        if not plate_answers.no_doses(wells):
+            doses = plate_answers.doses(wells, draws=draws, seed=seed)
+    return Findings(wells, why, flagged, limits, effects, answers, distance, doses, doubts)
 
 
 def _unasked(stored):

@@ -106,17 +106,17 @@ class Origin:
         return False
 
 
-def opened(recorded):
-    """(an `Origin` or None, notes on why there is none)."""
+def opened(recorded, root=None):
+    """(an `Origin` or None, notes on why there is none); `root`, where its images lie now."""
     origin, valset = recorded.get("origin"), recorded.get("valset")
     if not isinstance(origin, str) or not Path(origin).exists():
         what = f"its dataset, {origin}, is not there" if origin else "its dataset is not recorded"
         return None, [Finding("note", ".", f"{what}: sites are not compared with it")]
     try:
         if valset in valsets.VALSETS and Path(origin).is_dir():
-            metadata = valsets.open_valset(valset, root=origin, check_files=False)
+            metadata = valsets.open_valset(valset, root=root or origin, check_files=False)
         else:
-            metadata = valsets.open_valset(origin, check_files=False)
+            metadata = valsets.open_valset(origin, root=root, check_files=False)
     except (ValueError, TypeError, OSError) as error:
         reason = " ".join(one_line(error).split()).removesuffix(".")
         what = f"its dataset, {origin}, cannot be opened: sites are not compared with it ({reason})"
