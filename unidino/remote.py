@@ -71,6 +71,7 @@ _ABANDONED = 86_400
 _LOCKS = 3  # hexadecimal digits: so many files can be waited for at once
 _START = tuple(f"{scheme}://" for scheme in SCHEMES)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
+_CHAINED = re.compile(r"::[A-Za-z][A-Za-z0-9+.\-]*://")
 _IN_URLS = "%/:=&?~#+!$,;'@()*[]"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(|[kMGT])B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -133,7 +134,7 @@ def address(value, folder):
     """
     scheme, slashes, rest = value.partition("://")
     scheme = scheme.lower() if slashes else value.partition(":")[0].lower()
-    if "::" in scheme or ("::" in rest and scheme != "zip"):
+    if "::" in scheme or (scheme != "zip" and _CHAINED.search(rest)):
         raise ValueError(
             "protocols that are chained are not read. Write the address of the file itself, or "
             "zip://NAME::ARCHIVE for a member of an archive on this machine."
@@ -208,11 +209,11 @@ def _start(file):
 def _host(file):
     if file.startswith("zip://"):
         return f"the archive {file.partition('::')[2]}"
-    return urlsplit(_web_address(file)).netloc
+    return urlsplit(web_address(file)).netloc
 
 
-def _web_address(file):
-    """Where on the web a file lies."""
+def web_address(file):
+    """Where on the web a file elsewhere lies: of ``s3://`` the bucket's public address."""
     if not file.startswith("s3://"):
         return file
     bucket, _, key = file[len("s3://") :].partition("/")
@@ -226,10 +227,10 @@ def allowance(files):
     told = [f"{count:,} of {host}" for host, count in hosts(files).items()]
     shown = ", ".join(told[:3]) + (f" and of {len(told) - 3} others" if len(told) > 3 else "")
     return (
-        f"the table names {len(files):,} files elsewhere: {shown}. Nothing was asked of them. If "
-        "you trust the table, give unidino.extract remote=True (-p remote True): they are fetched "
-        "as the plates are read. Or copy them to this machine, write paths relative to their folder, and name it by "
-        "root."
+        f"the table wants {len(files):,} file{'s' if len(files) > 1 else ''} from elsewhere: "
+        f"{shown}. Nothing was fetched. If you trust the table, give unidino.extract remote=True "
+        "(-p remote True), and they are fetched as the plates are read. Or copy them to this "
+        "machine, write paths relative to their folder, and name it by root."
     )
 
 
@@ -253,7 +254,7 @@ def check(files):
     starts = {start for start in set(map(_start, files)) if not start.startswith("zip://")}
     if starts:
         _modules()
-    for url in map(urlsplit, map(_web_address, starts)):
+    for url in map(urlsplit, map(web_address, starts)):
         port = url.port or {"https": 443, "http": 80}[url.scheme]
         if (url.hostname, port) not in allowed:
             try:
@@ -366,7 +367,9 @@ def fetch(files, title="fetching images"):
     OSError
         The cache cannot be written.
     """
-    wanted = {file: _place(file) for file in dict.fromkeys(files) if is_remote(file)}
+    # What ends in no suffix is an array of Zarr: its files are fetched as they are read.
+    files = (file for file in dict.fromkeys(files) if "." in file.rpartition("/")[2])
+    wanted = {file: _place(file) for file in files if is_remote(file)}
     lacking = {file: place for file, place in wanted.items() if not _use(place)}
     if not lacking:
         return
@@ -498,7 +501,7 @@ def _bring(file, target):
     host = _host(file)
     if _silent[host] >= SILENT_FILES:
         raise RemoteError(f"{file}: not asked for, as {_no_answer(host)}")
-    url = _web_address(file)
+    url = web_address(file)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _download(file, url, target)

@@ -363,8 +363,9 @@ ADDRESSES = {
     "{folder}/a#1 b.tif": None,
     "sub\\..\\a#1 b.tif": None,
     "./a#1 b.tif": None,
-    "s3://bucket/project/a.tif": "s3://bucket/project/a.tif: s3 addresses are not read",
-    "https://host/a.tif": "https addresses are not read",
+    "gs://bucket/project/a.tif": "gs://bucket/project/a.tif: gs addresses are not read, only https",
+    "s3:/bucket/a.tif": "lacks a slash: write s3://",
+    "simplecache::https://host/a.tif": "protocols that are chained are not read",
     "file://host/share/a.tif": "an address of another machine",
     "C:\\data\\a.tif": "a path of a Windows machine",
 }
