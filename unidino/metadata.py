@@ -93,7 +93,7 @@ class Metadata:
 
     @property
     def place(self):
-        """What its images are remembered under: their folder, or whatever tells it from others."""
+        """The folder, or whatever tells it from others, under which its images are remembered."""
         return self.root or self.origin or self.valset
 
     @property

@@ -52,7 +52,7 @@ def bras(profiles, label, batch, metric="cosine", features=None):
 
     Notes
     -----
-    1 - |s|, where s is the silhouette of the batches within a label and its distance to other
+    1 - ``|s|``, where s is the silhouette of the batches within a label and its distance to other
     batches is the mean over all their profiles, not that of the nearest: a batch whose nearest
     lies within it hides behind it otherwise. Mean within a label.
 
