@@ -257,12 +257,12 @@ def test_a_plate_is_held_by_one(folder):
     again()
 
 
-def test_the_engine_binds_nobody(folder):
+def test_what_was_measured_binds_nobody(folder):
     with claim(folder):
-        claims.record_engine(folder, {"batch_size": 64})
+        claims.record_measured(folder, {"batch_size": 64})
         site_table(folder, settings=SETTINGS)
-    assert claims.recorded_settings(folder)[claims.ENGINE] == {"batch_size": 64}
-    with claim(folder, settings=SETTINGS | {claims.ENGINE: {"batch_size": 8}}):
+    assert claims.recorded_settings(folder)[claims.MEASURED] == {"batch_size": 64}
+    with claim(folder, settings=SETTINGS | {claims.MEASURED: {"batch_size": 8}}):
         pass
 
 

@@ -66,8 +66,8 @@ def test_half_precision_is_the_default_of_a_gpu(fused, plate, tmp_path, monkeypa
     half = profiles(plate, tmp_path / "auto", device="cuda")
     settings = json.loads(next((tmp_path / "auto").rglob("settings.json")).read_text())
     assert settings["precision"] == "bf16"
-    assert settings["engine"]["compiled"] == fused
-    assert settings["engine"]["batch_size"] in GPU_BATCHES
+    assert settings["measured"]["compiled"] == fused
+    assert settings["measured"]["batch_size"] in GPU_BATCHES
     assert least_cosine(half, full) > 0.999
     if fused:
         # What was measured once holds for those who go on.

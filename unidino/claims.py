@@ -19,7 +19,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _SHOWN = 3
 
 
-ENGINE = "engine"
+MEASURED = "measured"
 """Key of the record under which stands how the tables are computed, not what: it binds nobody."""
 
 
@@ -43,7 +43,7 @@ def claimed(folder, dataset, settings, files, differences, overwrite=False):
     dataset : dict
         ``valset`` and ``origin``, the table or folder that the dataset is of.
     settings : dict
-        What all tables of the folder share; under `ENGINE` what a run that goes on takes over.
+        What all tables of the folder share; under `MEASURED` what a run that goes on takes over.
     files : iterable of Path
         The site tables that the dataset will have there.
     differences : callable
@@ -210,19 +210,19 @@ def recorded_settings(folder):
     return recorded
 
 
-def record_engine(folder, engine):
+def record_measured(folder, measured):
     """Record how the tables of a claimed folder are computed, for runs that go on with it."""
     file = paths.settings_file(folder)
     recorded = recorded_settings(folder)
-    if recorded.get(ENGINE) != engine:
-        tables.write_json(file, recorded | {ENGINE: engine})
+    if recorded.get(MEASURED) != measured:
+        tables.write_json(file, recorded | {MEASURED: measured})
 
 
 def _otherwise(earlier, wanted):
     """What differs between two records, a list of str."""
     return [
         f"{key} was {earlier.get(key)!r}, is {wanted.get(key)!r}"
-        for key in sorted((earlier.keys() | wanted.keys()) - {ENGINE})
+        for key in sorted((earlier.keys() | wanted.keys()) - {MEASURED})
         if earlier.get(key) != wanted.get(key)
     ]
 
@@ -286,6 +286,8 @@ def _ours(file):
         return True
     if file.parts[0] == "sites":
         return file.suffix in (".parquet", ".json")
+    if file.parts[0] == paths.illumination_folder("").name:
+        return file.suffix in (".npy", ".json")
     is_profiles = file.stem.endswith("_features") and file.suffix in (".parquet", ".json", ".csv")
     is_correction = paths.correction_file(file.with_name("_features.parquet")).name
     names = (paths.settings_file("").name, paths.log_file("").name)

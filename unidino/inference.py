@@ -398,16 +398,16 @@ def _open(given):
     folder = paths.valset_folder(outdir, settings["model"], metadata.valset)
     # What was resolved for the tables that are there holds for those to come.
     known = {} if given["overwrite"] else claims.recorded_settings(folder)
-    engine = known.get(claims.ENGINE)
-    if not isinstance(engine, dict) or engine.get("device") != device.type:
-        engine = None
+    measured = known.get(claims.MEASURED)
+    if not isinstance(measured, dict) or measured.get("device") != device.type:
+        measured = None
     precision = given["precision"]
     if precision == AUTO and known.get("precision") in PRECISIONS:
         precision = known["precision"]
-    batch_size = given["batch_size"] or (engine or {}).get("batch_size")
+    batch_size = given["batch_size"] or (measured or {}).get("batch_size")
     embedder = Embedder(network.to(device), batch_size, device, precision)
     settings["precision"] = embedder.precision
-    return metadata, embedder, settings, folder, engine
+    return metadata, embedder, settings, folder, measured
 
 
 def _check(given):

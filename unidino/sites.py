@@ -20,9 +20,11 @@ from . import (
     claims,
     dataset,
     identity,
+    illumination,
     images,
     intensity,
     paths,
+    plate_illumination,
     plate_parts,
     profiles,
     quality,
@@ -131,6 +133,7 @@ class _Work:
     together: int
     gaps: list
     loaders: list
+    light: dict | None
 
     def begin(self):
         """Start to read."""
@@ -154,7 +157,7 @@ class SiteEmbeddings:
     on_error : {"record", "raise"}
     shard : str, optional
         Such as "3/16": the part of the sites that is embedded, see `shards.stretches`.
-    engine : dict, optional
+    measured : dict, optional
         What an earlier run of the folder measured: ``batch_size`` and ``compiled``.
     """
 
@@ -167,7 +170,7 @@ class SiteEmbeddings:
         num_workers,
         on_error,
         shard=None,
-        engine=None,
+        measured=None,
     ):
         self.metadata = metadata
         self.embedder = embedder
@@ -179,7 +182,7 @@ class SiteEmbeddings:
         self.num_workers = num_workers
         self.on_error = on_error
         self.shard = shards.parsed(shard)
-        self.engine = engine
+        self.measured = measured
         self.groups = channel_groups(embedder.model, metadata.channels)
         dataset.foreground_index(metadata, settings["foreground_channel"])
         self.units = units(metadata)
@@ -187,6 +190,8 @@ class SiteEmbeddings:
         self.finished = set()
         self.image_ids = {}
         self.shared_statistics = None
+        self.estimating = isinstance(settings.get("illumination"), dict)
+        self.shared_light = None
         self.refused = {}
         self.usual = {}
         self._later = {}
@@ -206,7 +211,7 @@ class SiteEmbeddings:
         return claims.claimed(
             self.folder,
             {"valset": self.metadata.valset, "origin": str(origin)},
-            self.settings | ({claims.ENGINE: self.engine} if self.engine else {}),
+            self.settings | ({claims.MEASURED: self.measured} if self.measured else {}),
             self.files().values(),
             self._differences,
             overwrite,
@@ -272,11 +277,16 @@ class SiteEmbeddings:
 
     def _identified(self, key, rows):
         """Keys, path and image id of the sites of a unit, whose rows are given in order."""
+        ids = self._ids(key, rows)
+        described = _described(dataset.subset(self.metadata, rows))
+        return described[[*_key_names(self.metadata), "Metadata_path"]].assign(**{_IMAGE_ID: ids})
+
+    def _ids(self, key, rows):
+        """Image ids of the sites of a unit, whose rows are given in order; they are kept."""
         ids = identity.image_ids(self.metadata, rows)
         # As one text, which takes a quarter of the memory of many.
         self.image_ids[key] = "".join(ids)
-        described = _described(dataset.subset(self.metadata, rows))
-        return described[[*_key_names(self.metadata), "Metadata_path"]].assign(**{_IMAGE_ID: ids})
+        return ids
 
     def _stretches(self):
         """What this run, or its shard, is to embed."""
@@ -305,9 +315,14 @@ class SiteEmbeddings:
         inspected(list(self.refused))
         if not self.metadata.plate_columns:
             everything = np.arange(len(self.metadata.metadata))
-            self.shared_statistics = self._statistics(self.metadata, everything)
+            metadata = self.metadata
+            if self.estimating:
+                ids = [i for key in self.units for i in self._ids(key, self._ordered(key))]
+                self.shared_light = self._light((), metadata, everything, ids)
+                metadata = _lit(metadata, self.shared_light)
+            self.shared_statistics = self._statistics(metadata, everything)
             self._check_shared_statistics()
-        self._set_up_engine()
+        self._measure()
         # Now that it is known how many sites pass together, where plates are divided.
         todo = [s for s in self._stretches() if s.key not in self.finished]
         sites = sum(map(len, todo))
@@ -390,6 +405,11 @@ class SiteEmbeddings:
             self._look_at({stretch.key: self._later.pop(stretch.key)})
         identified = self._identified(stretch.key, rows)
         metadata = dataset.subset(self.metadata, rows)
+        ids = identified[_IMAGE_ID].tolist()
+        light = self.shared_light
+        if self.estimating and light is None:
+            light = self._light(stretch.key, metadata, rows, ids)
+        metadata = _lit(metadata, light)
         statistics = self.shared_statistics
         if statistics is None:
             statistics = self._statistics(metadata, rows)
@@ -398,7 +418,8 @@ class SiteEmbeddings:
             plate_parts.identity(
                 self.settings,
                 self._stored_statistics(statistics),
-                identified[_IMAGE_ID].tolist(),
+                ids,
+                *([light[1]] if light else []),
             ),
             len(rows),
         )
@@ -410,7 +431,83 @@ class SiteEmbeddings:
         reader = self._reader(metadata, rows, statistics)
         loaders = [self._loader(reader, *gap) for gap in gaps]
         together = self._together(stretch.key)
-        return _Work(stretch, file, free, statistics, identified, parts, together, gaps, loaders)
+        light = light[1] if light else self._given_light(metadata)
+        return _Work(
+            stretch, file, free, statistics, identified, parts, together, gaps, loaders, light
+        )
+
+    def _light_folder(self, key):
+        table = self.files()[key] if self.metadata.plate_columns else None
+        return paths.illumination_folder(self.folder, table)
+
+    def _light(self, key, metadata, rows, ids):
+        """Files and record of the functions of a plate, or of all where there are none, whose
+        metadata, rows and image ids are given in the same order; see `plate_illumination`."""
+        refused = self._refused(rows)
+        kept = [row for row in range(len(rows)) if row not in refused]
+        order = dataset.sample_rows(dataset.subset(metadata, kept), self.settings["seed"])
+        wanted = plate_illumination.identity(
+            self.settings["illumination"],
+            [self.settings[name] for name in ("seed", "channels", "channel_axis")],
+            sorted(ids),
+        )
+        folder = self._light_folder(key)
+        name = f"plate {' '.join(map(str, key))}" if key else "all sites"
+        while (free := claims.plate_held(folder.with_name(f".{folder.name}.lock"))) is None:
+            time.sleep(_WAITING)
+        try:
+            return plate_illumination.of_plate(
+                metadata, [kept[i] for i in order], name, folder, wanted
+            )
+        finally:
+            free()
+
+    def _given_light(self, metadata):
+        """What the provenance of a plate says of the functions that it was given; None of none."""
+        if not metadata.illumination_files():
+            return None
+        rows = [metadata.illumination(row) for row in range(len(metadata.metadata))]
+        digests = {file: tables.sha256_file(file) for file in metadata.illumination_files()}
+        return {
+            "functions": {
+                channel: [digests[file] for file in dict.fromkeys(files) if file is not None]
+                for channel, files in zip(metadata.channels, zip(*rows, strict=True), strict=True)
+            }
+        }
+
+    def corrected(self):
+        """The dataset with the functions that its images were divided by, also estimated ones."""
+        if not self.estimating:
+            return self.metadata
+        listed = [None] * len(self.metadata.metadata)
+        for key, rows in self.units.items():
+            folder = self._light_folder(key)
+            files = paths.illumination_functions(folder, self.metadata.channels)
+            files = [str(file) for file in files.values()]
+            for row in rows:
+                listed[row] = files
+        part = dataset.subset(self.metadata, np.arange(len(listed)))
+        part.metadata = part.metadata.assign(illumination=listed)
+        return part
+
+    def note_illumination(self):
+        """Say for which plates and channels the estimated functions may be chance."""
+        if not self.estimating:
+            return
+        folders = dict.fromkeys(self._light_folder(key) for key in self.units)
+        records = [record for folder in folders if (record := plate_illumination.stored(folder))]
+        found = [(r, channel) for r in records for channel in plate_illumination.untold(r)]
+        if not found:
+            return
+        record, channel = found[0]
+        one = record["functions"][channel]
+        count = sum(len(r["functions"]) for r in records)
+        self.metadata.note(
+            f"{len(found)} of {count} estimated illumination functions cannot be told from chance, "
+            f"such as that of {channel}, {record['plate']}: it varies by {one['spread']:.1%}, and "
+            f"of its {record['sites']} sites the error is {one['error']:.1%}. More sites tell "
+            "more; illumination='none' takes the images as they are"
+        )
 
     def _loader(self, reader, start, stop):
         return DataLoader(
@@ -437,18 +534,18 @@ class SiteEmbeddings:
         count = tiles.tile_count(height, width, *(self.settings[name] for name in names))
         return count * (1 if self.groups == ["all"] else len(self.groups))
 
-    def _set_up_engine(self):
+    def _measure(self):
         """Batches and code for the device: what an earlier run measured, or measured now."""
         total = sum(n * self._tiles(key) for key, n in self.sizes.items())
-        if (self.engine or {}).get("compiled", total >= COMPILED_TILES):
+        if (self.measured or {}).get("compiled", total >= COMPILED_TILES):
             self.embedder.compile()
         self.embedder.tune(self.settings["size"])
-        self.engine = {
+        self.measured = {
             "device": self.embedder.device.type,
             "batch_size": self.embedder.batch_size,
             "compiled": self.embedder.compiled,
         }
-        claims.record_engine(self.folder, self.engine)
+        claims.record_measured(self.folder, self.measured)
 
     def tables(self):
         """The site tables, one after another, with what the dataset says of their sites now."""
@@ -525,10 +622,22 @@ class SiteEmbeddings:
                 except ValueError as error:
                     plate = f", plate {' '.join(map(str, key))}" if key else ""
                     raise ValueError(f"{name}{plate}: {error}") from None
+        self._check_functions(plates, found.usual)
         self._note_names(found.names)
         if first:
             count = f"{len(found.refused)} of {looked} sites"
             self.metadata.note(f"{count} are recorded as failed. The first: {first}")
+
+    def _check_functions(self, plates, usual):
+        """Stop on given illumination functions that are none, or not of the size of the images."""
+        for key, rows in plates.items():
+            header = usual.get(key)
+            for file in self.metadata.illumination_files(rows):
+                illumination.read_function(file)
+                # Sites of a dataset without plates may have sizes of their own.
+                if header is not None and key:
+                    shape = (header.height, header.width)
+                    illumination.check_size(file, shape, self.metadata.paths(rows[0])[0])
 
     def _note_names(self, names):
         """Say where the names that files give their channels are not those of the dataset."""
@@ -664,6 +773,9 @@ class SiteEmbeddings:
             "counts": {name: int(statuses.get(name, 0)) for name in profiles.STATUSES},
             "intensity_statistics": self._stored_statistics(work.statistics),
         }
+        if work.light:
+            kind = "estimated" if self.estimating else "given"
+            provenance["illumination"] = {"kind": kind} | work.light
         tables.write_table(frame, work.file, provenance)
         work.parts.remove()
 
@@ -748,6 +860,15 @@ def _all_files(metadata, rows):
 def _spelt(name):
     """A channel's name without what is written in many ways."""
     return re.sub(r"[^\w]|_", "", str(name)).lower().removeprefix("orig")
+
+
+def _lit(metadata, light):
+    """A dataset that is divided by the functions of `SiteEmbeddings._light`, or as it is."""
+    if light is None:
+        return metadata
+    lit = dataset.subset(metadata, np.arange(len(metadata.metadata)))
+    lit.metadata = lit.metadata.assign(illumination=[light[0]] * len(lit.metadata))
+    return lit
 
 
 def _key_names(metadata):

@@ -128,7 +128,7 @@ def otherwise(made, recorded):
     return "; ".join(
         f"{name} was {value!r}, in settings.json it is {recorded.get(name)!r}"
         for name, value in sorted(made.items())
-        if name != claims.ENGINE and as_text(value) != as_text(recorded.get(name))
+        if name != claims.MEASURED and as_text(value) != as_text(recorded.get(name))
     )
 
 
