@@ -1,10 +1,11 @@
 """What an embedding is of: the files of every site, by their place, size and contents."""
 
+import contextlib
 import hashlib
 import os
 import stat
 
-from . import paths, remembered, remote
+from . import ome_zarr, paths, remembered, remote
 
 SAMPLED_BYTES = 128 * 1024
 """Files up to this size are read whole, of larger ones as much in evenly spaced blocks."""
@@ -35,27 +36,57 @@ def file_digest(path):
     Neither times nor places count, so that a copy is the same file. Larger files than
     `SAMPLED_BYTES` are sampled: an image that was exported, scaled or compressed anew differs
     everywhere, but a change of few pixels in a large one can go unseen. Of a file elsewhere (see
-    `remote`) its copy tells.
+    `remote`) its copy tells. Of an array of OME-Zarr its metadata count, the names and sizes of all
+    its chunks, and the contents of some.
     """
     try:
+        if ome_zarr.is_array(path) and not os.path.isfile(path):
+            return _array_digest(path)
         path = remote.copy(path) if remote.is_remote(path) else path
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "no file"
         digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            if status.st_size <= SAMPLED_BYTES:
-                digest.update(file.read())
-            else:
-                block = SAMPLED_BYTES // _BLOCKS
-                for i in range(_BLOCKS):
-                    file.seek(i * (status.st_size - block) // (_BLOCKS - 1))
-                    digest.update(file.read(block))
+        _sample(path, SAMPLED_BYTES, digest)
     except FileNotFoundError:
         return "missing"
     except (OSError, remote.RemoteError):
         return "unreadable"
     return f"{status.st_size} {digest.hexdigest()}"
+
+
+def _sample(path, most, digest):
+    """Add a file to a digest: whole where it has no more bytes than `most`, else in blocks."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        if size <= most:
+            digest.update(file.read())
+            return
+        block = most // _BLOCKS
+        for i in range(_BLOCKS):
+            file.seek(i * (size - block) // (_BLOCKS - 1))
+            digest.update(file.read(block))
+
+
+def _array_digest(path):
+    try:
+        described, chunks = ome_zarr.stored(path)
+    except remote.RemoteError:
+        raise
+    except ValueError:
+        return "unreadable"
+    digest = hashlib.sha256(described)
+    start = len(path)
+    digest.update(repr([(file[start:], size) for file, size in chunks]).encode())
+    sampled = chunks[:: -(-len(chunks) // _BLOCKS) or 1]
+    for file, size in sampled:
+        if size is None:
+            # Elsewhere it is not known which are stored: those that are not hold the fill value.
+            with contextlib.suppress(remote.AbsentError):
+                _sample(remote.copy(file), SAMPLED_BYTES, digest)
+        else:
+            _sample(file, SAMPLED_BYTES // len(sampled), digest)
+    return f"{sum(size or 0 for _, size in chunks)} {digest.hexdigest()}"
 
 
 def image_ids(metadata, rows):
@@ -100,4 +131,6 @@ def image_ids(metadata, rows):
 def _lasting_digest(path):
     """A digest, and whether it is one of contents: what is no file may be one the next time."""
     digest = file_digest(path)
-    return digest, digest[0].isdecimal()
+    # The times of a folder do not tell of changes below it.
+    is_folder = not remote.is_remote(path) and os.path.isdir(path)
+    return digest, digest[0].isdecimal() and not is_folder

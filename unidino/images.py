@@ -20,8 +20,8 @@ from PIL import __version__ as pillow_version
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from . import ome_zarr, remembered, remote
 from . import paths as places
-from . import remembered, remote
 
 CHANNEL_AXES = ("first", "last")
 
@@ -88,7 +88,7 @@ def _naming(path):
     """Errors of the decoders, which are of any kind, as one that names the file."""
     try:
         yield
-    except ImageError:
+    except (ImageError, FileNotFoundError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -132,6 +132,11 @@ def micrometres(value, unit):
     except (KeyError, TypeError, ValueError):
         return None
     return length if 0 < length < math.inf else None
+
+
+def pixel_size_of(level):
+    """The size in µm of the pixels of an `ome_zarr.Level`; None where it is not known."""
+    return _of_both_sides(*(micrometres(*side) for side in level.pixel))
 
 
 def _of_both_sides(x, y):
@@ -687,9 +692,59 @@ def _open_picture(path, choice):
         yield Picture(header, position, read)
 
 
+class ZarrImage(NamedTuple):
+    """An open array of an OME-Zarr image."""
+
+    header: ImageHeader
+    position: int | None  # of the channels among the axes that are kept
+    path: str
+    taken: dict  # see `_layout`
+
+    def read(self):
+        """The array (sizes) as it is stored; what is not stored is filled."""
+        array = ome_zarr.open_array(self.path)
+        axes = range(array.ndim)
+        parts = (tuple(pick.get(axis, slice(None)) for axis in axes) for pick in _picks(self.taken))
+        return _brightest(np.asarray(array[part]) for part in parts)
+
+
+@contextlib.contextmanager
+def _open_zarr(path, choice):
+    group, level, image = ome_zarr.parted(path)
+    inside = f"{group}/{level.path}"
+    array = ome_zarr.array(inside)
+    if len(array.shape) != len(image.axes):
+        _refuse(
+            path,
+            f"has {len(array.shape)} axes, its image's metadata {len(image.axes)} ({image.axes}). "
+            "Convert it again.",
+        )
+    taken, position = _layout(path, array.shape, image.axes, choice)
+    sizes = [n for i, n in enumerate(array.shape) if i not in taken]
+    header = _header(path, sizes, position, array.dtype)
+    _check_size(path, math.prod(array.chunk), "pixels in a chunk")
+    names = image.names if len(image.names) == header.channels else ()
+    header = replace(header, names=names, pixel_size=pixel_size_of(level))
+    yield ZarrImage(header, position, inside, taken)
+
+
 _OPENERS = dict.fromkeys((".tif", ".tiff"), _open_tiff)
 _OPENERS |= dict.fromkeys((".png", ".jpg", ".jpeg"), _open_picture) | {".npy": _open_npy}
-SUFFIXES = tuple(_OPENERS)
+SUFFIXES = (*_OPENERS, ome_zarr.SUFFIX)
+
+
+def _opener(path):
+    """What opens a file, once it is found to be one of a kind that is read."""
+    suffix = path.suffix.lower()
+    if suffix not in _OPENERS:
+        _refuse(path, f"is of no kind read here; expected {', '.join(SUFFIXES)}.")
+    with _naming(path):
+        exists, is_file = path.exists(), path.is_file()
+    if not exists:
+        raise FileNotFoundError(f"{path}: no such image.")
+    if not is_file:
+        _refuse(path, "is no file, but a folder or a device.")
+    return _OPENERS[suffix]
 
 
 @contextlib.contextmanager
@@ -700,25 +755,19 @@ def open_image(path, channel_axis=None, alone=False, plane=None, timepoint=None)
 
     Yields
     ------
-    TiffImage, NpyImage or Picture
+    TiffImage, NpyImage, Picture or ZarrImage
     """
-    if remote.is_remote(path):
-        options = channel_axis, alone, plane, timepoint
-        with remote.opened(path) as copy, open_image(copy, *options) as image:
+    choice = Choice(channel_axis, alone, plane, timepoint)
+    if ome_zarr.is_array(path) and not os.path.isfile(path):
+        opener = _open_zarr
+    elif remote.is_remote(path):
+        with remote.opened(path) as copy, open_image(copy, *choice) as image:
             yield image
         return
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        _refuse(path, f"is of no kind read here; expected {', '.join(SUFFIXES)}.")
-    with _naming(path):
-        exists, is_file = path.exists(), path.is_file()
-    if not exists:
-        raise FileNotFoundError(f"{path}: no such image.")
-    if not is_file:
-        _refuse(path, "is no file, but a folder or a device.")
-    choice = Choice(channel_axis, alone, plane, timepoint)
-    with _naming(path), _OPENERS[suffix](path, choice) as image:
+    else:
+        path = Path(path)
+        opener = _opener(path)
+    with _naming(path), opener(path, choice) as image:
         if alone and image.header.channels > 1:
             depth = " Where these are planes of depth, set plane." if plane is None else ""
             _refuse(
@@ -778,7 +827,8 @@ def image_headers(paths, channel_axis=None, alone=False, dataset=None, plane=Non
 @functools.cache
 def _reader():
     """What a header depends on beside its file: this module, and those that it reads with."""
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    code = b"".join(Path(module).read_bytes() for module in (__file__, ome_zarr.__file__))
+    code = hashlib.sha256(code).hexdigest()[:16]
     return f"{code} tifffile {tifffile.__version__} Pillow {pillow_version}"
 
 
@@ -787,7 +837,9 @@ def _described(path, choice):
     try:
         with open_image(path, *choice) as image:
             header = image.header
-            others = isinstance(image, TiffImage) and image.companions
+            # Folders of this machine do not tell by their times what changes in them.
+            of_folder = isinstance(image, ZarrImage) and not remote.is_remote(path)
+            others = of_folder or (isinstance(image, TiffImage) and image.companions)
     except (ValueError, OSError) as error:
         return json.dumps(str(error)), False
     size = [header.channels, header.height, header.width]

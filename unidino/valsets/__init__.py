@@ -6,6 +6,7 @@ from .exports import ExportMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
 from .registry import TRAINING_SETS, VALSETS, name_and_root, open_valset
 from .worlds import WorldsMetadata
+from .zarr_plates import OMEZarrMetadata
 
 __all__ = [
     "TRAINING_SETS",
@@ -19,6 +20,7 @@ __all__ = [
     "HPAMetadata",
     "InsectMetadata",
     "JUMPCPMetadata",
+    "OMEZarrMetadata",
     "WorldsMetadata",
     "name_and_root",
     "open_valset",

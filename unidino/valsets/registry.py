@@ -3,12 +3,15 @@
 from difflib import get_close_matches
 from pathlib import Path
 
+from .. import illumination as functions
+from .. import ome_zarr
 from ..metadata import mark_controls
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
 from .exports import ExportMetadata
 from .genes import BBBC037Metadata, CellHealthMetadata, HPAMetadata
 from .worlds import WorldsMetadata
+from .zarr_plates import OMEZarrMetadata
 
 VALSETS = {
     cls.valset: cls
@@ -54,7 +57,7 @@ def name_and_root(text):
     Paths of tables and folders are left whole.
     """
     text = str(text)
-    if _is_table(text) or _is_folder(text):
+    if _is_table(text) or _is_folder(text) or ome_zarr.is_plate(text):
         return text, None
     name, _, root = text.partition("@")
     return name, root or None
@@ -77,6 +80,7 @@ def open_valset(
     acquisition=None,
     max_missing=0.0,
     remote=False,
+    illumination=None,
 ):
     """The metadata of a dataset by name, or of a CSV by path.
 
@@ -84,13 +88,14 @@ def open_valset(
     ----------
     valset : str or Path
         A key of `VALSETS` (any case), or the path of a table (see `CSVMetadata`) or of the folder
-        of a microscope's export (see `ExportMetadata`).
+        of a microscope's export (see `ExportMetadata`), or the folder or address of an OME-Zarr
+        plate (see `OMEZarrMetadata`).
     single_channel_metadata, root, check_files
         See `PublishedMetadata` and `CSVMetadata`.
     platemap, channel_axis
-        Of a table or folder only.
+        Of a table or folder only; the first of an OME-Zarr plate, too.
     remote : bool
-        Of a table only.
+        Of a table or an OME-Zarr plate only.
     pattern : str, optional
         Of a folder only, see `ExportMetadata`.
     channels : str, list or dict, optional
@@ -104,6 +109,8 @@ def open_valset(
         Time point that is read where images have several, from 1.
     resolution_level, acquisition
         Of an OME-Zarr plate only, see `OMEZarrMetadata`.
+    illumination : str, optional
+        See `illumination.choose`.
 
     Returns
     -------
@@ -114,7 +121,38 @@ def open_valset(
     ValueError
         An unknown name (suggests the nearest), or options that do not apply.
     """
+    given = dict(locals())
+    if illumination is not None:
+        made = open_valset(**given | {"illumination": None, "check_files": False})
+        functions.choose(made, illumination)
+        if check_files:
+            made.check_files(max_missing)
+        return made
     name = str(valset)
+    if ome_zarr.is_plate(name):
+        others = {"root": root, "channel_axis": channel_axis, "pattern": pattern}
+        for option, value in others.items():
+            if value is not None:
+                raise ValueError(f"{option} does not go with an OME-Zarr plate: leave it out.")
+        return OMEZarrMetadata(
+            name,
+            single_channel_metadata,
+            check_files,
+            resolution_level=resolution_level,
+            acquisition=acquisition,
+            remote=remote,
+            platemap=platemap,
+            channels=channels,
+            controls=controls,
+            plane=plane,
+            timepoint=timepoint,
+            max_missing=max_missing,
+        )
+    for option, value in (("resolution_level", resolution_level), ("acquisition", acquisition)):
+        if value is not None:
+            raise ValueError(
+                f"{option} goes with an OME-Zarr plate, which {name} is not: leave it out."
+            )
     if pattern is not None and not _is_folder(name):
         raise ValueError(f"pattern goes with a folder of images, not with {name}: leave it out.")
     if _is_table(name):

@@ -1,0 +1,240 @@
+"""Plates of OME-Zarr: wells, fields, channels and the size of pixels, from their own metadata."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from .. import images, ome_zarr, remote
+from ..metadata import Metadata, mark_controls
+from ..progress import say
+from ..wells import well_name
+from .columns import check_wells, control_kinds
+from .csv import join_platemap
+
+_THREADS = 16
+
+
+class OMEZarrMetadata(Metadata):
+    """A dataset from an OME-Zarr plate (HCS layout, version 0.4 or 0.5); no table is needed.
+
+    A row is a field of view: the well as the plate names it, and as ``site`` the name of its
+    image. Channels have the labels that viewers show, where these tell all apart.
+
+    Parameters
+    ----------
+    plate : str or Path
+        Folder, or address (https, s3) of one elsewhere.
+    single_channel_metadata : bool
+        One row an image and channel.
+    check_files : bool
+        Check that every image is there.
+    resolution_level : int, optional
+        0, the full resolution, by default.
+    acquisition : int, optional
+        Number (id) of the acquisition, of a plate that has several.
+    remote : bool
+        Allow a plate elsewhere: its files are fetched as they are read.
+    platemap, channels, controls, plane, timepoint, max_missing
+        See `CSVMetadata`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        No plate, damaged metadata, several acquisitions and no choice, an unknown level; names the
+        folder and the remedy.
+    ImportError
+        What reads OME-Zarr is not installed.
+    """
+
+    def __init__(
+        self,
+        plate,
+        single_channel_metadata=False,
+        check_files=True,
+        *,
+        resolution_level=None,
+        acquisition=None,
+        remote=False,
+        platemap=None,
+        channels=None,
+        controls=None,
+        plane=None,
+        timepoint=None,
+        max_missing=0.0,
+    ):
+        images.check_part(plane, timepoint)
+        root = _root(plate, remote)
+        self.root = self.origin = root
+        self.remote = remote
+        self.is_merged = True
+        self.single_channel_metadata = False
+        self.plane, self.timepoint = plane, timepoint
+        self.valset = root.rpartition("/")[2].removesuffix(ome_zarr.SUFFIX) or "plate"
+        version, described = _plate(root)
+        fields = _fields(root, version, described)
+        fields = _of_acquisition(fields, described, acquisition, self.valset)
+        first = _first_image(root, version, fields)
+        self.resolution_level = _level(resolution_level, first, self.valset)
+        self.channels = list(first.names) or None
+        level = first.levels[self.resolution_level]
+        frame = pd.DataFrame(
+            {
+                "path": [f"{root}/{well}/{image}/{level.path}" for well, image in fields],
+                "plate": described.name or self.valset,
+                "well": well_name(pd.Series([well.replace("/", "") for well, _ in fields])),
+                "site": [image for _, image in fields],
+            }
+        )
+        if platemap is not None:
+            frame = join_platemap(frame, platemap)
+        frame, note = control_kinds(frame)
+        if note and controls is None:
+            self.note(note)
+        if controls is not None:
+            frame = mark_controls(frame, controls, self.valset, self.note)
+        self.metadata = frame
+        self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
+        self._describe(version, first)
+        self.validate(check_files=check_files, max_missing=max_missing)
+        if channels is not None:
+            self.select_channels(channels)
+        if single_channel_metadata:
+            self.as_single_channel()
+
+    def _describe(self, version, image):
+        """Say what was understood, before any image is read."""
+        frame = self.metadata
+        size = images.pixel_size_of(image.levels[self.resolution_level])
+        count = len(image.levels)
+        say(
+            f"{self.valset}: OME-Zarr {version}, plate {frame['plate'].iat[0]}, "
+            f"{frame['well'].nunique()} wells, {len(frame)} fields; resolution level "
+            f"{self.resolution_level} of {count}, "
+            f"{f'pixels of {size:.4g} µm' if size else 'the size of its pixels unknown'}"
+        )
+        odd = check_wells(frame["well"])
+        if odd:
+            self.note(odd)
+
+
+def _root(plate, allowed):
+    """The folder or address of a plate, once it may be asked for."""
+    text = str(plate).rstrip("/")
+    if "://" not in text:
+        return str(Path(text).expanduser().absolute())
+    root = remote.address(text, "")
+    if not allowed:
+        raise ValueError(
+            f"the plate {root} lies elsewhere, and nothing was asked of that place. If you trust "
+            "it, set remote=True (-p remote True): its files are fetched as they are read. Or copy "
+            "it to this machine."
+        )
+    remote.check([root])
+    return root
+
+
+def _plate(root):
+    """(version, what the metadata say of the plate) of the folder of one."""
+    try:
+        version, content = ome_zarr.attributes(root)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"no OME-Zarr plate at {root}: it has no zarr.json (0.5) and no .zattrs (0.4). Give "
+            "the path of the plate's folder."
+        ) from None
+    if "plate" not in content:
+        kinds = {
+            "multiscales": "is an OME-Zarr image, not a plate. List images in the column path of a "
+            "CSV, one row each",
+            "well": "is a well of an OME-Zarr plate. Give the folder of the plate, two above it",
+            "bioformats2raw.layout": "is a series of images that are no plate (bioformats2raw). "
+            "List its images in the column path of a CSV, one row each",
+        }
+        kind = next((text for name, text in kinds.items() if name in content), None)
+        has = f": its metadata hold {', '.join(map(str, content))}" if content else ""
+        raise ValueError(f"{root} {kind or f'is no OME-Zarr plate{has}'}.")
+    described = ome_zarr.checked(content, "plate", version, root)
+    if not described.wells:
+        raise ValueError(f"{root}: the plate has no wells. Convert or copy it again.")
+    return version, described
+
+
+def _fields(root, version, described):
+    """The fields of all wells: {(path of the well, name of the image): acquisition or None}.
+
+    A well whose metadata are missing has the fields that most others have: its images are then
+    missing as files of other datasets are.
+    """
+
+    def images_of(well):
+        group = f"{root}/{well.path}"
+        try:
+            _, content = ome_zarr.attributes(group, version)
+        except FileNotFoundError:
+            return None
+        listed = ome_zarr.checked(content, "well", version, group).images
+        return tuple((one.path, one.acquisition) for one in listed)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(images_of, described.wells))
+    there = [one for one in found if one is not None]
+    if not there:
+        raise FileNotFoundError(
+            f"{root}: none of its {len(found)} wells is there; the first is "
+            f"{described.wells[0].path}. Copy the plate again, with all folders below it."
+        )
+    usual = Counter(there).most_common(1)[0][0]
+    fields = {}
+    for well, listed in zip(described.wells, found, strict=True):
+        for name, acquisition in usual if listed is None else listed:
+            fields[well.path, name] = acquisition
+    if not fields:
+        raise ValueError(f"{root}: its wells list no images. Convert or copy it again.")
+    return fields
+
+
+def _of_acquisition(fields, described, wanted, valset):
+    """The fields of one acquisition, as a list."""
+    counts = Counter(fields.values())
+    if wanted is None:
+        if len(counts) == 1:
+            return list(fields)
+        names = {one.id: one.name for one in described.acquisitions or ()}
+        told = ", ".join(
+            f"{'none' if one is None else one}"
+            f"{f' ({names[one]})' if names.get(one) else ''}: {count} images"
+            for one, count in counts.items()
+        )
+        numbered = [one for one in counts if one is not None]
+        raise ValueError(
+            f"{valset} has {len(counts)} acquisitions, of which one is read: {told}. Set "
+            f"acquisition, such as acquisition={numbered[0]}; each is a dataset of its own."
+        )
+    if wanted not in counts:
+        has = ", ".join(str(one) for one in counts if one is not None) or "none with a number"
+        raise ValueError(f"{valset} has no acquisition {wanted}; it has {has}.")
+    return [field for field, one in fields.items() if one == wanted]
+
+
+def _first_image(root, version, fields):
+    """What the first image says that says something."""
+    missing = None
+    for well, name in fields:
+        try:
+            return ome_zarr.image(f"{root}/{well}/{name}", version)
+        except FileNotFoundError as error:
+            missing = missing or error
+    raise FileNotFoundError(
+        f"none of the {len(fields)} images of {root} is there. The first: {missing}"
+    )
+
+
+def _level(wanted, image, valset):
+    count = len(image.levels)
+    wanted = 0 if wanted is None else wanted
+    if not 0 <= wanted < count:
+        has = f"{count} resolution levels, 0 to {count - 1}" if count > 1 else "one level, 0"
+        raise ValueError(f"{valset} has {has}; resolution_level is {wanted}.")
+    return wanted
