@@ -1,9 +1,9 @@
 """An illumination function from the images of a plate: their mean, smoothed.
 
-Averaged over many fields, cells lie everywhere alike, and what is left is the light. The images are
-averaged without regard to what they show, as CellProfiler does it with "Regular" and "All". The mean
-is smoothed by local lines, which follow the light to the edges of the field, where a running mean or
-median flattens it.
+Averaged over many fields, cells lie everywhere alike, and what is left is the light. The images
+are averaged without regard to what they show, as CellProfiler does it with "Regular" and "All". The
+mean is smoothed by local lines, which follow the light to the edges of the field, where a running
+mean or median flattens it.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Uneven illumination: images divided by functions of it, as CellProfiler divides them."""
 
 import os
+import string
 import threading
 from collections import OrderedDict
 
@@ -14,11 +15,110 @@ SUFFIXES = (".npy", ".tif", ".tiff")
 MEDIANS = (0.1, 10.0)
 """Between these lies the median of a function: what is far from 1 is no function, but an image."""
 
+NONE, ESTIMATE = "none", "estimate"
+"""What a dataset's functions may be instead of files: the images stay as they are; or the functions
+are estimated of each plate's images."""
+
 HELD_BYTES = 512 * 2**20
 """Of functions that a process keeps: those of the plates at work, whatever the number of plates."""
 
 _held = OrderedDict()
 _lock = threading.Lock()
+
+
+def check(given):
+    """Stop on what says nothing about illumination functions: see `choose`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if given in (None, NONE, ESTIMATE):
+        return
+    if not str(given).lower().endswith(SUFFIXES):
+        raise ValueError(
+            f"illumination is {given!r}; expected {NONE!r}, {ESTIMATE!r}, or where the functions "
+            "lie, such as 'illum/{plate}_{channel}.npy'."
+        )
+    _parts(given)
+
+
+def _parts(template):
+    """The name of a function's file as (text, column or None behind it) pairs."""
+    try:
+        parts = list(string.Formatter().parse(str(template)))
+    except ValueError as error:
+        raise ValueError(f"illumination {str(template)!r} has odd braces: {error}.") from None
+    for _, field, form, conversion in parts:
+        if field is not None and (form or conversion or not field):
+            raise ValueError(
+                f"illumination {str(template)!r} is to name columns in its braces and nothing "
+                "else, such as {plate} and {channel}."
+            )
+    return [(text, field) for text, field, _, _ in parts]
+
+
+def choose(metadata, given):
+    """Set which illumination functions the images of a dataset are divided by, in place.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    given : str or None
+        None: those that its table gives. "none", or "estimate", where they are made later: none.
+        Or the path of the functions, with a dataset's columns, and ``channel``, in braces, such as
+        ``illum/{plate}_{channel}.npy``; it starts at the working directory.
+
+    Raises
+    ------
+    ValueError
+        Something else; a column in braces that there is not, or that is empty in a row.
+    """
+    check(given)
+    if given is None:
+        return
+    frame = metadata.metadata.drop(columns="illumination", errors="ignore")
+    if given not in (NONE, ESTIMATE):
+        template = os.path.abspath(os.path.expanduser(given))
+        frame = frame.assign(illumination=_named(metadata, frame, template))
+    metadata.metadata = frame
+
+
+def _named(metadata, frame, template):
+    """The file of every channel's function, a list a row; rows of the same names share one."""
+    parts = _parts(template)
+    fields = list(dict.fromkeys(field for _, field in parts if field))
+    known = [str(name) for name in frame.columns if name not in ("path", "channel")]
+    unknown = [field for field in fields if field not in (*known, "channel")]
+    if unknown:
+        raise ValueError(
+            f"illumination names {', '.join(unknown)} in braces; the columns of "
+            f"{metadata.valset} are {', '.join(known)}, and channel."
+        )
+    channels = [metadata.channels] * len(frame)
+    if metadata.single_channel_metadata:
+        named = frame["channel"] if "channel" in frame else metadata.channels * len(frame)
+        channels = [[name] for name in named]
+    columns = [field for field in fields if field != "channel"]
+    for field in columns:
+        if (empty := frame[field].isna()).any():
+            raise ValueError(
+                f"illumination names {{{field}}}, and {metadata.valset} has no {field} in row "
+                f"{int(empty.to_numpy().argmax()) + 1}."
+            )
+    made, listed = {}, []
+    for *row, names in zip(*(frame[field] for field in columns), channels, strict=True):
+        key = (*row, *names)
+        if key not in made:
+            told = dict(zip(columns, row, strict=True))
+            made[key] = [
+                "".join(
+                    text + str((told | {"channel": name}).get(field, "")) for text, field in parts
+                )
+                for name in names
+            ]
+        listed.append(made[key])
+    return listed
 
 
 def read_function(path):

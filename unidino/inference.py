@@ -14,6 +14,7 @@ from . import (
     claims,
     cluster,
     devices,
+    illumination,
     images,
     intensity,
     paths,
@@ -133,6 +134,7 @@ def extract(
     min_foreground: float = 0.01,
     foreground_channel: str | None = None,
     small_images: str = "reflect",
+    illumination: str | None = None,
     intensity_scaling: str | None = None,
     intensity_range: list | tuple | None = None,
     operation: str = "mean",
@@ -228,6 +230,11 @@ def extract(
         Channel in which foreground is looked for, "any" for each; the first by default.
     small_images : {"reflect", "resize"}
         How images smaller than a tile are brought to its size.
+    illumination : str
+        Uneven illumination is divided out, see `illumination`: by the functions that the table
+        gives, by default; "none" leaves the images as they are; "estimate" takes a function of each
+        plate and channel from its images, see `flatfield`. Or where the functions lie, by the
+        table's columns, such as "illum/{plate}_{channel}.npy".
     intensity_scaling : {"dtype", "plate", "image"}
         Overrides the scaling that is stored with the model.
     intensity_range : list
@@ -330,6 +337,7 @@ def extract(
         )
         if shard is not None:
             return _of_shard(embeddings, folder)
+        embeddings.note_illumination()
         with claims.alone(folder):
             unnormalised, counts = _aggregate(embeddings, operation)
             made = _write(embeddings, unnormalised, counts, given)
@@ -351,6 +359,7 @@ def _of_shard(embeddings, folder):
 def _open(given):
     """What an extraction is of: the dataset, the model that embeds it, the settings that every
     plate shares, the folder, and what an earlier run there measured."""
+    from . import plate_illumination
     from .embedding import Embedder, check_size, find_device
 
     device = find_device(given["device"])
@@ -358,6 +367,7 @@ def _open(given):
     network = load_model(given["model"], **{name: given[name] for name in weights})
     of_dataset = ("root", "remote", "platemap", "channels", "controls", "channel_axis")
     of_dataset += ("pattern", "plane", "timepoint", "resolution_level", "acquisition")
+    of_dataset += ("illumination",)
     metadata = valsets.open_valset(
         given["valset"],
         **{name: given[name] for name in of_dataset},
@@ -392,6 +402,10 @@ def _open(given):
     parts = ("plane", "timepoint", "resolution_level")
     parts = {name: getattr(metadata, name) for name in parts}
     settings |= {name: value for name, value in parts.items() if value is not None}
+    if given["illumination"] == illumination.ESTIMATE:
+        settings["illumination"] = plate_illumination.settings()
+    elif metadata.illumination_files():
+        settings["illumination"] = "given"
     as_given = ("tiling", "min_foreground", "small_images", "seed")
     settings |= {name: given[name] for name in as_given}
     outdir = given["outdir"] or paths.outputs_root()
@@ -442,6 +456,7 @@ def _check(given):
         if given[name] is not None:
             arguments.check_choice(name, given[name], choices)
     images.check_part(given["plane"], given["timepoint"])
+    illumination.check(given["illumination"])
     check_name(given["model"], given["ckpt"])
     for name in ("block", "size", "stride", "resize_shorter_side", "batch_size"):
         arguments.check_positive(name, given[name])
@@ -590,7 +605,7 @@ def _write(embeddings, unnormalised, counts, given):
         sites_path=folder / "sites",
         counts=counts,
         provenance=provenance,
-        metadata=metadata,
+        metadata=embeddings.corrected(),
         warnings=[*metadata.notes, *normalised.warnings],
     )
 

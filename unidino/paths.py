@@ -188,20 +188,6 @@ def site_tables(folder, plate_keys):
         Key to path, in the order of the keys. Names that differ by case alone end in a hash, so
         that they are different files on disks that ignore case, too.
     """
-    plate_keys = list(plate_keys)
-    spellings = {}
-    for key in plate_keys:
-        for i, part in enumerate(key):
-            spellings.setdefault((key[:i], escape(part).lower()), set()).add(part)
-
-    def name(key, i):
-        escaped = escape(key[i])
-        alone = len(spellings[key[:i], escaped.lower()]) == 1
-        return escaped if alone else escaped + _digest(key[i])
-
-    files = {}
-    for key in plate_keys:
-        *parents, plate = (name(key, i) for i in range(len(key)))
     return _by_plate(Path(folder, "sites"), plate_keys, ".parquet")
 
 
@@ -216,6 +202,20 @@ def report_files(folder, plate_keys):
 
 
 def _by_plate(folder, plate_keys, ending):
+    plate_keys = list(plate_keys)
+    spellings = {}
+    for key in plate_keys:
+        for i, part in enumerate(key):
+            spellings.setdefault((key[:i], escape(part).lower()), set()).add(part)
+
+    def name(key, i):
+        escaped = escape(key[i])
+        alone = len(spellings[key[:i], escaped.lower()]) == 1
+        return escaped if alone else escaped + _digest(key[i])
+
+    files = {}
+    for key in plate_keys:
+        *parents, plate = (name(key, i) for i in range(len(key)))
         files[key] = Path(folder, *parents, f"{plate}{ending}")
     return files
 
@@ -259,6 +259,33 @@ def plate_lock_file(table):
 def parts_folder(table):
     """Beside a plate's table, while it is not there: parts of the plate that are finished."""
     return table.with_name(f".{table.stem}.parts")
+
+
+def illumination_folder(folder, table=None):
+    """Folder of the illumination functions that were estimated for the plate of a site table, or
+    for a dataset without plates."""
+    within = Path(folder, "illumination")
+    if table is None:
+        return within
+    return within / table.relative_to(Path(folder, "sites")).parent / table.stem
+
+
+def illumination_functions(folder, channels):
+    """{channel: file} of the functions in a folder from `illumination_folder`.
+
+    Names that differ by case alone end in a hash, as those of `site_tables`.
+    """
+    folded = [escape(channel).lower() for channel in channels]
+    files = {}
+    for channel, name in zip(channels, folded, strict=True):
+        alone = folded.count(name) == 1
+        files[channel] = Path(folder, f"{escape(channel)}{'' if alone else _digest(channel)}.npy")
+    return files
+
+
+def illumination_record(folder):
+    """What the functions in a folder from `illumination_folder` were estimated of."""
+    return Path(folder) / "illumination.json"
 
 
 def aside_folder(folder):

@@ -45,6 +45,8 @@ _LIBRARIES = ("torch", "timm", "numpy", "pandas", "tifffile", "pycytominer")
 
 
 _IMAGE_ID = "Metadata_image_id"
+# What decides, beside the images, which pixels are averaged to illumination functions.
+_OF_PIXELS = ("seed", "channels", "channel_axis", "plane", "timepoint", "resolution_level")
 _OTHER_LIMITS = "the intensities of all sites, from which their common limits are taken, differ"
 
 
@@ -448,7 +450,7 @@ class SiteEmbeddings:
         order = dataset.sample_rows(dataset.subset(metadata, kept), self.settings["seed"])
         wanted = plate_illumination.identity(
             self.settings["illumination"],
-            [self.settings[name] for name in ("seed", "channels", "channel_axis")],
+            {name: value for name, value in self.settings.items() if name in _OF_PIXELS},
             sorted(ids),
         )
         folder = self._light_folder(key)
