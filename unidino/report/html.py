@@ -103,6 +103,12 @@ def table(caption, header, rows, numeric=(), class_=None):
     ]
 
 
+def prose(text):
+    """A sentence as content, what stands between backticks as code."""
+    parts = text.split("`")
+    return [element("code", part) if i % 2 else part for i, part in enumerate(parts)]
+
+
 def facts(pairs):
     """Names and values as a list of definitions."""
     return element(
@@ -114,7 +120,7 @@ def facts(pairs):
 
 def sentences(texts):
     """Sentences as a list; None where there are none."""
-    return element("ul", [element("li", text) for text in texts]) if texts else None
+    return element("ul", [element("li", prose(text)) for text in texts]) if texts else None
 
 
 def section(name, title, *content):

@@ -106,7 +106,9 @@ def chosen(stored, found, most=4):
     taken = {well for group in made.values() for well, _ in group}
     if not taken:
         wells = list(dict.fromkeys(names[read]))
-        made["Wells evenly spaced over the plate"] = [(w, "") for w in _spaced(wells, 2 * most)]
+        made[f"{stored.unit.capitalize()}s, evenly spaced"] = [
+            (w, "") for w in _spaced(wells, 2 * most)
+        ]
     looked = plate_quality.wells_to_look_at(found.flagged, sites)
     rows = {}
     for heading, group in made.items():

@@ -7,7 +7,7 @@ from .. import __version__, quality, tables
 from ..evaluate import maps, plate_quality
 from ..pages import extraction, plate, plate_answers, plots
 from . import svg
-from .html import element, facts, page, section, sentences, table
+from .html import element, facts, page, prose, section, sentences, table
 from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, plain, shortened
 
 ROWS = 1536
@@ -91,7 +91,7 @@ def _head(stored, judged):
             [
                 ("Dataset", stored.dataset),
                 ("Model", f"{stored.model} ({told_of})" if told_of else stored.model),
-                ("Extracted", stored.extracted),
+                ("Extracted", stored.extracted[0]),
                 ("Software", f"uniDINO {_version(stored)}"),
                 *([(units.capitalize(), len(stored.wells))] if stored.by_well else []),
                 ("Sites", f"{len(stored.sites)} ({told})"),
@@ -129,7 +129,10 @@ def _verdicts(judged):
         [
             verdict.question,
             _badge(verdict.word),
-            [verdict.said, element("small", verdict.rule[:1].upper() + verdict.rule[1:] + ".")],
+            [
+                prose(verdict.said),
+                element("small", verdict.rule[:1].upper() + verdict.rule[1:] + "."),
+            ],
         ]
         for verdict in judged
     ]
@@ -159,7 +162,10 @@ def _failed(stored):
     for row, reason in reasons.items():
         path = sites.at[row, "Metadata_path"]
         kinds.setdefault(reason.replace(path, "its file"), []).append(names[row])
-    rows = [[reason, len(wells), shortened(wells)] for reason, wells in kinds.items()]
+    rows = [
+        [reason, len(wells), shortened(list(dict.fromkeys(wells)))]
+        for reason, wells in kinds.items()
+    ]
     return section(
         "failed",
         "Sites that could not be read",
@@ -178,15 +184,11 @@ def _without_place(text, stored):
 
 def _flags(stored, found):
     made = plate_quality.flag_table(found.flagged, stored.sites, found.limits)
+    head = ["Flag", "Raised where", "Channels", "Sites", "Wells"]
+    if not stored.by_well:
+        made, head = made.drop(columns="wells"), head[:-1]
     rows = made.to_numpy(object).tolist()
-    parts = [
-        table(
-            "Flags on sites",
-            ["Flag", "Raised where", "Channels", "Sites", f"{stored.unit.capitalize()}s"],
-            rows,
-            numeric={3, 4},
-        )
-    ]
+    parts = [table("Flags on sites", head, rows, numeric={3, 4})]
     looked = plate_quality.wells_to_look_at(found.flagged, stored.sites)
     if len(looked):
         rows = looked[["well", "sites", "flagged", "reasons"]].to_numpy(object).tolist()
@@ -263,7 +265,7 @@ def _heat_maps(stored, found, columns):
 
 def _said(name, title, *texts):
     """A section that says why it is empty."""
-    return section(name, title, [element("p", text) for text in texts])
+    return section(name, title, [element("p", prose(text)) for text in texts])
 
 
 def _kinds(frame):
@@ -582,6 +584,7 @@ def _making(stored):
     settings = {**made["settings"]}
     config = settings.pop("model_config", None) or {}
     pairs = [
+        ("extracted", f"{stored.extracted[0]}, by {stored.extracted[1]}"),
         ("profiles", stored.file.name),
         ("other tables in the folder", ", ".join(stored.others) or "none"),
         ("operation", made.get("operation", "unknown")),

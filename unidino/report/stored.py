@@ -45,8 +45,10 @@ class Plate:
         Provenance of the plate's site table.
     recorded : dict
         The settings that all plates share.
-    extracted : str
+    extracted : (str, str)
         When, and how that is known.
+    plates : int
+        How many the extraction holds.
     """
 
     folder: Path
@@ -59,7 +61,8 @@ class Plate:
     made: dict
     measured: dict
     recorded: dict
-    extracted: str
+    extracted: tuple
+    plates: int
 
     @property
     def dataset(self):
@@ -164,6 +167,7 @@ def read(folder, plate=None, profiles=None):
         measured=by_plate[key][0].made,
         recorded=recorded,
         extracted=_when(folder, by_plate[key][0].file),
+        plates=len(by_plate),
     )
 
 
@@ -285,6 +289,6 @@ def _when(folder, file):
     if log.is_file():
         dated = re.findall(r"(?m)^(\d{4}-\d\d-\d\d \d\d:\d\d):\d\d ", log.read_text())
         if dated:
-            return f"{dated[-1]} (end of the log)"
+            return dated[-1], "the end of the log"
     at = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC)
-    return f"{at:%Y-%m-%d %H:%M} UTC (date of the site table)"
+    return f"{at:%Y-%m-%d %H:%M} UTC", "the date of the site table"

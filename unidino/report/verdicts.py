@@ -105,7 +105,7 @@ def ask(stored, columns, limits, *, told, level, draws, seed):
         try:
             wells = plate.wells_to_ask(stored.profiles, columns)
         except ValueError as error:
-            why = str(error)
+            why = f"{str(error)[:1].upper()}{str(error)[1:]} {_warned(stored)}".strip()
     effects, answers, doses, doubts = pd.DataFrame(), {}, None, []
     if wells is not None:
         if wells.positioned:
@@ -125,10 +125,8 @@ def _unasked(stored):
     """Why nothing can be asked of the profiles, in a sentence; "" where something can."""
     if len(stored.profiles):
         return ""
-    warned = " ".join(stored.made.get("warnings") or ["The run's warnings say why."])
-    return (
-        f"The plate is not in {stored.file.name}: none of it could be normalised. {warned}"
-    )  # fmt: skip
+    why = f"The plate is not in {stored.file.name}: none of it could be normalised."
+    return f"{why} {_warned(stored)}".strip()  # fmt: skip
 
 
 def keys_of(frame):
@@ -163,7 +161,7 @@ def verdicts(stored, found, *, told, level):
         _read(stored),
         *_of_flags(stored, found),
         _normalised(stored, found),
-        _position(found, level),
+        _position(stored, found, level),
         _layout(found, told),
         _controls(found, level),
         _apart(found),
@@ -171,21 +169,28 @@ def verdicts(stored, found, *, told, level):
     ]
 
 
+NOTHING = "No profile can be asked: see Normalisation."
+
+
 def _read(stored):
     sites = stored.sites
     failed = int((sites["Metadata_status"] == "failed").sum())
     rule = f"look: any site is unreadable; fail: more than {MANY_FAILED:.0%} are"
     if not failed:
-        return Verdict("Images read", PASS, f"All {len(sites)} sites could be read.", rule)
+        return Verdict("Images read", PASS, f"Sites that could be read: all {len(sites)}.", rule)
     share = failed / len(sites)
-    said = f"{failed} of {len(sites)} sites ({share:.1%}) could not be read; reasons below."
+    said = f"Sites that could not be read: {failed} of {len(sites)} ({share:.1%}); reasons below."
     return Verdict("Images read", FAIL if share > MANY_FAILED else LOOK, said, rule)
 
 
 def _of_flags(stored, found):
     """Verdicts on what `plate_quality.flags` found, one a kind of fault."""
     wording, names = found.limits.wording(), plate_quality.well_names(stored.sites)
-    count = len(set(names))
+    count, read = len(set(names)), int((stored.sites["Metadata_status"] != "failed").sum())
+    few = len(stored.sites) < plate_quality.LEAST_SITES
+    comparable = (
+        f"With fewer than {plate_quality.LEAST_SITES} sites none is called unlike the others."
+    )
     for question, flags, fails, fine in (
         ("Cells there", ("empty", "sparse", "few objects"), False,
          "No {unit} is without cells or much sparser than the others."),
@@ -198,15 +203,15 @@ def _of_flags(stored, found):
         rule = "look: " + "; or ".join(wording[flag] for flag in flags)
         if fails:
             rule += f"; fail: in more than {MANY_SPOILT:.0%} of the {stored.unit}s"
-        if flags[0] in ("intensity", "focus") and len(stored.sites) < plate_quality.LEAST_SITES:
-            said = (
-                f"{len(stored.sites)} sites are too few to call one unlike the others; "
-                f"{plate_quality.LEAST_SITES} or more are needed."
-            )
+        if not read or (few and flags[0] in ("intensity", "focus")):
+            said = comparable if read else "No site could be read."
             yield Verdict(question, UNASKED, said, rule)
             continue
         if own.empty:
-            yield Verdict(question, PASS, fine.format(unit=stored.unit), rule)
+            said = fine.format(unit=stored.unit)
+            if few and "sparse" in flags:
+                said = f"No {stored.unit} is empty. {comparable}"
+            yield Verdict(question, PASS, said, rule)
             continue
         wells = list(dict.fromkeys(names[row] for row in own["row"]))
         kinds = ", ".join(
@@ -227,31 +232,38 @@ def shortened(names, most=NAMED):
 def _normalised(stored, found):
     rule = "look: the run warned of something; fail: a channel, or the whole plate, is lost"
     question = "Normalisation"
-    if not len(stored.profiles):
+    if found.wells is None:
         return Verdict(question, FAIL, found.why, rule)
     method = stored.made.get("norm_method")
-    if method is None:
+    if method in (None, "no_post_proc"):
         return Verdict(
             question, UNASKED, "These profiles are not normalised: distances are raw.", rule
         )
     dead = (stored.made.get("dead_channels") or {}).get(listed([stored.key]), [])
     if dead:
-        said = f"The channel {', '.join(dead)} is dead on this plate and left out."
+        said = f"Missing on this plate, since they are dead there: {', '.join(dead)}."
         return Verdict(question, FAIL, said, rule)
-    warned = stored.made.get("warnings") or []
-    if warned:
-        return Verdict(question, LOOK, f"The run warned: {' '.join(warned)}", rule)
+    if warned := _warned(stored):
+        return Verdict(question, LOOK, warned, rule)
     said = f"{method}, on {stored.made.get('reference', 'none')}; nothing was odd."
     return Verdict(question, PASS, said, rule)
 
 
-def _position(found, level):
+def _warned(stored):
+    """What the run warned of, in sentences; "" where of nothing."""
+    warned = [text.rstrip(".") + "." for text in stored.made.get("warnings") or []]
+    whose = "" if stored.plates == 1 else ", of this or of other plates"
+    return f"The run warned{whose}: {' '.join(warned)}" if warned else ""
+
+
+def _position(stored, found, level):
     question, rule = "Edges and gradients", f"look: row, column or edge explain more than chance " \
         f"(corrected p < {level:g})"  # fmt: skip
     if found.wells is None:
-        return Verdict(question, UNASKED, found.why, rule)
+        return Verdict(question, UNASKED, NOTHING, rule)
     if not found.wells.positioned:
-        return Verdict(question, UNASKED, plate.without_positions(found.wells), rule)
+        why = plate.without_positions(found.wells) if stored.by_well else "There are no wells."
+        return Verdict(question, UNASKED, why, rule)
     said = plain(plate.position_findings(found.effects, found.wells, level))
     said = [text for text in said if "plate or batch" not in text]
     if found.effects.empty:
@@ -285,7 +297,7 @@ def _controls(found, level):
         f"treatments (p of {level:g} or more)"
     )
     if found.wells is None:
-        return Verdict(question, UNASKED, found.why, rule)
+        return Verdict(question, UNASKED, NOTHING, rule)
     count = int(found.wells.negative.sum())
     if not count:
         said = f"No well is a negative control. {plate.name_them('controls')}"
@@ -303,7 +315,7 @@ def _apart(found):
     question = "Z'"
     rule = f"look: below {GOOD_Z_PRIME:g}; fail: below 0"
     if found.wells is None:
-        return Verdict(question, UNASKED, found.why, rule)
+        return Verdict(question, UNASKED, NOTHING, rule)
     kinds = found.wells.profiles["Metadata_control_type"]
     counts = [int((kinds == kind).sum()) for kind in ("negcon", "poscon")]
     if min(counts) < 2:
@@ -326,7 +338,7 @@ def _replicates(found, name, level):
     rule = f"look: no treatment finds its replicates before {against} (corrected p < {level:g})"
     answer = found.answers.get(name)
     if answer is None:
-        return Verdict(question, UNASKED, found.why, rule)
+        return Verdict(question, UNASKED, NOTHING, rule)
     if answer.table.empty:
         return Verdict(question, UNASKED, answer.said, rule)
     told = retrieval_summary(answer.table, level)
