@@ -120,7 +120,7 @@ $(INSTALLED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is not Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -c constraints.txt -e '.[book,test,transfer,measure,correct,scale,download,scanpy]'
+	$(PY) -m pip install -c constraints.txt -e '.[book,test,transfer,measure,correct,scale,download,remote,scanpy,zarr]'
 	@rm -f $(VENV)/installed-* && touch $@
 
 simulated: $(INSTALLED)

@@ -74,7 +74,9 @@ def requirements(pyproject):
         *extras["correct"],
         *extras["scale"],
         *extras["download"],
+        *extras["remote"],
         *extras["scanpy"],
+        *extras["zarr"],
     ]
 
 
