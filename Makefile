@@ -277,6 +277,10 @@ $(RESULTS)/compare.ipynb: $(PAGES) always
 	  -p folder $(RESULTS)/tables
 PAGES += $(RESULTS)/compare.ipynb
 
+PAGES += $(RESULTS)/scanpy.ipynb
+$(RESULTS)/scanpy.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.json always
+	$(READS) papermill notebooks/scanpy.ipynb $@ -k python3
+
 PAGES += $(RESULTS)/parity.ipynb
 $(RESULTS)/parity.ipynb: $(EXTRACTED)/BBBC021@unidino-demo.json always
 	$(READS) papermill notebooks/parity.ipynb $@ -k python3
