@@ -14,6 +14,7 @@ PLOTS = {"matplotlib", "seaborn"}
 
 EXTRACT = "from unidino import inference; inference.main({}, 'unidino extract')"
 TRAIN = "from unidino.train.training import main; main({}, 'unidino train')"
+EXPORT = "from unidino.train.export import main; main({}, 'unidino export')"
 
 
 def loaded(code):
@@ -36,6 +37,7 @@ def loaded(code):
         ("from unidino import cli; cli.main([])", SECONDS | TABLES | PLOTS | {"numpy"}),
         (EXTRACT.format(["--help"]), SECONDS | PLOTS),
         (TRAIN.format(["--help"]), SECONDS | TABLES | PLOTS),
+        (EXPORT.format(["--help"]), SECONDS | PLOTS),
         ("import unidino.train", SECONDS | TABLES | PLOTS),
         ("import unidino.valsets, unidino.profiles", SECONDS | PLOTS),
         ("import unidino.evaluate", (SECONDS | PLOTS) - {"scipy"}),

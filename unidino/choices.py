@@ -14,3 +14,9 @@ AUTO = "auto"
 
 CENTRINGS = ("mean", "sinkhorn")
 """What keeps a teacher from collapse, see `train.dino`."""
+
+SHRINKAGE = 0.03
+"""Share of an even spread that is mixed into the covariance within images, for a projection."""
+
+GLOBAL_VIEWS = 2
+"""Large crops of an image in self-distillation, and the fewest that a projection is fitted to."""

@@ -11,7 +11,8 @@ import unidino
 from unidino import train as train_module
 from unidino.models import checkpoints
 from unidino.train.data import read_planes
-from unidino.train.export import embed_images, export, fit_projection
+from unidino.train.export import export
+from unidino.train.projection import embed_images, fit_projection
 
 
 def planted(images=60, crops=5, width=12, telling=3, seed=0):

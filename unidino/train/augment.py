@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-GLOBAL_VIEWS = 2
+from ..choices import GLOBAL_VIEWS
+
 FLIP = 0.5
 BLUR_SIGMAS = (0.4, 2.0)
 """Range of the blur's width, in pixels of the view."""
