@@ -198,8 +198,8 @@ def _loaded(name, settings, ckpt, seed):
         if path is None:
             raise FileNotFoundError(
                 f"the released weights {paths.UNIDINO_WEIGHTS} are in none of "
-                f"{', '.join(map(str, paths.checkpoint_folders()))}. Download them from Zenodo "
-                "(record 14988837, doi 10.5281/zenodo.14988837; CC BY-NC 4.0) into the first, or "
+                f"{', '.join(map(str, paths.checkpoint_folders()))}. Fetch them into the first "
+                "(CC BY-NC 4.0, not for commercial use): unidino download weights; or "
                 f"use the model {DEFAULT_MODEL!r} meanwhile."
             )
         return load_checkpoint(path, **settings)

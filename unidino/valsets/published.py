@@ -26,8 +26,9 @@ def table(*candidates):
     file = existing(*candidates)
     if file is None:
         raise FileNotFoundError(
-            f"no table at {candidates[0]}. Put the dataset there, set UNIDINO_DATA to the folder "
-            "that holds it, or unset UNIDINO_DATA to work on simulated data."
+            f"no table at {candidates[0]}. Put the dataset there (unidino download lists what "
+            "can be fetched), set UNIDINO_DATA to the folder that holds it, or unset UNIDINO_DATA "
+            "to work on simulated data."
         )
     return read_csv(file)
 
