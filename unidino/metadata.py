@@ -196,20 +196,8 @@ class Metadata:
     def _all_channels(self):
         return self._named_channels or self.channels
 
-    def select_channels(self, selection):
-        """Keep, order and rename channels.
-
-        Parameters
-        ----------
-        selection : str, list or dict
-            Names in the order wanted; ``{"DNA": "ch5"}`` or ``"DNA=ch5,ER=ch1"`` renames, new name
-            first.
-
-        Raises
-        ------
-        ValueError
-            An unknown channel, or one given twice.
-        """
+    def named_channels(self, selection):
+        """{new name: name} of the channels that a selection asks for; see `select_channels`."""
         if isinstance(selection, str):
             selection = [part.strip() for part in selection.split(",") if part.strip()]
             selection = [p.split("=", 1) if "=" in p else (p, p) for p in selection]
@@ -229,6 +217,23 @@ class Metadata:
             )
         if len(set(selection.values())) < len(selection):
             raise ValueError(f"channels names a channel twice: {', '.join(selection.values())}.")
+        return selection
+
+    def select_channels(self, selection):
+        """Keep, order and rename channels.
+
+        Parameters
+        ----------
+        selection : str, list or dict
+            Names in the order wanted; ``{"DNA": "ch5"}`` or ``"DNA=ch5,ER=ch1"`` renames, new name
+            first.
+
+        Raises
+        ------
+        ValueError
+            An unknown channel, or one given twice.
+        """
+        selection = self.named_channels(selection)
         numbers = [self.channels.index(old) for old in selection.values()]
         by_channel = [] if self.is_merged else ["path"]
         if "illumination" in self.metadata.columns:
@@ -361,7 +366,8 @@ class Metadata:
         files = map(str, chain.from_iterable(frame["path"]) if several else frame["path"])
         by_channel = self.single_channel_metadata and "channel" in frame.columns
         if by_channel:
-            files = zip(files, frame["channel"].astype(str), strict=True)
+            of_files = frame["channel"].astype(str).repeat(self.files_per_channel)
+            files = zip(files, of_files, strict=True)
         if may_repeat(files):
             self._check_images(several, by_channel)
         self._check_elsewhere()

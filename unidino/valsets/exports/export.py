@@ -50,6 +50,8 @@ class ExportMetadata(Metadata):
         choice: what was looked for and what is there, and the remedy.
     """
 
+    remedy_for_missing = "Copy what is missing beside the rest."
+
     def __init__(
         self,
         folder,
@@ -69,6 +71,8 @@ class ExportMetadata(Metadata):
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
         images.check_part(plane, timepoint)
         root = Path(folder).expanduser().absolute()
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder at {root}. Give that of a microscope's export.")
         self.valset = folder_name(root)
         self.root = str(root)
         self.origin = str(root.resolve())
@@ -78,8 +82,11 @@ class ExportMetadata(Metadata):
         found = recognised(root, listed(root), self.valset, pattern)
         self.understood = _in_words(found)
         say(f"{self.valset}: {self.understood}")
+        self.channels = found.channels
+        # Of whole files the channels are counted as they are read.
+        wanted = self.named_channels(channels).values() if channels and found.channels else None
         try:
-            made = assembled(found, root, plane, timepoint, _known(channels, found.channels))
+            made = assembled(found, root, plane, timepoint, wanted)
         except ValueError as error:
             raise ValueError(f"{self.valset}: {error}") from None
         # What tells files apart is not looked for inside of them.
@@ -129,14 +136,6 @@ def folder_name(folder):
     if folder.name.lower() in ("images", "image") and folder.parent.name:
         return folder.parent.name
     return folder.name or "export"
-
-
-def _known(channels, there):
-    """The channels that a selection asks for, where all are there; None for all."""
-    from ..csv import _asked
-
-    asked = list(dict.fromkeys(_asked(channels)))
-    return asked if asked and set(asked) <= set(there) else None
 
 
 def _in_words(found):

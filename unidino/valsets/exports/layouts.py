@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 _SUFFIX = r"\.(?i:tiff?|png|jpe?g)"
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_WELL = r"(?P<well>[A-Za-z]{1,2}\d{2})"
-_WELL_SHORT = r"(?P<well>[A-Za-z]{1,2}\d{1,2})"
+_WELL = r"(?P<well>[A-Z]{1,2}\d{2})"  # s12 is a site, w12 a wavelength
+_WELL_SHORT = r"(?P<well>[A-Z]{1,2}\d{1,2})"
 
 THUMBNAIL = re.compile(rf".*_thumb(?:_?\[?{_GUID}\]?)?{_SUFFIX}")
 """MetaXpress' thumbnails, which lie beside its images."""

@@ -1,0 +1,87 @@
+"""``unidino table``: what was understood of an export, as a CSV to look at and to edit."""
+
+import sys
+
+import pandas as pd
+
+from ... import arguments
+from ...progress import one_line
+from .export import ExportMetadata
+
+
+def table(
+    folder: str,
+    /,
+    *,
+    pattern: str | None = None,
+    plane: int | str | None = None,
+    timepoint: int | None = None,
+    channels: str | list | dict | None = None,
+):
+    """The table of a microscope's export: one row a site, a column of files a channel.
+
+    The paths are absolute, so that the CSV may be written anywhere; its extraction gives the
+    embeddings that that of the folder gives.
+
+    Parameters
+    ----------
+    folder : str
+        Folder that a microscope exported.
+    pattern : str
+        Regular expression that is searched in the paths below the folder, for names that no known
+        microscope gives.
+    plane : int
+        Plane of depth to list where planes lie in files of their own, from 1.
+    timepoint : int
+        Time point to list where time points lie in files of their own, from 1.
+    channels : str, list or dict
+        Channels to list, in this order; "DNA=ch5,ER=ch1" renames.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `ExportMetadata`; a projection, whose files no cell can name; a channel that is called
+        like another column.
+    """
+    given = {"folder": folder, "pattern": pattern, "plane": plane, "timepoint": timepoint}
+    arguments.check_types(given | {"channels": channels}, table)
+    metadata = ExportMetadata(
+        folder,
+        check_files=False,
+        pattern=pattern,
+        plane=plane,
+        timepoint=timepoint,
+        channels=channels,
+    )
+    if metadata.files_per_channel > 1:
+        raise ValueError(
+            f"{metadata.valset}: a projection is of {metadata.files_per_channel} files a channel, "
+            "and a cell of a table names one. Extract the folder itself with plane='max', and "
+            "bring what is known of the wells by platemap; or list one plane, such as plane=1."
+        )
+    frame = metadata.described
+    if metadata.is_merged:
+        return frame.assign(path=metadata.metadata["path"])
+    files = pd.DataFrame(metadata.metadata["path"].tolist(), columns=metadata.channels)
+    both = [name for name in metadata.channels if name in frame]
+    if both:
+        raise ValueError(
+            f"{metadata.valset}: {both[0]} is a channel and another column. Rename the channel by "
+            f"channels='other={both[0]}'."
+        )
+    return pd.concat([frame, files], axis=1)
+
+
+def main(argv=None, program="unidino table"):
+    """The command line: the CSV on the standard output, what was understood beside it."""
+    options = vars(arguments.parser(table, program).parse_args(argv))
+    folder = options.pop("folder")
+    try:
+        made = table(folder, **options)
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"error: {one_line(error)}")
+    made.to_csv(sys.stdout, index=False)
