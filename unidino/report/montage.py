@@ -1,6 +1,7 @@
 """Photographs of a few wells, as far as the images are still there."""
 
 import base64
+import copy
 import io
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .. import tables
+from .. import paths, tables
 from ..evaluate import plate_quality
 from ..pages import plate
 from ..verify.origin import opened
@@ -184,21 +185,27 @@ def photograph(stored, groups, root=None):
     """
     if not groups:
         return Montage(said=["No site could be read, so that there is nothing to show."])
+    from .. import dataset
+
     origin, notes = opened(stored.recorded, root)
     if origin is None:
         what = notes[0].what.split(":")[0]
         return Montage(said=[f"The images are not shown: {what}."])
-    metadata = origin.metadata
-    metadata.resize_shorter_side = stored.made["settings"].get("resize_shorter_side")
     if stored.key and stored.key not in origin.plates:
         return Montage(said=["The images are not shown: the dataset has this plate no more."])
     wanted = list(dict.fromkeys(row for group in groups.values() for row, _ in group))
-    paths = stored.sites["Metadata_path"].iloc[wanted]
-    places = dict(zip(wanted, origin.rows(paths, stored.key), strict=True))
-    loaded, lost = _loaded(stored, metadata, places)
+    places = origin.rows(stored.sites["Metadata_path"].iloc[wanted], stored.key)
+    places.index = wanted
+    found = places.notna().to_numpy(bool)
+    lost = ["the dataset has these sites no more"] * int((~found).sum())
+    there = [row for row, known in zip(wanted, found, strict=True) if known]
+    rows = places[found].to_numpy(int)
+    loaded, unread = _loaded(stored, dataset.subset(origin.metadata, rows), there)
+    lost = unread + lost
     if not loaded:
         return Montage(said=[f"The images are not shown: {lost[0]}."])
-    pixel = _pixel_size(metadata)
+    first = next(iter(loaded))
+    pixel = pixel_size(stored, dataset.subset(origin.metadata, [places[first]]), loaded[first])
     colours = colours_of(stored.channels)
     limits = _limits(stored)
     names = plate_quality.well_names(stored.sites)
@@ -212,53 +219,90 @@ def photograph(stored, groups, root=None):
         cards |= {heading: own} if own else {}
     said = [f"{len(lost)} of {len(wanted)} images are not shown: {lost[0]}."] if lost else []
     hexes = ["#" + "".join(f"{part:02x}" for part in colour) for colour in colours]
-    first = next(iter(loaded.values()))
     bars = None
     if pixel:
-        bars = tuple(f"{bar_length(side * pixel)[0]:g} µm" for side in _sides(first))
+        bars = tuple(f"{bar_length(side * pixel)[0]:g} µm" for side in _sides(loaded[first]))
     return Montage(cards, said, dict(zip(stored.channels, hexes, strict=True)), bars)
 
 
-def _loaded(stored, metadata, places):
-    """({row: image of the stored channels}, why others are not there)."""
+def _loaded(stored, metadata, rows):
+    """({row of the sites: its image as the model was given it}, why others are not there).
+
+    Parameters
+    ----------
+    metadata : Metadata
+        Of the sites `rows` alone, in their order.
+    """
     from .. import dataset
 
-    images, lost = {}, []
-    for row, place in places.items():
-        if pd.isna(place):
-            lost.append("the dataset has these sites no more")
-            continue
+    if not rows:
+        return {}, []
+    metadata.resize_shorter_side = stored.made["settings"].get("resize_shorter_side")
+    made, lost = {}, []
+    for i, row in enumerate(rows):
         try:
-            images[row] = dataset.load_site(metadata, int(place))
+            if not made:
+                metadata = _with_channels(stored, metadata, i, row)
+            image = dataset.load_site(metadata, i)
+            if not all(_is_measured(stored, image[[n]], c, row)
+                       for n, c in enumerate(stored.channels)):  # fmt: skip
+                raise ValueError(_OTHERS)
+            made[row] = image
         except (ValueError, OSError) as error:
             # The whole path belongs to a machine, not into a letter.
             text = " ".join(str(error).split()).replace(f"{metadata.root}/", "")
             lost.append(text.removesuffix("."))
-    planes = _planes(stored, metadata.channels, images)
-    if images and planes is None:
-        lost.insert(0, "they are others than those that were measured (mean intensities differ)")
-        return {}, lost
-    return {row: image[planes] for row, image in images.items()}, lost
+    return made, lost
 
 
-def _planes(stored, names, images):
-    """Which planes the channels of the extraction are, by what was measured; None if they differ.
+_OTHERS = (
+    "their mean intensities are not those that were measured: the files have changed, or are "
+    "divided by other illumination functions"
+)
 
-    Channels may have been chosen and renamed for the extraction, which the dataset does not know.
+
+def _is_measured(stored, image, channel, row):
+    """Whether an image (1, H, W) has the mean intensity that was measured of a site's channel."""
+    measured = stored.sites[f"Metadata_mean_{channel}"].iat[row]
+    return bool(np.isclose(image.mean(dtype=float), measured, SAME))
+
+
+def _with_channels(stored, metadata, i, row):
+    """The metadata with the channels of the extraction, and their illumination functions.
+
+    Channels may have been renamed for the extraction, which the dataset does not know: they are
+    found by what was measured of them.
     """
-    planes = []
+    from .. import dataset
+
+    setting = stored.made["settings"].get("illumination")
+    functions = dict.fromkeys(stored.channels)
+    if isinstance(setting, dict):
+        folder = paths.illumination_folder(stored.folder, stored.table)
+        functions = paths.illumination_functions(folder, stored.channels)
+
+    def chosen(selection):
+        part = copy.copy(metadata)
+        if setting != "given":
+            part.metadata = part.metadata.drop(columns="illumination", errors="ignore")
+        part.select_channels(selection)
+        if isinstance(setting, dict):
+            files = [str(functions[channel]) for channel in selection]
+            part.metadata = part.metadata.assign(illumination=[files] * len(part.metadata))
+        return part
+
+    if set(stored.channels) <= set(metadata.channels):
+        return chosen({channel: channel for channel in stored.channels})
+    selection = {}
     for channel in stored.channels:
-        means = stored.sites[f"Metadata_mean_{channel}"]
-        order = sorted(range(len(names)), key=lambda i: names[i] != channel)
-        same = (
-            i for i in order
-            if all(
-                len(image) > i and np.isclose(image[i].mean(dtype=float), means.iat[row], SAME)
-                for row, image in images.items()
-            )
-        )  # fmt: skip
-        planes.append(next(same, None))
-    return None if None in planes else planes
+        for name in metadata.channels:
+            image = dataset.load_site(chosen({channel: name}), i)
+            if name not in selection.values() and _is_measured(stored, image, channel, row):
+                selection[channel] = name
+                break
+        else:
+            raise ValueError(_OTHERS)
+    return chosen(selection)
 
 
 def _limits(stored):
@@ -273,9 +317,26 @@ def colours_of(channels):
     return COLOURS.get(count) or [_MORE[i % len(_MORE)] for i in range(count)]
 
 
-def _pixel_size(metadata):
-    """µm a pixel of what is read; None where nobody knows."""
-    return None
+def pixel_size(stored, metadata, image):
+    """µm a pixel of an image as the model was given it; None where nobody knows.
+
+    Parameters
+    ----------
+    stored : stored.Plate
+    metadata : Metadata
+        Of the image's site alone.
+    image : numpy.ndarray
+        (C, H, W).
+    """
+    from .. import dataset
+
+    if rescaled := stored.made["settings"].get("pixel_size"):
+        return float(rescaled)
+    (header,) = dataset.site_headers(metadata)
+    if isinstance(header, str):
+        return None
+    own = metadata.metadata.get("pixel_size", pd.Series([header.pixel_size])).iat[0]
+    return float(own) * header.width / image.shape[2] if own and np.isfinite(own) else None
 
 
 def _sides(image):

@@ -595,7 +595,9 @@ def _making(stored):
         ("correction", made.get("correct", "none")),
         *settings.items(),
         *((f"model: {name}", value) for name, value in config.items() if value is not None),
+        ("licence of the model", made.get("model_licence")),
         ("SHA-256 of the images", made.get("images_sha256")),
+        ("illumination functions", (stored.measured.get("illumination") or {}).get("kind")),
         *((f"version of {n}", v) for n, v in (made.get("libraries") or {}).items()),
         ("commit", (made.get("software") or {}).get("commit")),
     ]
@@ -612,6 +614,8 @@ def _setting(value):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_setting(one)}" for name, one in value.items())
     return str(value)
 
 

@@ -47,6 +47,8 @@ class Plate:
         The settings that all plates share.
     extracted : (str, str)
         When, and how that is known.
+    table : Path or None
+        Its site table; None where the dataset has no plates.
     plates : int
         How many the extraction holds.
     """
@@ -62,6 +64,7 @@ class Plate:
     measured: dict
     recorded: dict
     extracted: tuple
+    table: object
     plates: int
 
     @property
@@ -167,6 +170,7 @@ def read(folder, plate=None, profiles=None):
         measured=by_plate[key][0].made,
         recorded=recorded,
         extracted=_when(folder, by_plate[key][0].file),
+        table=by_plate[key][0].file if key else None,
         plates=len(by_plate),
     )
 

@@ -106,6 +106,9 @@ class Origin:
         return False
 
 
+_READ = ("channel_axis", "plane", "timepoint", "resolution_level")
+
+
 def opened(recorded, root=None):
     """(an `Origin` or None, notes on why there is none); `root`, where its images lie now."""
     origin, valset = recorded.get("origin"), recorded.get("valset")
@@ -116,7 +119,8 @@ def opened(recorded, root=None):
         if valset in valsets.VALSETS and Path(origin).is_dir():
             metadata = valsets.open_valset(valset, root=root or origin, check_files=False)
         else:
-            metadata = valsets.open_valset(origin, root=root, check_files=False)
+            how = {name: recorded[name] for name in _READ if recorded.get(name) is not None}
+            metadata = valsets.open_valset(origin, root=root, check_files=False, **how)
     except (ValueError, TypeError, OSError) as error:
         reason = " ".join(one_line(error).split()).removesuffix(".")
         what = f"its dataset, {origin}, cannot be opened: sites are not compared with it ({reason})"
