@@ -262,8 +262,8 @@ class Metadata:
         Returns
         -------
         pd.DataFrame
-            ``path`` (its file, or the list of them where it has several) and ``channel`` (its name), then the other columns; of
-            ``illumination`` a list of one.
+            ``path`` (its file, or the list of them where it has several) and ``channel`` (its
+            name), then the other columns; of ``illumination`` a list of one.
         """
         if self.single_channel_metadata:
             return self.metadata
