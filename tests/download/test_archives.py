@@ -1,5 +1,6 @@
 """Archives that are not what they should be: refused, and nothing of them is left."""
 
+import gzip
 import io
 import os
 import random
@@ -150,6 +151,24 @@ def test_a_zip_whose_sizes_lie(tmp_path):
     with pytest.raises(ValueError, match="a.zip (was not|cannot be) unpacked"):
         archives.unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_compressed_file(tmp_path, monkeypatch):
+    content = random.Random(0).randbytes(10_000)
+    (tmp_path / "x").write_bytes(gzip.compress(content))
+    made = archives.unpack(tmp_path / "x", tmp_path / "out", name="a_blue.tif.gz")
+    assert made == {"a_blue.tif": 10_000}
+    assert (tmp_path / "out" / "a_blue.tif").read_bytes() == content
+    (tmp_path / "x").write_bytes(gzip.compress(content)[:-20])
+    with pytest.raises(ValueError, match="a_blue.tif.gz cannot be unpacked: Compressed file ended"):
+        archives.unpack(tmp_path / "x", tmp_path / "gone", name="a_blue.tif.gz")
+    monkeypatch.setattr(archives, "SMALL", 1000)
+    (tmp_path / "x").write_bytes(gzip.compress(bytes(10**7)))
+    with pytest.raises(
+        HostileArchive, match="'a_blue.tif' becomes more than .* more than is meant"
+    ):
+        archives.unpack(tmp_path / "x", tmp_path / "gone", name="a_blue.tif.gz")
+    assert not (tmp_path / "gone").exists()
 
 
 def test_a_zip_with_a_password(tmp_path):

@@ -1,5 +1,6 @@
 """The catalogue's entries from a server to the layout that is read here, and the command line."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -308,14 +309,78 @@ def test_cell_health_is_opened_where_it_was_fetched(served, web, tmp_path):
 
 
 def test_what_cannot_be_fetched_says_what_to_do(tmp_path):
-    for name in ("HPA", "insect"):
-        with pytest.raises(ValueError) as caught:
-            command.download(name, root=tmp_path)
-        assert str(caught.value).startswith(
-            f"{name} cannot be fetched by a program.\nBy hand, into"
-        )
-        assert str(tmp_path / catalogue.find(name).folder) in str(caught.value)
+    with pytest.raises(ValueError) as caught:
+        command.download("insect", root=tmp_path)
+    told = str(caught.value)
+    assert told.startswith("insect cannot be fetched by a program.\nBy hand, into")
+    assert str(tmp_path / "picasso-monheim") in told
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def hpa(served, tmp_path):
+    """HPA of the catalogue, its images on the server; the folder that a person prepares."""
+    simulate.simulate("HPA", tmp_path, field=32, wells=3, workers=1)
+    origin = tmp_path / "HPA"
+    entry = served_entry("HPA", served)
+    table = pd.read_csv(origin / "kaggle_2021.tsv")
+    for address in table.Image:
+        for ending in entry.sources[0].endings:
+            image = origin / "images" / (address.split("/")[-1] + ending.removesuffix(".gz"))
+            below = address.removeprefix("https://") + ending
+            served.files[below] = gzip.compress(image.read_bytes())
+    assert table.Image.str.startswith("https://images.proteinatlas.org/").all()
+    table["Image"] = table.Image.str.replace("https://", served.url(), regex=False)
+    folder = tmp_path / "root" / "HPA"
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "kaggle_2021.tsv", index=False)
+    return entry, folder
+
+
+def test_hpa_is_fetched_by_the_table_that_a_person_brings(hpa, served, web, tmp_path, said):
+    entry, folder = hpa
+    fetch_entry(entry, web, root=tmp_path / "root")
+    got = open_valset("HPA", root=tmp_path / "root").metadata
+    expected = open_valset("HPA", root=tmp_path).metadata
+    for mine, theirs in zip(got.path, expected.path, strict=True):
+        assert [Path(p).read_bytes() for p in mine] == [Path(p).read_bytes() for p in theirs]
+    assert not any("By hand" in line for line in said)
+    served.asked.clear()
+    fetch_entry(entry, web, root=tmp_path / "root")
+    assert not any(method == "GET" for method, *_ in served.asked)
+
+
+def test_sizes_of_many_files_are_those_of_a_few(hpa, served, web, tmp_path, said, monkeypatch):
+    monkeypatch.setattr(command, "_ASKED", 3)
+    monkeypatch.setattr(command, "_FEW", 4)
+    entry, _ = hpa
+    fetch_entry(entry, web, root=tmp_path / "root", dry_run=True)
+    heads = [path for method, path, _ in served.asked if method == "HEAD"]
+    assert len(heads) == 4
+    mean = sum(len(served.files[path]) for path in heads) / 4
+    (fetched,) = [line for line in said if "  fetch" in line]
+    assert fetched == f"  fetch    12 files, about {space.words(round(12 * mean))}"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="in_trainset"), "has no column in_trainset; expected those of"),
+        (lambda t: t.assign(in_trainset=False), "has no row with in_trainset True"),
+        (lambda t: t.assign(Image="https://example.org/x"), "line 2: the Image 'https://example"),
+        (lambda t: t.assign(Image=t.Image + "\\x"), "line 2: the Image .* is no address below"),
+        (None, "there is no kaggle_2021.tsv in .*HPA, the table that names the files"),
+    ],
+)
+def test_tables_of_addresses_that_are_none(hpa, web, tmp_path, change, message):
+    entry, folder = hpa
+    file = folder / "kaggle_2021.tsv"
+    if change is None:
+        file.unlink()
+    else:
+        change(pd.read_csv(file)).to_csv(file, index=False)
+    with pytest.raises(ValueError, match=f"(?s){message}.*By hand, into"):
+        fetch_entry(entry, web, root=tmp_path / "root")
 
 
 def test_what_remains_by_hand_is_said_at_the_end(served, web, tmp_path, said):

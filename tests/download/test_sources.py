@@ -2,17 +2,20 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import tifffile
 
 from unidino import paths
 from unidino.download import catalogue, sources, transfer
 from unidino.download.command import fetch_entry
-from unidino.valsets import VALSETS
+from unidino.valsets import VALSETS, open_valset
 
 
 def record_of(served, files, licence="cc-by-nc-4.0"):
@@ -137,6 +140,23 @@ def test_a_plate_of_a_bucket(bucket, web, tmp_path, said):
     ]  # fmt: skip
     assert [p.name for p in plate.parents[1].iterdir()] == ["BR1__2021-Measurement1"]
     assert any("JUMP_valset_4sources.csv" in line for line in said)
+
+
+def test_a_plate_of_a_bucket_is_opened_as_a_folder(bucket, web, tmp_path):
+    entry, fill, _ = bucket
+    images = {}
+    for well in ("r01c01", "r02c03"):
+        for channel in range(1, 6):
+            packed = io.BytesIO()
+            tifffile.imwrite(packed, np.full((32, 32), channel, np.uint16))
+            name = f"BR1__2021-Measurement1/Images/{well}f01p01-ch{channel}sk1fk1fl1.tiff"
+            images[name] = packed.getvalue()
+    fill([images])
+    folder = fetch_entry(entry, web, root=tmp_path, parts=PART)
+    plate = folder / "images" / "source_4" / "2021_04_26_Batch1"
+    opened = open_valset(str(plate))
+    assert sorted(opened.metadata.well) == ["A01", "B03"]
+    assert len(opened.channels) == 5
 
 
 def test_the_md5_of_an_object_is_compared(bucket, served, web, tmp_path):
@@ -298,12 +318,12 @@ def test_parts_as_text_or_list():
 def test_every_source_says_where_its_files_go(web, monkeypatch):
     """The addresses and places of the entries that need no listing."""
     entry = catalogue.find("BBBC021")
-    found, _ = sources.items(entry, ["Week1_22123"], web)
+    found, _ = sources.items(entry, ["Week1_22123"], web, None)
     base = "https://data.broadinstitute.org/bbbc/BBBC021/"
     assert [item.url for item in found] == [
         f"{base}BBBC021_v1_{name}"
         for name in ("image.csv", "compound.csv", "moa.csv", "images_Week1_22123.zip")
     ]
-    found, _ = sources.items(catalogue.find("BBBC037"), [], web)
+    found, _ = sources.items(catalogue.find("BBBC037"), [], web, None)
     folder = "gene_overexpression/idr0033-rohban-pathways/screenA"
     assert [item.path for item in found] == [f"{folder}/idr0033-screenA-annotation.csv"]

@@ -1,5 +1,6 @@
 """Archives of strangers unpacked: beside the target, within limits, files and folders alone."""
 
+import gzip
 import re
 import shutil
 import stat
@@ -25,19 +26,21 @@ class HostileArchive(ValueError):
     """An archive that does what none of these has to; nothing of it was put into place."""
 
 
-def unpack(archive, folder, top=None, most=None):
+def unpack(archive, folder, top=None, most=None, name=None):
     """Unpack an archive into a new folder.
 
     Parameters
     ----------
     archive : Path
-        A zip, or a tar, compressed or not.
+        A zip, a tar, compressed or not, or one compressed file (.gz).
     folder : Path
         Made; removed again where the archive is refused.
     top : str, optional
         Folder that everything in it has to lie in.
     most : int, optional
         Bytes that it may become, by what is known of it.
+    name : str, optional
+        What the archive is called, where it lies under another name.
 
     Returns
     -------
@@ -55,17 +58,20 @@ def unpack(archive, folder, top=None, most=None):
         The disk is full.
     """
     archive, folder = Path(archive), Path(folder)
+    name = name or archive.name
     packed = archive.stat().st_size
     limit = most if most is not None else max(RATIO * packed, SMALL)
     folder.mkdir(parents=True)
     try:
-        kind = _zip if zipfile.is_zipfile(archive) else _tar
-        return kind(archive, folder, _Limits(archive.name, top, limit))
+        limits = _Limits(name, top, limit)
+        if name.lower().endswith(".gz") and not name.lower().endswith(".tar.gz"):
+            return _gzip(archive, folder, limits)
+        return (_zip if zipfile.is_zipfile(archive) else _tar)(archive, folder, limits)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         broken = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
         if isinstance(error, broken) or (isinstance(error, OSError) and error.errno is None):
-            raise ValueError(f"{archive.name} cannot be unpacked: {error}.") from None
+            raise ValueError(f"{name} cannot be unpacked: {error}.") from None
         raise
 
 
@@ -110,19 +116,22 @@ class _Limits:
         if self.declared > self.limit:
             self.refuse(member, f"brings it to more than {self.limit} bytes: more than is meant")
 
-    def write(self, source, target, member, size):
-        """Copy one file, counting what really comes."""
+    def write(self, source, target, member, size=None):
+        """Copy one file, counting what really comes; returns its size."""
         target.parent.mkdir(parents=True, exist_ok=True)
         count = 0
         with open(target, "xb") as file:
             while chunk := source.read(_CHUNK):
                 count += len(chunk)
                 self.written += len(chunk)
-                if count > size or self.written > self.limit:
+                if size is not None and count > size:
                     self.refuse(member, f"becomes more than the {size} bytes that it says")
+                if self.written > self.limit:
+                    self.refuse(member, f"becomes more than {self.limit} bytes: more than is meant")
                 file.write(chunk)
-        if count != size:
+        if size is not None and count != size:
             self.refuse(member, f"has {count} bytes, and says {size}")
+        return count
 
 
 def safe_parts(name):
@@ -196,6 +205,13 @@ def _tar(archive, folder, limits):
             if rest > limits.limit:
                 limits.refuse("", "is followed by more than is meant")
     return made
+
+
+def _gzip(archive, folder, limits):
+    member = limits.name[: -len(".gz")]
+    parts = limits.path(member, False)
+    with gzip.open(archive) as source:
+        return {member: limits.write(source, folder.joinpath(*parts), member)}
 
 
 def rooted(made, root_of, only):

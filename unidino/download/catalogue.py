@@ -11,7 +11,7 @@ from .. import paths
 
 FILE = Path(__file__).with_name("catalogue.toml")
 
-KINDS = ("files", "zenodo", "bucket", "index")
+KINDS = ("files", "zenodo", "bucket", "index", "table")
 """Where the files of a source are listed, see ``catalogue.toml``."""
 
 AUTOMATIC = {"all": "yes", "some": "in part", "none": "by hand"}
@@ -28,6 +28,10 @@ class Source:
     files: tuple = ()
     match: tuple = ()
     keep: str = ""
+    table: str = ""
+    column: str = ""
+    where: str = ""
+    endings: tuple = ()
     into: str = "."
     unpack: str | None = None
     top: str | None = None
@@ -125,7 +129,7 @@ def read(file):
 def _entry(name, values):
     sources = []
     for given in values.pop("sources", []):
-        for key in ("files", "match"):
+        for key in ("files", "match", "endings"):
             given[key] = tuple(given.get(key, ()))
         sources.append(Source(**given))
     for key in ("cite", "parts", "confirmed"):

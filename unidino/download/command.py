@@ -13,7 +13,9 @@ from . import archives, catalogue, sources, space, transfer
 from .received import Received, alone
 
 _ASKED = 100
-"""Files whose size is asked of the server one by one; of more, some are asked for all."""
+"""Files whose size is asked of the server one by one; of more, a few speak for all."""
+
+_FEW = 10
 
 _SHOWN = 5
 
@@ -117,15 +119,16 @@ def fetch_entry(
         received = Received(folder)
         found = []
         try:
-            found, notes = sources.items(entry, chosen, web)
+            found, notes = _listed(entry, chosen, web, folder)
             found = _sized(found, web, workers)
             wanted = [item for item in found if not received.holds(item, check)]
-            _say_plan(found, wanted, notes, folder, hidden, keep_archives, workers)
+            sizes = _Sizes(wanted, web, workers)
+            _say_plan(found, wanted, sizes, notes, folder, hidden, keep_archives)
             if dry_run:
                 return folder
             if entry.asks:
                 received.accept(entry)
-            _fetch_all(wanted, web, received, hidden, keep_archives, workers)
+            _fetch_all(wanted, sizes, web, received, hidden, keep_archives)
         except transfer.NoNetwork as error:
             raise transfer.NoNetwork(
                 f"{error} Is there a network?\n{by_hand(entry, folder, found)}"
@@ -171,6 +174,14 @@ def _known_size(item):
     return None if item.size is None else f"{item.size} bytes"
 
 
+def _listed(entry, chosen, web, folder):
+    """The files of an entry; where its sources lack something, what to do by hand."""
+    try:
+        return sources.items(entry, chosen, web, folder)
+    except ValueError as error:
+        raise ValueError(f"{error}\n{by_hand(entry, folder)}") from None
+
+
 def _sized(found, web, workers):
     """The files with the sizes that their servers say, where none was published."""
     unknown = [i for i, item in enumerate(found) if item.size is None]
@@ -184,40 +195,58 @@ def _sized(found, web, workers):
     return sized
 
 
-def _needed(wanted, hidden, keep_archives, workers):
-    """Bytes that a download takes at its fullest; None where no size is known."""
-    if any(item.size is None for item in wanted):
-        return None
-    plain = sum(item.size for item in wanted if not item.packed)
-    packed = sorted((item.size for item in wanted if item.packed), reverse=True)
-    held = sum(packed if keep_archives else packed[:workers])
-    unpacked = sum(item.source.unpacked or 2 * item.size for item in wanted if item.packed)
-    there = sum(file.stat().st_size for file in hidden.glob("*.part"))
-    return max(plain + held + unpacked - there, 0)
+class _Sizes:
+    """Bytes of files; where most are unknown, by those of a few."""
+
+    def __init__(self, wanted, web, workers):
+        self.workers = workers
+        self.wanted = wanted
+        self.mean = None
+        unknown = [item for item in wanted if item.size is None]
+        self.exact = not unknown
+        if unknown:
+            few = unknown[:: -(-len(unknown) // _FEW)]
+            with ThreadPoolExecutor(workers) as pool:
+                known = [s for s in pool.map(lambda item: web.size(item.url), few) if s is not None]
+            self.mean = sum(known) / len(known) if known else None
+
+    def of(self, items):
+        """Bytes of all of these files; None where nothing is known of some."""
+        sizes = [self.mean if item.size is None else item.size for item in items]
+        return None if None in sizes else round(sum(sizes))
+
+    def needed(self, hidden, keep_archives):
+        """Bytes that a download takes at its fullest; None where they are not known."""
+        packed = [item for item in self.wanted if item.packed]
+        largest = sorted((item.size or self.mean or 0 for item in packed), reverse=True)
+        held = self.of(packed) if keep_archives else sum(largest[: self.workers])
+        unpacked = [item.source.unpacked or 2 * (item.size or self.mean or 0) for item in packed]
+        plain = self.of([item for item in self.wanted if not item.packed])
+        if plain is None or held is None or self.of(packed) is None:
+            return None
+        there = sum(file.stat().st_size for file in hidden.glob("*.part"))
+        return max(round(plain + held + sum(unpacked)) - there, 0)
 
 
-def _say_plan(found, wanted, notes, folder, hidden, keep_archives, workers):
+def _say_plan(found, wanted, sizes, notes, folder, hidden, keep_archives):
     """Say what there is to fetch; stop where there is no room."""
-    sizes = [item.size for item in wanted]
-    known = None if None in sizes else sum(sizes)
     there = len(found) - len(wanted)
-    fetched = f"{_files(len(wanted))}, {space.words(known)}"
-    say(f"  fetch    {fetched}" + (f" ({there} are there already)" if there else ""))
+    known = f" ({there} are there already)" if there else ""
+    about = "" if sizes.exact else "about "
+    say(f"  fetch    {_files(len(wanted))}, {about}{space.words(sizes.of(wanted))}{known}")
     for note in notes:
         say(f"           {note}")
-    needed = _needed(wanted, hidden, keep_archives, workers)
-    say(f"  space    {space.words(needed)} needed, {space.words(space.free(folder))} free")
+    needed = sizes.needed(hidden, keep_archives)
+    say(f"  space    {about}{space.words(needed)} needed, {space.words(space.free(folder))} free")
     if needed is not None:
         space.check(folder, needed)
 
 
-def _fetch_all(wanted, web, received, hidden, keep_archives, workers):
+def _fetch_all(wanted, sizes, web, received, hidden, keep_archives):
     """Fetch files side by side; the first failure ends all of them."""
     _clean(hidden)
-    sizes = [item.size for item in wanted]
-    total = None if None in sizes else sum(sizes)
-    with Progress(total, "B", "fetching", scaled=True) as bar:
-        with ThreadPoolExecutor(workers) as pool:
+    with Progress(sizes.of(wanted), "B", "fetching", scaled=True) as bar:
+        with ThreadPoolExecutor(sizes.workers) as pool:
             tasks = [
                 pool.submit(_fetch_one, item, web, received, hidden, keep_archives, bar.update)
                 for item in wanted
@@ -266,7 +295,7 @@ def _unpack(item, archive, folder, hidden):
     top = source.top.format(part=item.part) if source.top else None
     most = None if source.unpacked is None else 2 * source.unpacked
     try:
-        made = archives.unpack(archive, beside, top, most)
+        made = archives.unpack(archive, beside, top, most, item.path.rpartition("/")[2])
         moves = {path: path for path in made}
         if source.root_of is not None:
             moves = archives.rooted(made, source.root_of, source.only)
@@ -281,7 +310,7 @@ def _unpack(item, archive, folder, hidden):
 
 
 def _next_steps(entry, folder, chosen, root):
-    if entry.automatic == "some" and entry.manual:
+    if entry.automatic == "some" and not any(s.kind == "table" for s in entry.sources):
         yield by_hand(entry, folder)
     if entry.parts and len(chosen) < len(entry.parts):
         yield (

@@ -1,5 +1,6 @@
 """From a source of the catalogue to the files it has now: addresses, places, sizes, checksums."""
 
+import csv
 import html.parser
 import json
 import re
@@ -12,7 +13,7 @@ from .transfer import ARCHIVES, Item, TransferError
 MOST_OBJECTS = 1_000_000
 
 
-def items(entry, parts, web):
+def items(entry, parts, web, folder):
     """Every file that an entry is made of.
 
     Parameters
@@ -22,6 +23,8 @@ def items(entry, parts, web):
         Of `Entry.chosen`; of a record of Zenodo, the names of files to take instead of those that
         the catalogue expects.
     web : transfer.Web
+    folder : Path
+        Of the entry, where tables that name files may lie.
 
     Returns
     -------
@@ -39,6 +42,9 @@ def items(entry, parts, web):
             chosen, note = _zenodo(source, parts, web)
             found += chosen
             notes.append(note)
+            continue
+        if source.kind == "table":
+            found += _table(source, folder)
             continue
         for part in parts if source.by_part else [None]:
             found += _OF_KIND[source.kind](source, part, web)
@@ -196,6 +202,37 @@ def _index(source, part, web):
     if not made:
         raise ValueError(f"the page {base} lists none of the files that are expected there.")
     return list(made.values())
+
+
+def _table(source, folder):
+    """Files whose addresses a table names that a person has put into the folder."""
+    file = folder / source.table
+    if not file.is_file():
+        raise ValueError(f"there is no {source.table} in {folder}, the table that names the files.")
+    made = []
+    with open(file, newline="", encoding="utf-8-sig") as opened:
+        rows = csv.DictReader(opened)
+        lacking = [name for name in (source.column, source.where) if name not in rows.fieldnames]
+        if lacking:
+            raise ValueError(f"{file} has no column {lacking[0]}; expected those of the original.")
+        for number, row in enumerate(rows, 2):
+            if str(row[source.where]).strip().lower() != "true":
+                continue
+            stem = (row[source.column] or "").strip()
+            if source.base.startswith("https://"):  # some tables still write http
+                stem = re.sub("^http://", "https://", stem)
+            for ending in source.endings:
+                name = (stem + ending).rpartition("/")[2]
+                path = _path(source, name)
+                if not stem.startswith(source.base) or path is None:
+                    raise ValueError(
+                        f"{file}, line {number}: the {source.column} {stem!r} is no address below "
+                        f"{source.base}. Take the original table."
+                    )
+                made.append(Item(quote(stem + ending, ":/"), path, None, None, source))
+    if not made:
+        raise ValueError(f"{file} has no row with {source.where} True.")
+    return made
 
 
 _OF_KIND = {"files": _files, "bucket": _bucket, "index": _index}

@@ -35,8 +35,8 @@ CHUNK = 2**20
 TIMEOUT = (15, 60)
 """Seconds to connect, and between two chunks."""
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""What is unpacked, by name."""
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""What is unpacked where a source says so, by name; of .gz the one file in it."""
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
