@@ -197,6 +197,13 @@ def test_sites_of_an_extraction(made):
     assert given.n_obs == made.counts["sites"] and not given.layers
 
 
+def test_verification_knows_the_file(made):
+    from unidino.verify import verify
+
+    found = [str(finding) for finding in verify(made.profiles_path.parent)]
+    assert not [finding for finding in found if "h5ad" in finding]
+
+
 def test_shard_has_no_profiles_to_give(tmp_path):
     shard = inference.Extraction(None, None, None, tmp_path / "sites", {}, {}, None)
     with pytest.raises(ValueError, match="a shard makes no profiles, .* run without shard"):
@@ -328,6 +335,14 @@ def test_names_are_spelt_as_the_schema_spells_them():
     assert {f"Metadata_{name}" for name in expected} <= columns
 
 
+def test_keys_in_lower_case_are_those_of_the_schema():
+    frame = table().rename(columns={"Metadata_Plate": "Metadata_plate", "Metadata_Well": "well"})
+    made = anndata_tables.to_anndata(frame)
+    assert list(made.obs) == ["Metadata_Plate", "Metadata_Well"]
+    assert made.uns["mantispy"]["grouped_by"] == ["Metadata_Plate", "Metadata_Well"]
+    assert made.uns["mantispy"]["resolution"] == "well"
+
+
 def test_names_that_differ_by_case_alone_are_left():
     frame = table(Metadata_moa="a", Metadata_MOA="b")
     obs = anndata_tables.to_anndata(frame).obs
@@ -392,6 +407,45 @@ def test_consensus_profiles_are_named_by_their_compound():
     assert made.obs_names.tolist() == list("abcd")
     assert made.uns["mantispy"]["grouped_by"] == ["Metadata_Compound"]
     assert made.uns["mantispy"]["perturbation"] == {"column": "Metadata_Compound"}
+
+
+def one_well_twice(**columns):
+    return table(**columns).assign(Metadata_Well=["A01", "A02", "A03", "A02"])
+
+
+def test_rows_of_the_dataset_tell_images_of_one_well_apart():
+    made = anndata_tables.to_anndata(one_well_twice(Metadata_row=[5, 2, 3, 9]))
+    assert made.obs_names.tolist() == ["7|A01|5", "7|A02|2", "7|A03|3", "7|A02|9"]
+    images = table(image=list("aabb"), Metadata_row=range(4))
+    images = images.drop(columns=["Metadata_Plate", "Metadata_Well"])
+    assert anndata_tables.to_anndata(images).obs_names.tolist() == list("0123")
+
+
+def test_rows_that_nothing_tells_apart_are_numbered(capsys):
+    made = anndata_tables.to_anndata(one_well_twice())
+    assert made.obs_names.tolist() == ["7|A01|1", "7|A02|1", "7|A03|1", "7|A02|2"]
+    said = "rows 2 and 4 are both called '7|A02' (Metadata_Plate, Metadata_Well), so each row has"
+    assert said in capsys.readouterr().err
+
+
+def test_values_that_contain_the_separator_are_told_apart():
+    frame = table(2, Metadata_Plate=["a|b", "a"], Metadata_Well=["c", "b|c"])
+    assert anndata_tables.to_anndata(frame).obs_names.tolist() == ["a|b|c|1", "a|b|c|2"]
+
+
+def test_columns_that_were_given_must_tell_rows_apart():
+    said = r"rows 2 and 4 are both called '7\|A02' \(Metadata_Plate, Metadata_Well\), and 2 rows"
+    with pytest.raises(ValueError, match=said):
+        anndata_tables.to_anndata(one_well_twice(), by=["plate", "well"])
+
+
+def test_layer_of_numbered_rows_has_the_same_rows():
+    frame = one_well_twice()
+    raw = frame.assign(emb_ER_0000=[9.0, 8.0, 7.0, 6.0])
+    made = anndata_tables.to_anndata(frame, {"raw": raw})
+    assert made.layers["raw"][:, 2].tolist() == [9, 8, 7, 6]
+    with pytest.raises(ValueError, match="layer raw: it has 3 rows, the profiles have 4, and no"):
+        anndata_tables.to_anndata(frame, {"raw": raw.head(3)})
 
 
 # Features.
@@ -464,10 +518,6 @@ def features_as_text():
     return table().assign(emb_ER_0000=list("abcd"))
 
 
-def one_well_twice():
-    return table().assign(Metadata_Well=["A01", "A02", "A03", "A02"])
-
-
 def well_without_name():
     return table().assign(Metadata_Well=["A01", None, "A03", "A04"])
 
@@ -481,11 +531,6 @@ BAD = {
     ),
     "one name": (
         lambda: table(plate="8"), ValueError, "two columns are called Metadata_Plate, .* drop one"
-    ),
-    "a well twice": (
-        one_well_twice,
-        ValueError,
-        r"rows 2 and 4 are both called '7\|A02' \(Metadata_Plate, Metadata_Well\), and 1 rows",
     ),
     "no name": (well_without_name, ValueError, "Metadata_Well is empty in 1 rows, .* is row 2"),
     "no file": (lambda: "absent.parquet", FileNotFoundError, "no table at absent.parquet"),

@@ -20,16 +20,16 @@ SCHEMA = "2.0"
 """Version of mantispy's schema that objects are laid out by."""
 
 SPELT = (
-    "Perturbation", "Compound", "Concentration", "ConcentrationUnit", "MOA", "Gene", "CellLine",
-    "CellCount", "Control_Type", "Construct", "Allele", "Barcode", "sgRNA", "JCP2022", "InChIKey",
-    "PlateType",
+    "Source", "Batch", "Plate", "Well", "Site", "Perturbation", "Compound", "Concentration",
+    "ConcentrationUnit", "MOA", "Gene", "CellLine", "CellCount", "Control_Type", "Construct",
+    "Allele", "Barcode", "sgRNA", "JCP2022", "InChIKey", "PlateType",
 )  # fmt: skip
 """Columns that the schema has names for: ours of those names are spelt as it spells them."""
 
 PERTURBATION = ("perturbation", "perturbation_id", "treatment", "compound", "gene")
 """Columns that may say what was done to a well, the first that a table has."""
 
-_ALONE = "image"
+_IMAGE, _ROW = "Metadata_image", "Metadata_row"
 _TREATMENT = "treatment"
 _TEXTS = ("object", "feature_group", "feature", "channel", "radial_bin", "params", "feature_kind")
 _NUMBERS = ("scale", "angle", "gray_levels")
@@ -61,8 +61,9 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
         features of `profiles`, and may have more of both.
     by : str or list of str, optional
         Columns that name a row, bare or with ``Metadata_``; by default source, batch, plate and
-        well, and the site where wells have several rows, as far as the table has them. Where it has
-        none, an image, else the number of the row.
+        well, and the site where wells have several rows, as far as the table has them; an image
+        where it has none of them, and the row of the dataset's table where these do not tell rows
+        apart. Rows that nothing tells apart are numbered, and that is said.
     provenance : dict, optional
         As JSON takes it; that of the table by default.
 
@@ -84,7 +85,8 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
         anndata is not installed.
     FileNotFoundError, TypeError, ValueError
         No such table; no rows or no features; features that are no numbers; columns of one name;
-        rows of one name, or without one; a layer that lacks rows or features.
+        rows of one name, where columns were given, or without one; a layer that lacks rows or
+        features.
     """
     check_installed()
     import anndata
@@ -92,14 +94,14 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
     frame, stored = _table(profiles, "profiles")
     provenance = stored if provenance is None else provenance
     features = tables.feature_columns(frame)
-    names, columns = _names(frame, by)
+    names, columns, apart = _names(frame, by)
     made = anndata.AnnData(
         X=_values(frame, features, "profiles"),
         obs=_obs(frame.drop(columns=features), names),
         var=_var(features, provenance),
     )
     for name, table in (layers or {}).items():
-        made.layers[name] = _layer(table, name, names, columns, features)
+        made.layers[name] = _layer(table, name, names, columns if apart else None, features)
     made.uns["unidino"] = {"provenance": json.dumps(provenance, sort_keys=True)}
     spelt = _spelling(frame.columns)
     columns = [spelt.get(column, column) for column in columns]
@@ -240,18 +242,14 @@ def _table(given, what):
 
 
 def _names(frame, by):
-    """The name of each row, and the columns that it is made of."""
+    """The name of each row, the columns that it is made of, and whether these tell rows apart."""
     if by is not None:
         listed = [by] if isinstance(by, str) else list(by)
         columns = [tables.find_column(frame, name) for name in listed]
     else:
-        columns = tables.key_columns(frame, tables.WELL_KEY)
-        if not columns or frame.duplicated(columns).any():
-            columns = tables.key_columns(frame)
-        if not columns and f"Metadata_{_ALONE}" in frame.columns:
-            columns = [f"Metadata_{_ALONE}"]
+        columns = _key_of(frame)
     if not columns:
-        return _plain(map(str, range(len(frame)))), []
+        return _plain(map(str, range(len(frame)))), [], False
     texts = pd.concat([tables.text(frame[column]) for column in columns], axis=1)
     for column in columns:
         if (missing := texts[column].isna()).any():
@@ -261,23 +259,43 @@ def _names(frame, by):
                 "Fill it, or name rows by other columns (by)."
             )
     names = _plain("|".join(parts) for parts in texts.itertuples(index=False))
-    if (again := names.duplicated()).any():
-        second = int(again.argmax())
-        first = names.get_indexer_for([names[second]])[0]
+    again = names.duplicated(keep=False)
+    if not again.any():
+        return names, columns, True
+    told = ", ".join(columns)
+    first, second = np.flatnonzero(names == names[int(again.argmax())])[:2]
+    same = f"rows {first + 1} and {second + 1} are both called {names[first]!r} ({told})"
+    if by is not None:
         raise ValueError(
-            f"rows {first + 1} and {second + 1} are both called {names[second]!r} "
-            f"({', '.join(columns)}), and {int(again.sum())} rows in all have the name of another. "
-            "Drop those that stand twice, or name rows by more columns (by)."
+            f"{same}, and {int(again.sum())} rows in all share their name with others. Drop those "
+            "that stand twice, or name rows by more columns (by)."
         )
-    return names, columns
+    say(f"{same}, so each row has a number behind its name. Columns that tell them apart go as by")
+    numbers = pd.Series(names).groupby(names).cumcount() + 1
+    numbered = (f"{name}|{number}" for name, number in zip(names, numbers, strict=True))
+    return _plain(numbered), columns, False
+
+
+def _key_of(frame):
+    """The columns that name a row by themselves; those that do so in part where none do."""
+    keys = tables.key_columns(frame)
+    tried = [
+        tables.key_columns(frame, tables.WELL_KEY),
+        keys,
+        [name for name in [_IMAGE] if name in frame.columns and not keys],
+        [*keys, *(name for name in [_ROW] if name in frame.columns)],
+    ]
+    for columns in tried:
+        if columns and not frame.duplicated(columns).any() and frame[columns].notna().all(None):
+            return columns
+    return keys
 
 
 def _values(frame, features, where):
     """The features (N, features), float32."""
+    of = pd.api.types
     for name in features:
-        if not pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(
-            frame[name]
-        ):
+        if not of.is_numeric_dtype(frame[name]) or of.is_bool_dtype(frame[name]):
             raise TypeError(
                 f"{where}: the feature {name} holds {frame[name].dtype}, not numbers; make it "
                 "numeric, or drop it."
@@ -286,7 +304,10 @@ def _values(frame, features, where):
 
 
 def _layer(table, what, names, columns, features):
-    """The features of another table, in the rows and columns of the profiles."""
+    """The features of another table, in the rows and columns of the profiles.
+
+    Where no columns tell rows apart, both have the same rows in the same order.
+    """
     frame, _ = _table(table, f"layer {what}")
     lacking = [name for name in features if name not in frame.columns]
     if lacking:
@@ -294,19 +315,22 @@ def _layer(table, what, names, columns, features):
             f"layer {what}: it lacks {len(lacking)} of the {len(features)} features, such as "
             f"{lacking[0]}. Layers have the features of the profiles."
         )
-    if not columns and len(frame) != len(names):
-        raise ValueError(
-            f"layer {what}: it has {len(frame)} rows, the profiles have {len(names)}, and no "
-            "column tells which are which. Name rows by columns (by)."
-        )
-    own, _ = _names(frame, columns or None)
+    values = _values(frame, features, f"layer {what}")
+    if columns is None:
+        if len(frame) != len(names):
+            raise ValueError(
+                f"layer {what}: it has {len(frame)} rows, the profiles have {len(names)}, and no "
+                "column tells which are which. Name rows by columns (by)."
+            )
+        return values
+    own, _, _ = _names(frame, columns)
     rows = own.get_indexer(names)
     if (rows < 0).any():
         raise ValueError(
             f"layer {what}: it lacks {int((rows < 0).sum())} of the {len(names)} profiles, such as "
             f"{names[int((rows < 0).argmax())]}. Layers have the rows of the profiles."
         )
-    return _values(frame, features, f"layer {what}")[rows]
+    return values[rows]
 
 
 def _beside(path, provenance):

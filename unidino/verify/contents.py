@@ -66,6 +66,7 @@ class Contents:
             known.add(table.file.with_suffix(".json"))
         for table in self.profiles:
             known |= {table.file.with_suffix(".csv"), paths.correction_file(table.file)}
+            known.add(paths.anndata_file(table.file))
         for file in self.others:
             if file in known:
                 continue
