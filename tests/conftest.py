@@ -10,6 +10,15 @@ def _no_folders_of_the_user(monkeypatch, tmp_path_factory):
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A web server of this machine, see `serving`."""
+    from tests.serving import serving
+
+    with serving(monkeypatch, tmp_path) as made:
+        yield made
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Start the longest module first, so that the last minutes keep all processors busy."""

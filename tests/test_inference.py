@@ -842,6 +842,38 @@ def test_plates_of_another_order_of_channels_are_said(weights, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("columns", "given", "note"),
+    [
+        (
+            ["DNA", "Mito"],
+            ["Mito", "AGP"],
+            "name their channels Mito, AGP, the dataset DNA, Mito, in",
+        ),
+        (["DNA", "Mito"], ["Mito", "DNA"], "channels='Mito=DNA,DNA=Mito' takes the names of the"),
+        (["OrigDNA", "OrigMito"], ["dna", "MITO"], None),
+        (["DNA", "Mito"], ["405 nm", "Channel:0:1"], None),
+    ],
+)
+def test_files_that_name_their_channels_otherwise_than_the_columns(
+    columns, given, note, weights, tmp_path
+):
+    rows = []
+    for i in range(8):
+        row = {"plate": f"p{i // 4}", "well": f"A{i + 1}", "control_type": "negcon"}
+        for c, (column, name) in enumerate(zip(columns, given, strict=True)):
+            row[column] = f"{i}_{c}.ome.tif"
+            metadata = {"axes": "YX", "Channel": {"Name": [name]}}
+            image = cells(i + 10 * c, 1, (96, 130), np.uint16)[0]
+            tifffile.imwrite(tmp_path / row[column], image, metadata=metadata)
+        rows.append(row)
+    pd.DataFrame(rows).to_csv(tmp_path / "plate.csv", index=False)
+    made = run(tmp_path / "plate.csv", weights, tmp_path / "out")
+    told = [text for text in made.warnings if "name their channels" in text]
+    assert len(told) == (note is not None)
+    assert note is None or note in told[0]
+
+
 def test_counts_that_are_stored_as_floats_are_not_saturated(weights, tmp_path):
     csv = make_plate(tmp_path / "data")
     for file in (tmp_path / "data").glob("*.tif"):

@@ -42,7 +42,7 @@ def file_digest(path):
     try:
         if ome_zarr.is_array(path) and not os.path.isfile(path):
             return _array_digest(path)
-        path = remote.copy(path) if remote.is_remote(path) else path
+        path = remote.local(path)
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "no file"
@@ -124,6 +124,9 @@ def image_ids(metadata, rows):
         functions = metadata.illumination(i)
         if any(functions):
             described.append([file and digests[file] for file in functions])
+        if metadata.target_pixel_size is not None:
+            # Of what size its pixels are decides how it is rescaled; what files say is in them.
+            described.append({"pixel_size": metadata.stated_pixel_size(i)})
         ids.append(hashlib.sha256(repr(described).encode()).hexdigest()[:16])
     return ids
 

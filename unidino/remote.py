@@ -185,7 +185,7 @@ def _member_address(rest, folder):
 
 def file_name(file):
     """What a file elsewhere is called, without folders and query: its ending tells its kind."""
-    path = file.partition("::")[0]
+    path = file.partition("::")[0] if file.lower().startswith("zip://") else file
     if path.lower().startswith(("https://", "http://")):
         path = unquote(re.split("[?#]", path, maxsplit=1)[0])
     return path.rpartition("/")[2]
@@ -330,6 +330,11 @@ def copy(file):
     """
     place = _place(file)
     return place if _use(place) else _fetched(file, place)
+
+
+def local(file):
+    """Where a file is read on this machine: a path itself, or `copy` of a file elsewhere."""
+    return copy(file) if is_remote(file) else file
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from . import (
     dataset,
     identity,
     illumination,
-    images,
     intensity,
     paths,
     plate_illumination,
@@ -117,7 +116,7 @@ MOST_WORKERS = 16
 """Processes that read beside a GPU, at most."""
 
 _LOOKED_AT = 3
-_NUMBER = re.compile(r"[a-z]*[\s:=_#-]*\d+([\s:.]\d+)*(nm)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[a-z]*[\s:=_#-]*\d+([\s:.]\d+)*(\s*nm)?", re.IGNORECASE)
 _ESTIMATED_AFTER = 5
 _WAITING = 1.0
 
@@ -469,7 +468,8 @@ class SiteEmbeddings:
         if not metadata.illumination_files():
             return None
         rows = [metadata.illumination(row) for row in range(len(metadata.metadata))]
-        digests = {file: tables.sha256_file(file) for file in metadata.illumination_files()}
+        files = metadata.illumination_files()
+        digests = {file: tables.sha256_file(remote.local(file)) for file in files}
         return {
             "functions": {
                 channel: [digests[file] for file in dict.fromkeys(files) if file is not None]
@@ -529,9 +529,7 @@ class SiteEmbeddings:
         header = self.usual.get(key if self.metadata.plate_columns else ())
         if header is None:
             return self.embedder.batch_size
-        height, width = images.shrunk_sides(
-            header.height, header.width, self.settings["resize_shorter_side"]
-        )
+        height, width = dataset.sides_read(self.metadata, header)
         names = ("size", "stride", "tiling", "small_images")
         count = tiles.tile_count(height, width, *(self.settings[name] for name in names))
         return count * (1 if self.groups == ["all"] else len(self.groups))
@@ -795,6 +793,7 @@ class SiteEmbeddings:
             "model_origin": self.embedder.model.origin,
             "model_licence": self.embedder.model.licence,
             "images_sha256": hashlib.sha256("".join(ids).encode()).hexdigest(),
+            "pixel_size": self.metadata.pixel_size,
             "simulated": bool(self.metadata.simulated),
             "valset": self.metadata.valset,
         }

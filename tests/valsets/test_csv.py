@@ -542,11 +542,6 @@ BAD = {
     "our measure": ("well,focus_DNA,DNA\nA1,1,a.tif\n", {}, "a column focus_dna of their own"),
     "case": ("dose,Dose,DNA\n1,2,a.tif\n", {}, "has the column Dose twice"),
     "row 0": ("row,col,DNA\n0,1,a.tif\n", {}, "row 1 has row 0 and col 1, which name no well"),
-    "illumination": (
-        "FileName_DNA,FileName_IllumDNA\na.tif,i.npy\n",
-        {},
-        "columns IllumDNA hold illum",
-    ),
     "planes of files": (
         "FileName_DNA,Frame_DNA\na.tif,1\n",
         {},

@@ -18,7 +18,7 @@ LABELS = tuple(name for name in tables.LABELS if name != "control_type")
 TREATMENT = "Metadata_asked_treatment"
 """Column that `wells_to_ask` adds: what replicates share."""
 
-_OF_DATASET = ("valset", "root", "platemap", "channels", "controls", "channel_axis")
+_OF_DATASET = ("valset", "root", "remote", "platemap", "channels", "controls", "channel_axis")
 
 
 @dataclass(frozen=True)
