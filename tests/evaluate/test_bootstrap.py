@@ -102,3 +102,5 @@ def test_intervals_as_text():
     assert bootstrap.interval_text(0.342, 0.231, 0.457) == "0.34 (0.23 to 0.46)"
     assert bootstrap.interval_text(0.342, np.nan, np.nan) == "0.34"
     assert bootstrap.interval_text(np.nan, np.nan, np.nan) == "–"
+    assert bootstrap.interval_text(0.001, -0.004, 0.2) == "0.00 (0.00 to 0.20)"
+    assert bootstrap.interval_text(-0.004, -0.006, 0.2) == "0.00 (-0.01 to 0.20)"

@@ -116,7 +116,8 @@ def interval_text(value, low, high):
     """
     if np.isnan(value):
         return "–"
-    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} ({low:.2f} to {high:.2f})"
+    # z: what rounds to nothing has no sign.
+    return f"{value:z.2f}" if np.isnan(low) else f"{value:z.2f} ({low:z.2f} to {high:z.2f})"
 
 
 def _per_group(accuracy, profiles, by):
