@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import hashlib
+import math
 import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -156,9 +157,12 @@ def inspect(metadata, plates=None):
         named = {row: given for row, given in named.items() if given and comparable}
         if named:
             names[key] = Counter(named.values()).most_common(1)[0][0]
+        rescaled = metadata.target_pixel_size is not None
         for row in rows:
             if kinds[row] is None:
                 refused[row] = headers[row]
+            elif rescaled and not (metadata.stated_pixel_size(row) or headers[row].pixel_size):
+                refused[row] = _unknown_pixels(metadata.paths(row)[0])
             elif kinds[row] != most:
                 refused[row] = (
                     f"{metadata.paths(row)[0]}: is {kinds[row]}; {count} of the "
@@ -256,7 +260,8 @@ def load_site(metadata, i, into=None):
     numpy.ndarray
         (C, H, W) in the files' own type, channels in the order of ``metadata.channels``; divided by
         the illumination functions of its row, see `illumination.corrected`, then shrunk to
-        ``metadata.resize_shorter_side`` where the dataset has one.
+        ``metadata.resize_shorter_side`` where the dataset has one, or rescaled to
+        ``metadata.target_pixel_size``.
     """
     return _prepared(metadata, i, read_site(metadata, i, into))
 
@@ -265,7 +270,43 @@ def _prepared(metadata, i, image):
     """An image from `read_site`, which may be overwritten, as `load_site` returns it."""
     files = metadata.paths(i)[:: metadata.files_per_channel]
     image = illumination.corrected(image, metadata.illumination(i), files)
-    return images.shrink_shorter_side(image, metadata.resize_shorter_side)
+    if metadata.target_pixel_size is None:
+        return images.shrink_shorter_side(image, metadata.resize_shorter_side)
+    known = metadata.stated_pixel_size(i)
+    if known is None:
+        alone = not metadata.is_merged
+        known = images.image_header(files[0], alone=alone, **metadata.reading).pixel_size
+    if known is None:
+        raise images.ImageError(_unknown_pixels(files[0]))
+    sides = images.rescaled_sides(*image.shape[1:], known / metadata.target_pixel_size)
+    images.check_size(files[0], len(image) * math.prod(sides), "pixels once it is rescaled")
+    return images.resized(image, sides)
+
+
+def _unknown_pixels(file):
+    return (
+        f"{file}: does not say the size of its pixels, so it cannot be rescaled to another. Give "
+        "it in µm by a column pixel_size, or leave the parameter pixel_size out."
+    )
+
+
+def sides_read(metadata, header):
+    """Height and width of the images of a header as `load_site` makes them.
+
+    Parameters
+    ----------
+    metadata : Metadata
+    header : images.ImageHeader
+
+    Returns
+    -------
+    (int, int)
+    """
+    if metadata.target_pixel_size is None:
+        return images.shrunk_sides(header.height, header.width, metadata.resize_shorter_side)
+    known = metadata.pixel_size or header.pixel_size or metadata.target_pixel_size
+    factor = known / metadata.target_pixel_size
+    return images.rescaled_sides(header.height, header.width, factor)
 
 
 def _room(array, shape, dtype):

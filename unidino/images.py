@@ -141,9 +141,10 @@ def pixel_size_of(level):
 
 def _of_both_sides(x, y):
     """The size of a pixel that is as high as wide; None where it is not, or not known."""
-    if x is None or y is None:
+    if x is None or y is None or abs(x - y) > 0.01 * x:
         return None
-    return x if abs(x - y) <= 0.01 * x else None
+    # Files hold it in few digits, or as a fraction of whole numbers.
+    return float(f"{x:.6g}")
 
 
 def _max_pixels():
@@ -155,7 +156,13 @@ def _max_pixels():
     return int(given)
 
 
-def _check_size(path, values, what="pixels"):
+def check_size(path, values, what="pixels"):
+    """Stop on an image of more values than `MAX_PIXELS`.
+
+    Raises
+    ------
+    ImageError
+    """
     limit = _max_pixels()
     if values > limit:
         _refuse(
@@ -175,7 +182,7 @@ def _header(path, sizes, position, dtype):
         _refuse(path, f"holds {what}; expected integers or real numbers of at most 64 bits.")
     if not channels * height * width:
         _refuse(path, f"is empty ({channels} x {height} x {width} pixels).")
-    _check_size(path, channels * height * width)
+    check_size(path, channels * height * width)
     return ImageHeader(int(channels), int(height), int(width), dtype)
 
 
@@ -413,7 +420,7 @@ def _open_tiff(path, choice):
             pixel_size=_tiff_pixel_size(file, first.keyframe),
         )
         if len(series) == 1 and _page_axes(first)[0] is None:
-            _check_size(path, math.prod(shape))
+            check_size(path, math.prod(shape))
         for one in series:
             _check_whole(path, one)
         companions = file.is_ome and any(page.parent is not file for page in series[0][:] if page)
@@ -433,7 +440,7 @@ def _check_whole(path, series):
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
         _check_palettes(path, series)
     if page.is_tiled:
-        _check_size(path, math.prod((*page.tile, page.samplesperpixel)), "pixels in a tile")
+        check_size(path, math.prod((*page.tile, page.samplesperpixel)), "pixels in a tile")
     if series.dataoffset:
         if series.dataoffset + series.nbytes > series.parent.filehandle.size:
             raise ValueError("it ends early")
@@ -722,7 +729,7 @@ def _open_zarr(path, choice):
     taken, position = _layout(path, array.shape, image.axes, choice)
     sizes = [n for i, n in enumerate(array.shape) if i not in taken]
     header = _header(path, sizes, position, array.dtype)
-    _check_size(path, math.prod(array.chunk), "pixels in a chunk")
+    check_size(path, math.prod(array.chunk), "pixels in a chunk")
     names = image.names if len(image.names) == header.channels else ()
     header = replace(header, names=names, pixel_size=pixel_size_of(level))
     yield ZarrImage(header, position, inside, taken)
@@ -912,6 +919,11 @@ def shrunk_sides(height, width, shorter_side):
     return tuple(int(shorter_side * side / shorter) for side in (height, width))
 
 
+def rescaled_sides(height, width, factor):
+    """Height and width of an image whose pixels become `factor` times as many a side."""
+    return tuple(max(1, round(side * factor)) for side in (height, width))
+
+
 def shrink_shorter_side(image, shorter_side):
     """Shrink an image, antialiased, so that its shorter side is `shorter_side` pixels.
 
@@ -927,14 +939,31 @@ def shrink_shorter_side(image, shorter_side):
     numpy.ndarray
         Same type; integers are rounded.
     """
+    return resized(image, shrunk_sides(*image.shape[1:], shorter_side))
+
+
+def resized(image, size):
+    """An image in another size: bilinear, antialiased where it shrinks.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        (C, H, W).
+    size : (height, width)
+        In pixels; an image of this size is returned unchanged.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same type; integers are rounded.
+    """
     import torch
 
-    size = shrunk_sides(*image.shape[1:], shorter_side)
-    if size == image.shape[1:]:
+    if tuple(size) == image.shape[1:]:
         return image
     shrunk = torch.nn.functional.interpolate(
         torch.from_numpy(image.astype(np.float32))[None],
-        size=size,
+        size=tuple(size),
         mode="bilinear",
         antialias=True,
         align_corners=False,

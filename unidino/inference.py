@@ -375,6 +375,8 @@ def _open(given):
     )
     if given["resize_shorter_side"] is not None:
         metadata.resize_shorter_side = given["resize_shorter_side"]
+    if given["pixel_size"] is not None:
+        _rescale(metadata, float(given["pixel_size"]))
     size = check_size(network, given["size"] or network.config.size)
     stride = given["stride"] or size
     tiles.check_stride(size, stride, given["tiling"])
@@ -399,8 +401,8 @@ def _open(given):
         "channel_axis": metadata.channel_axis,
     }
     # Only where they are set, so that extractions from before there were these go on.
-    parts = ("plane", "timepoint", "resolution_level")
-    parts = {name: getattr(metadata, name) for name in parts}
+    parts = {n: getattr(metadata, n) for n in ("plane", "timepoint", "resolution_level")}
+    parts["pixel_size"] = metadata.target_pixel_size
     settings |= {name: value for name, value in parts.items() if value is not None}
     if given["illumination"] == illumination.ESTIMATE:
         settings["illumination"] = plate_illumination.settings()
@@ -419,9 +421,45 @@ def _open(given):
     if precision == AUTO and known.get("precision") in PRECISIONS:
         precision = known["precision"]
     batch_size = given["batch_size"] or (measured or {}).get("batch_size")
+    _compare_pixels(metadata, network)
     embedder = Embedder(network.to(device), batch_size, device, precision)
     settings["precision"] = embedder.precision
     return metadata, embedder, settings, folder, measured
+
+
+def _rescale(metadata, pixel_size):
+    """Have images rescaled as they are read.
+
+    Raises
+    ------
+    ValueError
+        The size of their own pixels is not known.
+    """
+    if not metadata.knows_pixel_sizes:
+        raise ValueError(
+            f"pixel_size rescales images of which the size of their own pixels is known, and the "
+            f"files of {metadata.valset} do not say it. Give it in µm by a column pixel_size of "
+            "the table or plate map, or leave the parameter pixel_size out."
+        )
+    metadata.target_pixel_size = pixel_size
+    metadata.resize_shorter_side = None
+
+
+_ALIKE = 1.1
+"""Pixels that differ by a smaller factor in size show cells as a model knows them."""
+
+
+def _compare_pixels(metadata, network):
+    """Note where a model was trained on pixels of another size than those of the images."""
+    known, now = network.config.pixel_size, metadata.read_pixel_size
+    if known is None or now is None or max(known, now) < _ALIKE * min(known, now):
+        return
+    larger = f"{known / now:.2g} times as large" if known > now else f"{known / now:.2g} as large"
+    metadata.note(
+        f"{network.name} was trained on pixels of {known:.3g} µm, those of the images are "
+        f"{now:.3g} µm, so that it sees cells {larger} as in training; pixel_size={known:.3g} "
+        "rescales the images"
+    )
 
 
 def _check(given):
@@ -462,6 +500,14 @@ def _check(given):
         arguments.check_positive(name, given[name])
     if given["num_workers"] is not None and given["num_workers"] < 0:
         raise ValueError(f"num_workers is {given['num_workers']}; it must be 0 or more.")
+    if given["pixel_size"] is not None:
+        if not 0 < given["pixel_size"] < float("inf"):
+            raise ValueError(f"pixel_size is {given['pixel_size']}; expected µm, above 0.")
+        if given["resize_shorter_side"] is not None:
+            raise ValueError(
+                "pixel_size and resize_shorter_side both say how large images become: leave one of "
+                "them out."
+            )
     for name in ("min_foreground", "max_missing"):
         if not 0 <= given[name] <= 1:
             raise ValueError(f"{name} is {given[name]}; it is a share, 0 to 1.")

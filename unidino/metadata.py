@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -18,6 +19,8 @@ FILE_COLUMNS = ("path", "illumination")
 
 _ADDED = ("path", "row", "simulated", "status", "error")
 _COUNTED = ("sites", "replicates")
+
+_LOOKED_AT = 64
 
 DOSES = ("concentration", "dose")
 """Columns that hold doses."""
@@ -62,6 +65,8 @@ class Metadata:
         Of OME-Zarr images, 0 the full one; it is a part of their paths.
     resize_shorter_side : int or None
         Larger images are shrunk to this shorter side, in pixels.
+    target_pixel_size : float or None
+        Images are rescaled to this size of a pixel, in µm, as they are read; see `pixel_size`.
     remote : bool
         Files elsewhere may be fetched, see `remote`.
     simulated : bool
@@ -82,6 +87,7 @@ class Metadata:
     timepoint = None
     resolution_level = None
     resize_shorter_side = None
+    target_pixel_size = None
     remote = False
     simulated = False
     root = None
@@ -104,6 +110,64 @@ class Metadata:
             "plane": self.plane,
             "timepoint": self.timepoint,
         }
+
+    @cached_property
+    def pixel_size(self):
+        """The size in µm of the pixels of most images; None where it is not known.
+
+        The column ``pixel_size`` says it, and where it is blank the files do, of which some are
+        opened.
+        """
+        known = Counter(f"{size:.3g}" for size, _ in self._pixels if size is not None)
+        if not known:
+            return None
+        usual, count = known.most_common(1)[0]
+        if 2 * count <= len(self._pixels):
+            return None
+        return next(size for size, _ in self._pixels if size and f"{size:.3g}" == usual)
+
+    @property
+    def read_pixel_size(self):
+        """As `pixel_size`, of the images as they are read: rescaled, or shrunk."""
+        if self.target_pixel_size is not None or self.resize_shorter_side is None:
+            return self.target_pixel_size or self.pixel_size
+        if self.pixel_size is None:
+            return None
+        sides = Counter((one.height, one.width) for _, one in self._pixels if one)
+        height, width = sides.most_common(1)[0][0] if sides else (1, 1)
+        shrunk = images.shrunk_sides(height, width, self.resize_shorter_side)
+        return self.pixel_size * min(height, width) / min(shrunk)
+
+    @property
+    def knows_pixel_sizes(self):
+        """Whether the size of the pixels of any image that was looked at is known."""
+        return any(size is not None for size, _ in self._pixels)
+
+    @cached_property
+    def _pixels(self):
+        """(size of a pixel or None, header or None) of some sites, evenly spaced."""
+        count = len(self.metadata)
+        rows = np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int)).tolist()
+        files = [self.paths(row)[0] for row in rows]
+        asked = remote.to_ask(dict.fromkeys(files))
+        headers = images.image_headers(
+            asked, alone=not self.is_merged, dataset=self.place, **self.reading
+        )
+        told = {
+            file: None if isinstance(h, str) else h for file, h in zip(asked, headers, strict=True)
+        }
+        return [
+            (self.stated_pixel_size(row) or (told[file] and told[file].pixel_size), told[file])
+            for row, file in zip(rows, files, strict=True)
+            if file in told
+        ]
+
+    def stated_pixel_size(self, i):
+        """The size in µm of the pixels of row `i` by the column ``pixel_size``, or None."""
+        if "pixel_size" not in self.metadata.columns:
+            return None
+        value = self.metadata["pixel_size"].iat[i]
+        return None if pd.isna(value) else float(value)
 
     @property
     def key_columns(self):
@@ -335,6 +399,7 @@ class Metadata:
             self.channels = list(self.channels)
         self._check_names()
         self._check_illumination()
+        self._check_pixel_sizes()
         self._check_keys()
         self._check_rows()
         self._check_labels()
@@ -374,8 +439,10 @@ class Metadata:
 
     def _check_elsewhere(self):
         """Stop where files lie elsewhere and may not be fetched, or cannot be."""
-        files = chain(chain.from_iterable(self.files()), self.illumination_files())
-        elsewhere = list(filter(remote.is_remote, files))
+        several = not (self.is_merged or self.single_channel_metadata)
+        paths = self.metadata["path"]
+        paths = chain.from_iterable(paths) if several else paths
+        elsewhere = list(filter(remote.is_remote, chain(paths, self.illumination_files())))
         if elsewhere and not self.remote:
             raise ValueError(f"{self.valset}: {remote.allowance(elsewhere)}")
         if elsewhere:
@@ -443,6 +510,22 @@ class Metadata:
                     f"expected a list of {count}: the file of a channel's illumination function, "
                     "or None, for each of its channels."
                 )
+
+    def _check_pixel_sizes(self):
+        """Stop where the column ``pixel_size`` holds anything but lengths; they become numbers."""
+        if "pixel_size" not in self.metadata.columns:
+            return
+        given = self.metadata["pixel_size"]
+        sizes = pd.to_numeric(given, errors="coerce").astype(float)
+        wrong = (given.notna() & ~((sizes > 0) & np.isfinite(sizes))).to_numpy()
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"{self.valset}: the column pixel_size of row {row + 1} holds {given.iat[row]!r}; "
+                "expected the size of a pixel in µm, a number above 0, or nothing "
+                f"({int(wrong.sum())} such rows)."
+            )
+        self.metadata = self.metadata.assign(pixel_size=sizes)
 
     def _check_keys(self):
         frame = self.metadata

@@ -29,7 +29,7 @@ ARCHITECTURES = {
 _AFTER = ("cls_reducer", "projection")
 """What follows the backbone, in this order."""
 
-_LATER = ("tile_scaling", "fixed_size")
+_LATER = ("tile_scaling", "fixed_size", "pixel_size")
 """Fields of a config that earlier versions did not have: stored only where they are set."""
 
 _RANGES = {
@@ -75,6 +75,8 @@ class ModelConfig:
         Register tokens of a vision transformer.
     mean, std : tuple of float or None
         Per-channel standardisation of the [0, 1] input that the weights expect.
+    pixel_size : float or None
+        Of the images that it was trained on, in µm; None where that is not known.
     block : int or None
         The block whose output is read, from 1: a vision transformer's layer, or a stage of one of
         timm's convolutional networks (a resolution). None reads the end of the network.
@@ -102,6 +104,8 @@ class ModelConfig:
     tile_scaling: str = "none"
     fixed_size: bool = False
 
+    pixel_size: float | None = None
+
     def __post_init__(self):
         """Stop on a value of another type or range: a config may come from a stranger's file.
 
@@ -118,6 +122,8 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name} is {value}; expected {least} to {most}.")
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise ValueError(f"pixel_size is {self.pixel_size}; expected µm, above 0.")
         for name in ("mean", "std"):
             self._check_numbers(name, getattr(self, name))
         if resolve_arch(self.arch) != self.arch:

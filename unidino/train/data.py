@@ -51,6 +51,8 @@ class Planes:
         See `Metadata`.
     files_sha256 : str
         From `files_digest`.
+    pixel_size : float or None
+        Of most of its images, in µm.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Planes:
     reading: dict
     files_per_channel: int
     files_sha256: str
+    pixel_size: float | None = None
 
     def __len__(self):
         return len(self.weights)
@@ -187,7 +190,25 @@ def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
         metadata.reading,
         metadata.files_per_channel,
         files_digest(files),
+        metadata.pixel_size,
     )
+
+
+_ALIKE = 1.1
+
+
+def shared_pixel_size(sets):
+    """The size in µm of the pixels of several sets, where all know theirs and they are alike: the
+    median, or None.
+
+    Parameters
+    ----------
+    sets : list of Planes
+    """
+    sizes = [part.pixel_size for part in sets]
+    if None in sizes or max(sizes) >= _ALIKE * min(sizes):
+        return None
+    return float(np.median(sizes))
 
 
 _COMPARED, _THREADS = 2000, 8

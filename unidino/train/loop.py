@@ -7,6 +7,7 @@ al. 2021 (arXiv:2104.14294) with the settings of the released training script, s
 import contextlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
@@ -23,6 +24,7 @@ from .data import (
     collate,
     read_planes,
     remembered_planes,
+    shared_pixel_size,
 )
 from .distil import Source
 from .log import (
@@ -85,6 +87,7 @@ def carry_out(options, small):
                 _begin(folder, small)
             measured = processes.first(remembered_planes, opened, options, folder)
             planes = measured or read_planes(folder)
+            config = replace(config, pixel_size=shared_pixel_size(planes))
             source = Source.of(options["distil_from"], options["in_chans"])
             images = TrainingImages(planes, views, **{name: options[name] for name in DRAWING})
             trainer = Trainer(options, config, views, images, processes, source)
@@ -162,10 +165,11 @@ def _resume(trainer, folder, stored):
     if file is None:
         return {}
     earlier = vars(content["args"])
+    before, now = _of_options(earlier), _of_options(stored)
     differing = [
-        f"{name} was {earlier.get(name)!r}, is {stored.get(name)!r}"
-        for name in sorted((earlier.keys() | stored.keys()) - {"data"})
-        if name not in FREE and earlier.get(name) != stored.get(name)
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in sorted((before.keys() | now.keys()) - {"data"})
+        if name not in FREE and before.get(name) != now.get(name)
     ]
     remedy = "Train into another output_dir, or start from its weights with ckpt."
     if differing:
@@ -187,6 +191,13 @@ def _resume(trainer, folder, stored):
     restore(content, trainer)
     say(f"going on from {file.name}: {trainer.step} of {trainer.total_steps} steps are done")
     return content["log"]
+
+
+def _of_options(stored):
+    """What is stored of a run without what follows from its images, which are compared apart."""
+    config = stored.get("model_config") or {}
+    config = {name: value for name, value in dict(config).items() if name != "pixel_size"}
+    return stored | {"model_config": config}
 
 
 def _announce(trainer, opened):
