@@ -49,8 +49,8 @@ class Plate:
         When, and how that is known.
     table : Path or None
         Its site table; None where the dataset has no plates.
-    plates : int
-        How many the extraction holds.
+    keys : list of tuple
+        Of all plates of the extraction.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class Plate:
     recorded: dict
     extracted: tuple
     table: object
-    plates: int
+    keys: list
 
     @property
     def dataset(self):
@@ -81,8 +81,7 @@ class Plate:
         """Where its report goes by default."""
         if not self.key:
             return paths.report_files(self.folder, [("dataset",)])["dataset",]
-        keys = dict.fromkeys(key for key in _keys_of(Contents(self.folder)) if key)
-        return paths.report_files(self.folder, keys)[self.key]
+        return paths.report_files(self.folder, self.keys)[self.key]
 
     @property
     def by_well(self):
@@ -171,7 +170,7 @@ def read(folder, plate=None, profiles=None):
         recorded=recorded,
         extracted=_when(folder, by_plate[key][0].file),
         table=by_plate[key][0].file if key else None,
-        plates=len(by_plate),
+        keys=list(by_plate),
     )
 
 

@@ -252,7 +252,7 @@ def _normalised(stored, found):
 def _warned(stored):
     """What the run warned of, in sentences; "" where of nothing."""
     warned = [text.rstrip(".") + "." for text in stored.made.get("warnings") or []]
-    whose = "" if stored.plates == 1 else ", of this or of other plates"
+    whose = "" if len(stored.keys) == 1 else ", of this or of other plates"
     return f"The run warned{whose}: {' '.join(warned)}" if warned else ""
 
 
