@@ -327,3 +327,21 @@ def test_every_source_says_where_its_files_go(web, monkeypatch):
     found, _ = sources.items(catalogue.find("BBBC037"), [], web, None)
     folder = "gene_overexpression/idr0033-rohban-pathways/screenA"
     assert [item.path for item in found] == [f"{folder}/idr0033-screenA-annotation.csv"]
+
+
+# The book.
+
+
+def book():
+    return (paths.project_root() / "book" / "download.md").read_text()
+
+
+def test_the_book_has_the_catalogue():
+    rows = [line for line in book().splitlines() if line.startswith("| `")]
+    assert rows == [catalogue.row(entry) for entry in catalogue.entries().values()]
+
+
+def test_the_book_says_what_is_left_to_do_by_hand():
+    for entry in catalogue.entries().values():
+        if entry.automatic != "all":
+            assert entry.manual.strip() in book(), entry.name

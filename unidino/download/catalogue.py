@@ -137,6 +137,13 @@ def _entry(name, values):
     return Entry(name=name, sources=tuple(sources), **values)
 
 
+def row(entry):
+    """The row of an entry in the book's table, see ``book/download.md``."""
+    licence = f"[{entry.licence}]({entry.licence_url})"
+    cells = [f"`{entry.name}`", entry.title, entry.size, licence, "; ".join(entry.cite)]
+    return f"| {' | '.join([*cells, AUTOMATIC[entry.automatic]])} |"
+
+
 @functools.cache
 def entries():
     """The entries of the package's own catalogue, by name."""
