@@ -189,8 +189,8 @@ def photograph(stored, groups, root=None):
 
     origin, notes = opened(stored.recorded, root)
     if origin is None:
-        what = notes[0].what.split(":")[0]
-        return Montage(said=[f"The images are not shown: {what}."])
+        what = notes[0].what.replace(": sites are not compared with it", "")
+        return Montage(said=[f"The images are not shown: {stored.without_place(what)}."])
     if stored.key and stored.key not in origin.plates:
         return Montage(said=["The images are not shown: the dataset has this plate no more."])
     wanted = list(dict.fromkeys(row for group in groups.values() for row, _ in group))
@@ -200,12 +200,12 @@ def photograph(stored, groups, root=None):
     lost = ["the dataset has these sites no more"] * int((~found).sum())
     there = [row for row, known in zip(wanted, found, strict=True) if known]
     rows = places[found].to_numpy(int)
-    loaded, unread = _loaded(stored, dataset.subset(origin.metadata, rows), there)
+    part = _as_read(stored, dataset.subset(origin.metadata, rows))
+    loaded, unread = _loaded(stored, part, there)
     lost = unread + lost
     if not loaded:
         return Montage(said=[f"The images are not shown: {lost[0]}."])
-    first = next(iter(loaded))
-    pixel = pixel_size(stored, dataset.subset(origin.metadata, [places[first]]), loaded[first])
+    first, pixel = next(iter(loaded)), part.read_pixel_size
     colours = colours_of(stored.channels)
     limits = _limits(stored)
     names = plate_quality.well_names(stored.sites)
@@ -225,6 +225,18 @@ def photograph(stored, groups, root=None):
     return Montage(cards, said, dict(zip(stored.channels, hexes, strict=True)), bars)
 
 
+def _as_read(stored, metadata):
+    """The metadata with what the extraction decided of the size of its images."""
+    settings = stored.made["settings"]
+    metadata.resize_shorter_side = settings.get("resize_shorter_side")
+    metadata.target_pixel_size = settings.get("pixel_size")
+    own = stored.made.get("pixel_size")
+    # A plate map may have told it, which is not opened here.
+    if own and "pixel_size" not in metadata.metadata.columns:
+        metadata.metadata = metadata.metadata.assign(pixel_size=float(own))
+    return metadata
+
+
 def _loaded(stored, metadata, rows):
     """({row of the sites: its image as the model was given it}, why others are not there).
 
@@ -237,7 +249,6 @@ def _loaded(stored, metadata, rows):
 
     if not rows:
         return {}, []
-    metadata.resize_shorter_side = stored.made["settings"].get("resize_shorter_side")
     made, lost = {}, []
     for i, row in enumerate(rows):
         try:
@@ -249,9 +260,8 @@ def _loaded(stored, metadata, rows):
                 raise ValueError(_OTHERS)
             made[row] = image
         except (ValueError, OSError) as error:
-            # The whole path belongs to a machine, not into a letter.
             text = " ".join(str(error).split()).replace(f"{metadata.root}/", "")
-            lost.append(text.removesuffix("."))
+            lost.append(stored.without_place(text).removesuffix("."))
     return made, lost
 
 
@@ -315,28 +325,6 @@ def colours_of(channels):
     """A colour (red, green, blue) for each channel of a composite."""
     count = len(channels)
     return COLOURS.get(count) or [_MORE[i % len(_MORE)] for i in range(count)]
-
-
-def pixel_size(stored, metadata, image):
-    """µm a pixel of an image as the model was given it; None where nobody knows.
-
-    Parameters
-    ----------
-    stored : stored.Plate
-    metadata : Metadata
-        Of the image's site alone.
-    image : numpy.ndarray
-        (C, H, W).
-    """
-    from .. import dataset
-
-    if rescaled := stored.made["settings"].get("pixel_size"):
-        return float(rescaled)
-    (header,) = dataset.site_headers(metadata)
-    if isinstance(header, str):
-        return None
-    own = metadata.metadata.get("pixel_size", pd.Series([header.pixel_size])).iat[0]
-    return float(own) * header.width / image.shape[2] if own and np.isfinite(own) else None
 
 
 def _sides(image):

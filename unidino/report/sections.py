@@ -153,11 +153,7 @@ def _failed(stored):
     if sites.empty:
         return None
     names = np.array(plate_quality.well_names(stored.sites), dtype=object)
-    reasons = (
-        sites["Metadata_error"]
-        .fillna("no reason was recorded")
-        .map(lambda text: _without_place(text, stored))
-    )
+    reasons = sites["Metadata_error"].fillna("no reason was recorded").map(stored.without_place)
     kinds = {}
     for row, reason in reasons.items():
         path = sites.at[row, "Metadata_path"]
@@ -171,15 +167,6 @@ def _failed(stored):
         "Sites that could not be read",
         table("Reasons", ["Reason", "Sites", "Where"], rows, numeric={1}),
     )
-
-
-def _without_place(text, stored):
-    """An error without the folders of the machine that it was made on."""
-    origin = str(stored.recorded.get("origin") or "")
-    for place in (origin, origin.rpartition("/")[0]):
-        if len(place) > 1:
-            text = text.replace(f"{place}/", "")
-    return text
 
 
 def _flags(stored, found):
@@ -595,6 +582,7 @@ def _making(stored):
         ("correction", made.get("correct", "none")),
         *settings.items(),
         *((f"model: {name}", value) for name, value in config.items() if value is not None),
+        ("size of a pixel in the files (µm)", made.get("pixel_size")),
         ("licence of the model", made.get("model_licence")),
         ("SHA-256 of the images", made.get("images_sha256")),
         ("illumination functions", (stored.measured.get("illumination") or {}).get("kind")),

@@ -100,6 +100,14 @@ class Plate:
     def simulated(self):
         return bool(self.made.get("simulated"))
 
+    def without_place(self, text):
+        """A message without the folders of the machine that it was made on: reports are mailed."""
+        origin = str(self.recorded.get("origin") or "")
+        for place in (origin.rpartition("/")[0], str(self.folder)):
+            if len(place) > 1:
+                text = text.replace(f"{place}/", "")
+        return text
+
     @property
     def channels(self):
         return list(self.made["settings"]["channels"])
