@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import unidino
 from unidino import embedding, tables
-from unidino.models import microsnoop, tile_scaling, vit
+from unidino.models import checkpoints, microsnoop, tile_scaling, vit
 
 TABLES = Path(__file__).parent / "published"
 
@@ -193,6 +193,17 @@ def test_microsnoop_without_distributed_training(wrap, snoop_file, of_microsnoop
     plain = unidino.load_model("microsnoop", ckpt=tmp_path / "plain.pth").weights()
     wrapped = unidino.load_model("microsnoop", ckpt=snoop_file).weights()
     assert all(torch.equal(plain[name], value) for name, value in wrapped.items())
+
+
+@pytest.mark.parametrize("name", ["microsnoop", "morphem"])
+def test_what_is_saved_of_them_loads_by_path(name, snoop_file, morphem_file, raw, tmp_path):
+    model = unidino.load_model(name, ckpt={"microsnoop": snoop_file}.get(name, morphem_file))
+    checkpoints.save_model(model, tmp_path / "own.safetensors")
+    own = unidino.load_model(tmp_path / "own.safetensors")
+    assert (own.config, own.licence) == (model.config, model.licence)
+    with torch.inference_mode():
+        x = as_input(raw[:1])
+        torch.testing.assert_close(own(x), model(x), atol=0, rtol=0)
 
 
 def test_microsnoops_map_can_be_pooled_otherwise(snoop_file, raw):
