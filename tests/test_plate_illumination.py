@@ -12,6 +12,7 @@ import torch
 import unidino
 from unidino import dataset, flatfield, illumination, paths, plate_illumination, tables
 from unidino.models import checkpoints, vit
+from unidino.pages import extraction, plots
 from unidino.simulate import microscope
 
 SHAPE = (64, 80)
@@ -368,3 +369,45 @@ def test_the_names_of_functions_differ_whatever_the_disk(tmp_path):
     assert {file.parent for file in files.values()} == {tmp_path}
     table = paths.site_tables(tmp_path, [("b", "p.1")])["b", "p.1"]
     assert paths.illumination_folder(tmp_path, table) == tmp_path / "illumination" / "b" / "p.1"
+
+
+def _relative(planes):
+    """The mean image of planes over the blocks of a field, relative to its mean."""
+    mean = np.mean([plane.astype(float) for plane in planes], 0)
+    means = flatfield.block_means(flatfield.block_sums(mean), 1, SHAPE)
+    return means / means.mean()
+
+
+def test_a_page_shows_the_mean_image_before_and_after(table, estimated):
+    shown = extraction.light(estimated)
+    raw = unidino.open_valset(str(table))
+    rows = np.flatnonzero(raw.metadata["plate"] == "p0")
+    for c in range(2):
+        for name, metadata in (("before", raw), ("after", estimated.metadata)):
+            expected = _relative([dataset.load_site(metadata, i)[c] for i in rows])
+            np.testing.assert_allclose(shown[name][c], expected)
+    function = _functions(estimated)["p0", "DNA"].astype(float)
+    expected = flatfield.block_means(flatfield.block_sums(function), 1, SHAPE)
+    np.testing.assert_allclose(shown["functions"][0], expected)
+    assert shown["heading"] == "plate, plate p0, real: 6 sites"
+    figure = plots.illumination(**shown)
+    assert [axis.get_title() for axis in figure.axes[:4]] == [
+        "function", "mean image before", "mean image after", "across the middle",
+    ]  # fmt: skip
+    assert [axis.get_ylabel() for axis in figure.axes[0:8:4]] == CHANNELS
+    plots.plt.close(figure)
+
+
+def test_a_page_says_what_was_corrected(table, estimated, weights, tmp_path):
+    told = extraction.what_was_corrected(estimated)
+    records = [json.loads(f.read_text()) for f in estimated.sites_path.parent.rglob("illum*.json")]
+    errors = [one["error"] for r in records for one in r["functions"].values()]
+    assert "for each channel from 6 sites on each of 2 plates" in told
+    assert f"is {np.median(errors):.1%} (median) and at most {max(errors):.1%}" in told
+    plain = _run(table, weights, tmp_path)
+    assert "No illumination function is applied" in extraction.what_was_corrected(plain)
+    assert extraction.light(plain) is extraction.illumination_figure(plain) is None
+    settings = {"settings": {"illumination": "given"}}
+    assert "that the dataset gives" in extraction.what_was_corrected(
+        SimpleNamespace(provenance=settings)
+    )

@@ -1,5 +1,6 @@
 """The illumination functions of a plate, estimated from its images and stored with its results."""
 
+import contextlib
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from . import dataset, flatfield, paths, tables
+from . import dataset, flatfield, illumination, paths, tables
 from .progress import Progress
 
 SITES = 384
@@ -106,24 +107,69 @@ def _read(metadata, rows, name, sites):
     """(row, sums of the blocks of each channel, (H, W)) of the first readable rows, in order."""
 
     def sums(row):
-        try:
-            image = dataset.read_site(metadata, row)
-        except (ValueError, OSError):  # recorded when the plate is embedded
-            return None
-        return np.stack([flatfield.block_sums(plane) for plane in image]), image.shape[1:]
+        image = dataset.read_site(metadata, row)
+        return row, _sums(image), image.shape[1:]
+
+    title = f"{metadata.valset}: illumination of {name}"
+    with Progress(min(sites, len(rows)), "site", title) as bar:
+        for read in _side_by_side(sums, rows, sites):
+            bar.update(1)
+            yield read
+
+
+def _sums(image):
+    return np.stack([flatfield.block_sums(plane) for plane in image])
+
+
+def _side_by_side(read, rows, sites):
+    """What a function returns of the first rows that are readable, in order."""
+
+    def attempted(row):
+        with contextlib.suppress(ValueError, OSError):  # recorded when the plate is embedded
+            return read(row)
 
     order, found = iter(rows), 0
-    title = f"{metadata.valset}: illumination of {name}"
-    with (
-        Progress(min(sites, len(rows)), "site", title) as bar,
-        ThreadPoolExecutor(_THREADS) as pool,
-    ):
+    with ThreadPoolExecutor(_THREADS) as pool:
         while found < sites and (some := list(islice(order, min(_THREADS, sites - found)))):
-            for row, read in zip(some, pool.map(sums, some), strict=True):
-                if read is not None:
-                    found += 1
-                    bar.update(1)
-                    yield row, *read
+            made = [one for one in pool.map(attempted, some) if one is not None]
+            found += len(made)
+            yield from made
+
+
+def mean_images(metadata, rows, sites=SITES):
+    """The mean image of some sites, as they are stored and as they are corrected.
+
+    Parameters
+    ----------
+    metadata : Metadata
+        Of one plate, with its functions.
+    rows : sequence of int
+        In the order in which they are read; unreadable ones are left out.
+    sites : int
+        At most.
+
+    Returns
+    -------
+    before, after : numpy.ndarray
+        (C, rows, columns) of the blocks of `flatfield.grid`, each divided by its mean.
+    count : int
+        Sites.
+    """
+
+    def both(row):
+        image = dataset.read_site(metadata, row)
+        files = metadata.paths(row)[:: metadata.files_per_channel]
+        stored = _sums(image), image.shape[1:]
+        return *stored, _sums(illumination.corrected(image, metadata.illumination(row), files))
+
+    totals, count = [0, 0], 0
+    for before, size, after in _side_by_side(both, rows, sites):
+        totals = [totals[0] + before, totals[1] + after]
+        count, shape = count + 1, size
+    means = [
+        np.stack([flatfield.block_means(sums, count, shape) for sums in total]) for total in totals
+    ]
+    return *(mean / np.maximum(mean.mean((1, 2), keepdims=True), 1e-12) for mean in means), count
 
 
 def identity(*content):

@@ -7,9 +7,9 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from .. import paths, quality, tables
+from .. import flatfield, illumination, paths, quality, tables
 from ..profiles import SPARSE
-from . import plots
+from . import notebook, plots
 
 # `dataset` loads torch, which takes seconds: functions that read images import it.
 
@@ -150,6 +150,75 @@ def montage(made, most=4, label=None):
         "titles": [_title(wells.iloc[i], values.iloc[i]) for i in chosen],
         "heading": f"{made.provenance['valset']}, {kind(made)}",
     }
+
+
+def what_was_corrected(made):
+    """Which illumination functions the images were divided by, in a sentence or two."""
+    setting = made.provenance["settings"].get("illumination")
+    if setting is None:
+        return (
+            "No illumination function is applied: the images are embedded as they are "
+            "(`illumination`)."
+        )
+    if setting == "given":
+        return "The images are divided by the illumination functions that the dataset gives."
+    records = [tables.read_provenance(file)["illumination"] for file, _ in made.site_tables()]
+    # Without plates all tables tell of the same functions.
+    records = {record["identity"]: record for record in records}.values()
+    errors = [one["error"] for record in records for one in record["functions"].values()]
+    counts = sorted({record["sites"] for record in records})
+    counts = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    plates = f" on each of {len(records)} plates" if len(records) > 1 else ""
+    return (
+        f"The images are divided by illumination functions, estimated for each channel from "
+        f"{counts} sites{plates}. Their standard error, by the functions of two halves of the "
+        f"sites, is {np.median(errors):.1%} (median) and at most {max(errors):.1%}."
+    )
+
+
+def light(made):
+    """Arguments of `plots.illumination`, of the first plate that is corrected; None without one.
+
+    The functions are those of the plate's first corrected site, the mean images those of up to
+    `plate_illumination.SITES` of its sites.
+    """
+    from .. import dataset, plate_illumination
+
+    for key, rows in made.metadata.plates().items():
+        part = dataset.subset(made.metadata, rows)
+        lit = [row for row in range(len(rows)) if any(part.illumination(row))]
+        if not lit:
+            continue
+        order = dataset.sample_rows(dataset.subset(part, lit), 0)
+        before, after, count = plate_illumination.mean_images(part, [lit[i] for i in order])
+        functions = [
+            np.ones(before.shape[1:]) if file is None else _blocks(file)
+            for file in part.illumination(lit[0])
+        ]
+        where = f", plate {' '.join(map(str, key))}" if key else ""
+        return {
+            "functions": np.stack(functions),
+            "before": before,
+            "after": after,
+            "channels": part.channels,
+            "heading": f"{made.provenance['valset']}{where}, {kind(made)}: {count} sites",
+        }
+    return None
+
+
+def _blocks(file):
+    """A function's means over the blocks of its field."""
+    function = illumination.read_function(file)
+    return flatfield.block_means(flatfield.block_sums(function), 1, function.shape)
+
+
+def illumination_figure(made):
+    """The figure of `plots.illumination`, stored and shown; None where nothing is corrected."""
+    arguments = light(made)
+    if arguments is None:
+        return None
+    figure = plots.illumination(**arguments)
+    return notebook.save_figure(figure, f"{page_name(made)}_illumination")
 
 
 def _limits(statistics, channels):

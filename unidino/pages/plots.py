@@ -92,6 +92,70 @@ def tile_montage(sites, channels, limits, titles, heading, across=4):
     return figure
 
 
+def illumination(functions, before, after, channels, heading):
+    """Illumination functions, the mean image before and after, and both across the middle.
+
+    Parameters
+    ----------
+    functions, before, after : numpy.ndarray
+        (C, H, W) of places in the field: the functions, and the mean images, each divided by its
+        mean.
+    channels : list of str
+    heading : str
+    """
+    _, height, width = before.shape
+    side = (WIDTH - 1.6) / 4
+    each = max(0.85, side * height / width)
+    figure, axes = subplots((each + 0.12) * len(channels) + 1.15, len(channels), 4)
+    far = max(np.percentile(np.abs(before - 1), 99.5), 0.02)
+    scale = {"cmap": "PuOr_r", "vmin": 1 - far, "vmax": 1 + far}
+    middle = slice(int(0.45 * height), max(int(0.55 * height), int(0.45 * height) + 1))
+    across = (np.arange(width) + 0.5) / width
+    for row, channel in enumerate(channels):
+        maps = axes[row, :3]
+        shown = [
+            maps[0].imshow(functions[row], cmap="cividis", vmin=1, vmax=max(functions.max(), 1.02)),
+            maps[1].imshow(before[row], **scale),
+            maps[2].imshow(after[row], **scale),
+        ]
+        for axis in maps:
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            axis.axhline(middle.start - 0.5, color="white", linewidth=0.5, alpha=0.7)
+            axis.axhline(middle.stop - 0.5, color="white", linewidth=0.5, alpha=0.7)
+        maps[0].set_ylabel(channel)
+        lines = axes[row, 3]
+        for image, name, colour in ((before, "before", 1), (after, "after", 0)):
+            values = image[row, middle].mean(0)
+            lines.plot(across, values, color=PALETTE[colour], linewidth=1.2, label=name)
+        expected = functions[row, middle].mean(0) / functions[row].mean()
+        lines.plot(across, expected, "k--", linewidth=0.9, label="function")
+        lines.axhline(1, color=OTHER, linewidth=0.7, zorder=0)
+        lines.set(xlim=(0, 1), ylim=(1 - 1.15 * far, 1 + 1.15 * far), xticks=[0, 0.5, 1])
+        lines.yaxis.tick_right()
+        lines.yaxis.set_major_locator(MaxNLocator(4))
+        lines.spines["left"].set_visible(False)
+        lines.spines["right"].set_visible(True)
+        lines.tick_params(labelsize=7.5, labelbottom=row == len(channels) - 1)
+    titles = ("function", "mean image before", "mean image after", "across the middle")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=9)
+    axes[-1, 3].set_xlabel("share of the width", fontsize=8)
+    axes[0, 3].legend(fontsize=7, handlelength=1.2, frameon=False, loc="best")
+    for drawn, columns, label in (
+        (shown[0], axes[:, :1], "divided by"),
+        (shown[1], axes[:, 1:3], "relative to the mean"),
+    ):
+        bar = figure.colorbar(
+            drawn, ax=columns, location="bottom", aspect=25, shrink=0.85, pad=0.02
+        )
+        bar.set_label(label, fontsize=8)
+        bar.ax.tick_params(labelsize=7.5)
+        bar.outline.set_visible(False)
+    figure.suptitle(heading, fontsize=10.5)
+    return figure
+
+
 def well_position(well):
     """(row, column) of a well's name, counted from 0: B03 is (1, 2); None for other names."""
     named = re.fullmatch(r"([A-Za-z]{1,2})0*([1-9]\d?)", str(well))
