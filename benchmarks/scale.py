@@ -60,7 +60,7 @@ SETTINGS = {
 class Mean(torch.nn.Module):
     """A model of two features."""
 
-    is_vit, name, origin, embedding_dim = False, "mean", "", 2
+    is_vit, name, origin, licence, embedding_dim = False, "mean", "", "", 2
     config = SimpleNamespace(in_chans=1, size=SIDE)
 
     def forward(self, x):
@@ -81,7 +81,7 @@ def make_up():
     def digested(path):
         return f"1 {hash(path):x}", False
 
-    dataset.load_site = lambda *_: image
+    dataset.read_site = dataset.load_site = lambda *_: image
     dataset.SiteTiles._measured = measured
     identity._lasting_digest = digested
     header = images.ImageHeader(1, SIDE, SIDE, image.dtype)

@@ -681,6 +681,16 @@ def test_missing_files_are_recorded_up_to_a_share(weights, tmp_path, capsys):
             run(csv, weights, tmp_path / "new", **options)
 
 
+def test_a_plate_of_which_nothing_can_be_read_stops_no_other(weights, tmp_path):
+    csv = make_plate(tmp_path / "data", 1, (48, 60), wells=4, plates=2)
+    for file in (tmp_path / "data").glob("1_*.tif"):
+        file.write_bytes(b"no image")
+    made = run(csv, weights, tmp_path / "out", reference="all")
+    assert made.counts["failed"] == made.counts["ok"] == 4
+    features = made.profiles.set_index("Metadata_Plate").filter(regex="^emb_").dropna()
+    assert features.index.unique().tolist() == ["p0"]
+
+
 def test_log_says_what_is_to_come(plate, weights, tmp_path):
     made = run(plate, weights, tmp_path, precision="fp32")
     log = paths.log_file(made.profiles_path.parent).read_text()

@@ -54,6 +54,13 @@ def test_keys_of_other_software_become_text(tmp_path):
     assert read["Site"].tolist() == ["1", "2"]
 
 
+@pytest.mark.parametrize("columns", [["a"], ["a", "b"]])
+def test_no_rows_are_in_no_group(columns):
+    frame = pd.DataFrame({"a": ["x", "y", "x"], "b": ["1", None, "2"]})
+    assert tables.groups(frame.iloc[:0], columns) == {}
+    assert sum(map(len, tables.groups(frame, columns).values())) == 3
+
+
 def test_failed_write_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text("earlier")

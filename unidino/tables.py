@@ -302,6 +302,8 @@ def groups(frame, columns):
     """
     if not columns:
         return {(): np.arange(len(frame))}
+    if frame.empty:
+        return {}
     codes = frame.groupby(list(columns), sort=False, dropna=False).ngroup().to_numpy()
     first = np.unique(codes, return_index=True)[1]
     keys = zip(*(frame[column].to_numpy()[first] for column in columns), strict=True)
