@@ -290,18 +290,42 @@ def test_the_least_recently_used_leave_the_cache(server, monkeypatch):
         os.utime(place, (time.time() - 100 + age,) * 2)
     remote.copy(files[0])
     left = paths.fetched_folder() / places[0].parent.name / ".0.unidino.tmp"
-    left.write_bytes(DATA)
-    os.utime(left, (0, 0))
+    abandoned = paths.fetched_folder() / "held" / "1.tif"
+    abandoned.parent.mkdir()
+    for one in (left, abandoned):
+        one.write_bytes(DATA)
+        os.utime(one, (0, 0))
     remote.copy(files[5])
     # A tenth is freed beside what is too much, and what a killed run left behind.
     assert [place.exists() for place in places] == [True, False, False, True, True]
-    assert not left.exists()
+    assert not left.exists() and not abandoned.exists()
     remote.copy(files[6])
     assert sum(one.stat().st_size for one in paths.fetched_folder().glob("??/*")) == 5 * len(DATA)
     assert remote.copy(files[1]).read_bytes() == DATA
     assert Counter(server.asked) == dict.fromkeys([f"/{i}.tif" for i in range(7)], 1) | {
         "/1.tif": 2
     }
+
+
+def test_what_is_being_read_stays_though_its_copy_leaves(server, monkeypatch):
+    file, kept = server.url("/a.tif"), paths.fetched_folder() / "held"
+    with remote.opened(file) as place:
+        remote.copy(file).unlink()
+        with open(place, "rb") as read:
+            assert read.read() == DATA
+    assert not list(kept.iterdir())
+    with pytest.raises(ValueError, match=f"^{file} is odd$"), remote.opened(file) as place:
+        raise ValueError(f"{place} is odd")
+    with remote.opened("/some/file") as place:
+        assert place == "/some/file"
+
+    def no_links(*_):
+        raise OSError("not here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with remote.opened(file) as place:
+        assert place == str(remote.copy(file))
+    assert remote.copy(file).exists()
 
 
 def test_bytes_are_counted_again_where_the_count_is_damaged(server, monkeypatch):

@@ -42,12 +42,12 @@ def file_digest(path):
     try:
         if ome_zarr.is_array(path) and not os.path.isfile(path):
             return _array_digest(path)
-        path = remote.local(path)
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            return "no file"
-        digest = hashlib.sha256()
-        _sample(path, SAMPLED_BYTES, digest)
+        with remote.opened(path) as place:
+            status = os.stat(place)
+            if not stat.S_ISREG(status.st_mode):
+                return "no file"
+            digest = hashlib.sha256()
+            _sample(place, SAMPLED_BYTES, digest)
     except FileNotFoundError:
         return "missing"
     except (OSError, remote.RemoteError):

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import socket
 import time
@@ -68,6 +69,7 @@ _LONGEST_WAIT = 30
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _KEPT = 0.9  # of the cache where copies leave: many at a time, and seldom
 _ABANDONED = 86_400
+_HELD = "held"
 _LOCKS = 3  # hexadecimal digits: so many files can be waited for at once
 _START = tuple(f"{scheme}://" for scheme in SCHEMES)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
@@ -78,6 +80,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 # What failed in this process: {address: (error, when)}; {host: files in a row without an answer}.
 _failed = {}
+_said = set()
 _silent = Counter()
 _reasons = {}
 
@@ -249,6 +252,7 @@ def check(files):
     """
     _failed.clear()
     _silent.clear()
+    _said.clear()
     cache_bytes()
     allowed = _allowed()
     starts = {start for start in set(map(_start, files)) if not start.startswith("zip://")}
@@ -332,26 +336,53 @@ def copy(file):
     return place if _use(place) else _fetched(file, place)
 
 
-def local(file):
-    """Where a file is read on this machine: a path itself, or `copy` of a file elsewhere."""
-    return copy(file) if is_remote(file) else file
-
-
 @contextlib.contextmanager
 def opened(file):
-    """The copy of a file elsewhere, while errors name the file in its place.
+    """Where a file is read on this machine, while errors name the file itself.
 
-    Parameters and errors are those of `copy`.
+    Of a file elsewhere a copy is kept as long as the block lasts, also where it leaves the cache.
+    Errors are those of `copy`.
+
+    Parameters
+    ----------
+    file : str
+        A path, or as `address` writes it.
+
+    Yields
+    ------
+    str
     """
-    place = copy(file)
+    if not is_remote(file):
+        yield file
+        return
+    place = _held(file)
     try:
-        yield place
+        yield str(place)
     except (ValueError, OSError) as error:
         told = (
             one.replace(str(place), file) if isinstance(one, str) else one for one in error.args
         )
         error.args = tuple(told)
         raise
+    finally:
+        if place.parent.name == _HELD:
+            place.unlink(missing_ok=True)
+
+
+def _held(file):
+    """A second name of a copy, which stays where the first leaves the cache."""
+    folder = paths.fetched_folder() / _HELD
+    while True:
+        place = copy(file)
+        folder.mkdir(exist_ok=True)
+        second = folder / (secrets.token_hex(8) + place.suffix)
+        try:
+            os.link(place, second)
+            return second
+        except FileNotFoundError:  # it has left at once
+            continue
+        except OSError:  # a file system without second names
+            return place
 
 
 def fetch(files, title="fetching images"):
@@ -390,7 +421,8 @@ def fetch(files, title="fetching images"):
             pool.shutdown(cancel_futures=True)
             raise
     left = sum(not place.exists() for file, place in wanted.items() if file not in _failed)
-    if left:
+    if left and "cache" not in _said:
+        _said.add("cache")
         say(
             f"warning: UNIDINO_REMOTE_CACHE, {cache_bytes() / 1e9:g} GB, holds less than these "
             f"{len(wanted):,} files: {left:,} of them are fetched again when they are read. Set it "
@@ -664,6 +696,10 @@ def _make_room(size):
 def _evict(folder, limit):
     """Delete the least recently used copies where more than `limit` bytes are held, of which most
     stay; the bytes that are held then."""
+    for second in (folder / _HELD).glob("*"):  # of runs that were killed
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - second.stat().st_mtime > _ABANDONED:
+                second.unlink()
     found = sorted(_copies(folder), key=lambda one: one[1].st_mtime)
     held = sum(status.st_size for _, status in found)
     if held <= limit:

@@ -468,8 +468,10 @@ class SiteEmbeddings:
         if not metadata.illumination_files():
             return None
         rows = [metadata.illumination(row) for row in range(len(metadata.metadata))]
-        files = metadata.illumination_files()
-        digests = {file: tables.sha256_file(remote.local(file)) for file in files}
+        digests = {}
+        for file in metadata.illumination_files():
+            with remote.opened(file) as place:
+                digests[file] = tables.sha256_file(place)
         return {
             "functions": {
                 channel: [digests[file] for file in dict.fromkeys(files) if file is not None]
