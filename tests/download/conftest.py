@@ -25,6 +25,8 @@ class Served:
     ranges : bool
     lengths : dict
         Path to the Content-Length that is said; None for none.
+    headers : dict
+        Path to further headers of the answer.
     before : dict
         Path to a function that is called before an answer.
     asked : list
@@ -34,7 +36,7 @@ class Served:
     def __init__(self, address):
         self.address = address
         self.files, self.etags, self.cuts, self.statuses = {}, {}, {}, {}
-        self.lengths, self.before = {}, {}
+        self.lengths, self.before, self.headers = {}, {}, {}
         self.ranges = True
         self.asked = []
 
@@ -70,7 +72,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._head(404, {"Content-Length": "0"})
         content = served.files[path]
         etag = served.etags.get(path, f'"{hashlib.md5(content).hexdigest()}"')
-        start, status, headers = 0, 200, {} if etag is None else {"ETag": etag}
+        start, status, headers = 0, 200, dict(served.headers.get(path, {}))
+        if etag is not None:
+            headers["ETag"] = etag
         asked = self.headers.get("Range")
         same = self.headers.get("If-Range") in (None, etag)
         if asked and served.ranges and same:

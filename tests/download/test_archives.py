@@ -1,6 +1,7 @@
 """Archives that are not what they should be: refused, and nothing of them is left."""
 
 import gzip
+import hashlib
 import io
 import os
 import random
@@ -40,6 +41,15 @@ def tar_of(path, members, mode="w:gz"):
 MAKERS = {"a.zip": zip_of, "a.tar.gz": tar_of}
 
 
+def unpacked(*arguments, **options):
+    """Sizes of what is unpacked, each SHA-256 compared."""
+    made = archives.unpack(*arguments, **options)
+    for path, (size, sha256) in made.items():
+        content = (arguments[1] / path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (size, sha256)
+    return {path: size for path, (size, _) in made.items()}
+
+
 def left(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
@@ -48,7 +58,7 @@ def left(folder):
 def test_files_and_folders_arrive(tmp_path, name):
     members = [("P/a.tif", b"abc"), ("P/deep/b.tif", b""), ("./P/c.tif", b"x" * 5000)]
     archive = MAKERS[name](tmp_path / name, members)
-    made = archives.unpack(archive, tmp_path / "out", top="P")
+    made = unpacked(archive, tmp_path / "out", top="P")
     assert made == {"P/a.tif": 3, "P/deep/b.tif": 0, "P/c.tif": 5000}
     assert left(tmp_path / "out") == ["P/a.tif", "P/c.tif", "P/deep/b.tif"]
     assert (tmp_path / "out/P/a.tif").read_bytes() == b"abc"
@@ -123,7 +133,7 @@ def test_a_bomb_by_its_ratio(tmp_path, name, monkeypatch):
         archives.unpack(archive, tmp_path / "out")
     content = random.Random(0).randbytes(50_000)
     archive = MAKERS[name](tmp_path / f"fine{name}", [("a", content)])
-    assert archives.unpack(archive, tmp_path / "out") == {"a": 50_000}
+    assert unpacked(archive, tmp_path / "out") == {"a": 50_000}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -142,6 +152,15 @@ def test_too_many_files(tmp_path, name, monkeypatch):
         archives.unpack(archive, tmp_path / "out")
 
 
+def test_a_tar_with_an_endless_header(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "_LONGEST", 10_000)
+    info = tarfile.TarInfo("a")
+    info.pax_headers = {"comment": "x" * 20_000}
+    archive = tar_of(tmp_path / "a.tar.gz", [info])
+    with pytest.raises(HostileArchive, match="a.tar.gz was not unpacked: .* has a header of 2"):
+        archives.unpack(archive, tmp_path / "out")
+
+
 def test_a_zip_whose_sizes_lie(tmp_path):
     archive = zip_of(tmp_path / "a.zip", [("a", bytes(100_000))])
     content = bytearray(archive.read_bytes())
@@ -156,7 +175,7 @@ def test_a_zip_whose_sizes_lie(tmp_path):
 def test_one_compressed_file(tmp_path, monkeypatch):
     content = random.Random(0).randbytes(10_000)
     (tmp_path / "x").write_bytes(gzip.compress(content))
-    made = archives.unpack(tmp_path / "x", tmp_path / "out", name="a_blue.tif.gz")
+    made = unpacked(tmp_path / "x", tmp_path / "out", name="a_blue.tif.gz")
     assert made == {"a_blue.tif": 10_000}
     assert (tmp_path / "out" / "a_blue.tif").read_bytes() == content
     (tmp_path / "x").write_bytes(gzip.compress(content)[:-20])
@@ -204,7 +223,7 @@ def test_what_is_no_archive(tmp_path, content):
 def test_what_macos_adds_is_left_out(tmp_path, name):
     members = [("P/a", b"x"), ("__MACOSX/P/._a", b"junk")]
     archive = MAKERS[name](tmp_path / name, members)
-    assert archives.unpack(archive, tmp_path / "out", top="P") == {"P/a": 1}
+    assert unpacked(archive, tmp_path / "out", top="P") == {"P/a": 1}
 
 
 def test_the_folder_of_a_file_becomes_the_root():

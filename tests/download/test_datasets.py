@@ -91,6 +91,27 @@ def test_a_second_run_fetches_nothing_and_a_lost_image_its_plate(bbbc021, served
     assert lost.read_bytes() == content
 
 
+def test_check_finds_an_image_that_changed(bbbc021, web, tmp_path):
+    folder = fetch_entry(bbbc021, web, root=tmp_path, accept_licence=True)
+    image = next((folder / "Images" / bbbc021.parts[0]).iterdir())
+    content = bytearray(image.read_bytes())
+    content[-1] ^= 1
+    image.write_bytes(content)
+    fetch_entry(bbbc021, web, root=tmp_path, accept_licence=True)
+    with pytest.raises(ValueError, match=f"{image.name} is not what came out of its archive any m"):
+        fetch_entry(bbbc021, web, root=tmp_path, accept_licence=True, check=True)
+
+
+def test_an_archive_of_the_users_is_not_replaced(bbbc021, served, web, tmp_path):
+    mine = tmp_path / "BBBC021_v1" / f"BBBC021_v1_images_{bbbc021.parts[0]}.zip"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    options = {"root": tmp_path, "accept_licence": True, "keep_archives": True}
+    with pytest.raises(transfer.TransferError, match="could not be had(?s:.*)is not what was publ"):
+        fetch_entry(bbbc021, web, **options)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_one_plate_and_then_the_rest(bbbc021, served, web, tmp_path, said):
     plate = bbbc021.parts[0]
     folder = fetch_entry(bbbc021, web, root=tmp_path, accept_licence=True, parts=plate)
@@ -235,6 +256,13 @@ def test_absent_weights_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)
     with pytest.raises(FileNotFoundError, match="unidino download weights"):
         zoo.load_model("unidino")
+
+
+def test_weights_in_an_archive_that_is_not_unpacked_here(served, web, tmp_path):
+    record(served, {"weights.7z": b"7z"})
+    entry = served_entry("weights", served)
+    with pytest.raises(ValueError, match="'weights.7z' is neither uniDINO.pth nor an archive that"):
+        fetch_entry(entry, web, root=tmp_path, accept_licence=True, parts="weights.7z")
 
 
 def test_weights_that_the_archive_lacks(served, web, tmp_path):

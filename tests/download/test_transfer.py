@@ -1,6 +1,7 @@
 """Transfers that break, servers that lie: what arrives is whole and right, or an error says why."""
 
 import errno
+import gzip
 import hashlib
 import os
 import socket
@@ -385,18 +386,81 @@ def test_a_disk_that_fills_up_says_how_much_is_lacking_and_goes_on(
     assert (tmp_path / "Some" / "a.bin").read_bytes() == CONTENT
 
 
-def test_one_failure_ends_the_others_and_is_the_one_that_is_told(
-    served, web, entry_of, tmp_path, small_chunks
-):
-    names = [f"{i}.bin" for i in range(8)]
-    for name in names:
-        served.files[name] = CONTENT
-    served.statuses["3.bin"] = [404]
+def many(served, entry_of, count):
+    names = [f"{i}.bin" for i in range(count)]
+    served.files |= dict.fromkeys(names, CONTENT)
     files = tuple({"name": name, "size": len(CONTENT)} for name in names)
-    entry = entry_of({"kind": "files", "base": served.url(), "files": files})
-    with pytest.raises(transfer.TransferError, match="3.bin: the server says 404"):
+    return entry_of({"kind": "files", "base": served.url(), "files": files})
+
+
+def test_files_that_are_refused_do_not_end_the_others(served, web, entry_of, tmp_path):
+    entry = many(served, entry_of, 30)
+    missing = [f"{i}.bin" for i in range(0, 28, 4)]
+    for name in missing:
+        served.files.pop(name)
+    with pytest.raises(transfer.TransferError) as caught:
+        fetch_entry(entry, web, root=tmp_path, workers=1)
+    told = str(caught.value)
+    assert told.startswith("7 of 30 files could not be had; the others are there, and the same")
+    assert told.count("there is no such file any more") == 5 and "… and 2 more" in told
+    assert len(list((tmp_path / "Some").glob("*.bin"))) == 23
+    served.files |= dict.fromkeys(missing, CONTENT)
+    served.asked.clear()
+    fetch_entry(entry, web, root=tmp_path)
+    assert sorted(path for _, path, _ in served.asked) == sorted(missing)
+
+
+def test_one_refusal_after_the_other_ends_a_run(served, web, entry_of, tmp_path):
+    entry = many(served, entry_of, 40)
+    served.files.clear()
+    with pytest.raises(transfer.TransferError, match=r"\d+.bin: the server says 404"):
+        fetch_entry(entry, web, root=tmp_path, workers=2)
+    assert web.stop.is_set() and len(served.asked) < 40
+
+
+def test_a_full_disk_ends_the_others_and_is_what_is_told(
+    served, web, entry_of, tmp_path, monkeypatch
+):
+    entry = many(served, entry_of, 8)
+    real = transfer._write
+
+    def full(web, part, *rest):
+        if part.item.path == "3.bin":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(web, part, *rest)
+
+    monkeypatch.setattr(transfer, "_write", full)
+    with pytest.raises(OSError, match="the disk of .*Some is full"):
         fetch_entry(entry, web, root=tmp_path, workers=3)
     assert web.stop.is_set()
+
+
+@pytest.mark.parametrize("status", [416, (206, {"Content-Range": "bytes 7-9/300000"}), 206])
+def test_a_server_that_answers_nonsense_is_given_up(served, web, files_entry, tmp_path, status):
+    served.files["a.bin"] = CONTENT
+    served.statuses["a.bin"] = [status] * 20
+    with pytest.raises(transfer.TransferError, match="could not be had in 5 tries"):
+        fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
+    assert len(web.waited) == 4
+
+
+def test_what_is_packed_on_the_way_is_refused(served, web, files_entry, tmp_path):
+    packed = gzip.compress(CONTENT)
+    headers = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
+    served.headers["a.bin"] = headers
+    served.files["a.bin"] = packed
+    with pytest.raises(transfer.TransferError, match=r"a.bin: the server sends it packed \(gzip\)"):
+        fetch_entry(files_entry(), web, root=tmp_path)
+
+
+def test_what_is_stored_packed_arrives_as_it_is(served, web, files_entry, tmp_path, small_chunks):
+    packed = gzip.compress(CONTENT)
+    served.headers["a.tsv.gz"] = {"Content-Encoding": "x-gzip"}
+    served.files["a.tsv.gz"] = packed
+    served.cuts["a.tsv.gz"] = [100_000]
+    entry = files_entry(None, sha256(packed), name="a.tsv.gz")
+    folder = fetch_entry(entry, web, root=tmp_path)
+    assert (folder / "a.tsv.gz").read_bytes() == packed
 
 
 def test_two_runs_at_once(served, web, files_entry, tmp_path):

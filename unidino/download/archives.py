@@ -1,6 +1,7 @@
 """Archives of strangers unpacked: beside the target, within limits, files and folders alone."""
 
 import gzip
+import hashlib
 import re
 import shutil
 import stat
@@ -19,6 +20,7 @@ SMALL = 2**26
 """Bytes that an archive may become whatever its ratio."""
 
 _CHUNK = 2**20
+_LONGEST = 2**26
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
@@ -45,7 +47,7 @@ def unpack(archive, folder, top=None, most=None, name=None):
     Returns
     -------
     dict
-        Relative path, with slashes, to size in bytes, of each file.
+        Relative path, with slashes, to (size in bytes, SHA-256) of each file.
 
     Raises
     ------
@@ -117,9 +119,9 @@ class _Limits:
             self.refuse(member, f"brings it to more than {self.limit} bytes: more than is meant")
 
     def write(self, source, target, member, size=None):
-        """Copy one file, counting what really comes; returns its size."""
+        """Copy one file, counting what really comes; returns its size and SHA-256."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        count = 0
+        count, sha256 = 0, hashlib.sha256()
         with open(target, "xb") as file:
             while chunk := source.read(_CHUNK):
                 count += len(chunk)
@@ -128,10 +130,11 @@ class _Limits:
                     self.refuse(member, f"becomes more than the {size} bytes that it says")
                 if self.written > self.limit:
                     self.refuse(member, f"becomes more than {self.limit} bytes: more than is meant")
+                sha256.update(chunk)
                 file.write(chunk)
         if size is not None and count != size:
             self.refuse(member, f"has {count} bytes, and says {size}")
-        return count
+        return count, sha256.hexdigest()
 
 
 def safe_parts(name):
@@ -174,14 +177,18 @@ def _zip(archive, folder, limits):
                 members.append((info, parts))
         for info, parts in members:
             with opened.open(info) as source:
-                limits.write(source, folder.joinpath(*parts), info.filename, info.file_size)
-            made["/".join(parts)] = info.file_size
+                place = folder.joinpath(*parts)
+                made["/".join(parts)] = limits.write(source, place, info.filename, info.file_size)
     return made
 
 
 def _tar(archive, folder, limits):
     made = {}
-    with tarfile.open(archive, "r:*") as opened:
+    packed = limits.name.lower().endswith((".gz", ".tgz"))
+    with (
+        gzip.open(archive) if packed else open(archive, "rb") as file,
+        tarfile.open(fileobj=_Modest(file, limits), mode="r:") as opened,
+    ):
         for member in opened:
             if _left_out(member.name):
                 continue
@@ -194,17 +201,30 @@ def _tar(archive, folder, limits):
                 continue
             limits.declare(member.name, member.size)
             source = opened.extractfile(member)
-            limits.write(source, folder.joinpath(*parts), member.name, member.size)
-            made["/".join(parts)] = member.size
+            place = folder.joinpath(*parts)
+            made["/".join(parts)] = limits.write(source, place, member.name, member.size)
             # Otherwise a tar of many files keeps all of their headers.
             opened.members = []
         # The checksum of a compressed tar stands at its end, behind what tarfile reads.
         rest = 0
-        while chunk := opened.fileobj.read(_CHUNK):
+        while chunk := file.read(_CHUNK):
             rest += len(chunk)
             if rest > limits.limit:
                 limits.refuse("", "is followed by more than is meant")
     return made
+
+
+class _Modest:
+    """A file for tarfile, which reads headers whole, however long they say they are."""
+
+    def __init__(self, file, limits):
+        self._file, self._limits = file, limits
+        self.tell, self.seek = file.tell, file.seek
+
+    def read(self, size):
+        if not 0 <= size <= _LONGEST:
+            self._limits.refuse("", f"has a header of {size} bytes")
+        return self._file.read(size)
 
 
 def _gzip(archive, folder, limits):

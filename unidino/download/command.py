@@ -1,5 +1,6 @@
 """Fetch what is published by name: the terms first, then the files, then their place."""
 
+import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,6 +19,9 @@ _ASKED = 100
 _FEW = 10
 
 _SHOWN = 5
+
+_REFUSED = 10
+"""Files in a row that servers refuse, after which no more are asked for."""
 
 
 def download(
@@ -252,12 +256,42 @@ def _fetch_all(wanted, sizes, web, received, hidden, keep_archives):
                 for item in wanted
             ]
             try:
-                for task in as_completed(tasks):
-                    task.result()
+                failures = _outcome(tasks)
             except BaseException as error:
                 web.stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise _first(tasks, error) from None
+    if failures:
+        told = "".join(f"\n  {failure}" for failure in failures[:_SHOWN])
+        more = f"\n  … and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        raise transfer.TransferError(
+            f"{len(failures)} of {_files(len(wanted))} could not be had; the others are there, and "
+            f"the same command tries again:{told}{more}"
+        )
+
+
+def _outcome(tasks):
+    """Wait for all of the files; those that a server refuses, as long as others come.
+
+    Raises
+    ------
+    Exception
+        What ends a run: a full disk, a hostile archive, no network, one refusal after the other.
+    """
+    failures, in_a_row = [], 0
+    for task in as_completed(tasks):
+        try:
+            task.result()
+        except transfer.NoNetwork:
+            raise
+        except transfer.TransferError as error:
+            failures.append(error)
+            in_a_row += 1
+            if in_a_row == min(_REFUSED, len(tasks)):
+                raise
+        else:
+            in_a_row = 0
+    return failures
 
 
 def _first(tasks, error):
@@ -319,13 +353,12 @@ def _next_steps(entry, folder, chosen, root):
         )
     if entry.use:
         yield entry.use
-    home = Path(root).expanduser().absolute() if root is not None else folder.parent
-    if home not in (paths.checkpoint_folders()[0].parent, _named_root()):
+    found_there = root is None and (
+        not paths.data_is_simulated_default() or entry.folder == "checkpoints"
+    )
+    home = Path(root).expanduser().resolve() if root is not None else folder.parent
+    if not found_there and str(home) != os.environ.get("UNIDINO_DATA"):
         yield f"to work on it: export UNIDINO_DATA={home}"
-
-
-def _named_root():
-    return None if paths.data_is_simulated_default() else paths.data_root()
 
 
 def listing():

@@ -8,7 +8,7 @@ import threading
 
 import filelock
 
-from .. import paths
+from .. import paths, tables
 from ..progress import say
 from .transfer import digest, mismatch
 
@@ -61,7 +61,7 @@ class Received:
                     self.lines[content["path"]] = content
 
     def write(self, item, digests, unpacked=None):
-        """Add what has arrived: digests of `transfer.fetch`, and the files of an archive."""
+        """Add what has arrived: digests of `transfer.fetch`, files of an archive by their paths."""
         line = {"path": item.path, "url": item.url, "published": item.checksum, **digests}
         line["received"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         if unpacked is not None:
@@ -100,14 +100,25 @@ class Received:
         same = same and item.size in (None, line["size"])
         if item.packed:
             files = line.get("unpacked", {}) if same else {}
-            places = {self.folder / path: size for path, size in files.items()}
-            return bool(files) and all(_size(place) == size for place, size in places.items())
+            sizes = all(_size(self.folder / path) == size for path, (size, _) in files.items())
+            if files and sizes and check:
+                self._check_unpacked(files)
+            return bool(files) and sizes
         place = self.folder / item.path
         if not place.exists():
             return False
         if same and _size(place) == line["size"] and not check:
             return True
         return self._compared(item, place, line if same else None)
+
+    def _check_unpacked(self, files):
+        """Raise where a file of an archive is not what came out of it."""
+        for path, (_, sha256) in files.items():
+            if tables.sha256_file(self.folder / path) != sha256:
+                raise ValueError(
+                    f"{self.folder / path} is not what came out of its archive any more. Nothing "
+                    "was changed: move it away to fetch the archive again."
+                )
 
     def _compared(self, item, place, line):
         """Whether a file that is there is the published one; raises where it is another."""

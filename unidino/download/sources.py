@@ -106,6 +106,11 @@ def _zenodo(source, names, web):
         url, size, checksum = files[key]
         name = key.rpartition("/")[2] if source.only else key
         if source.only and not name.lower().endswith(ARCHIVES):
+            if not name.endswith(source.root_of.rpartition(".")[2]):
+                raise ValueError(
+                    f"the record's file {key!r} is neither {source.root_of} nor an archive that is "
+                    f"unpacked here ({', '.join(ARCHIVES)}). The record has {listed}."
+                )
             name = source.root_of
         path = _path(source, name)
         if path is None or not re.fullmatch("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", checksum):

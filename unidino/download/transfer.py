@@ -35,7 +35,7 @@ CHUNK = 2**20
 TIMEOUT = (15, 60)
 """Seconds to connect, and between two chunks."""
 
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz")
 """What is unpacked where a source says so, by name; of .gz the one file in it."""
 
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -106,7 +106,10 @@ class Web:
                 "unidino download needs the package requests: pip install 'unidino[download]'."
             ) from None
         self._requests = requests
-        self.broken = requests.exceptions.RequestException
+        # Bodies are read below requests, which would unpack what is stored packed.
+        from urllib3.exceptions import HTTPError
+
+        self.broken = (requests.exceptions.RequestException, HTTPError)
         self._loopback = loopback
         self._local = threading.local()
         self.stop = threading.Event()
@@ -218,7 +221,7 @@ class Web:
                     f"({_reason(error)}). Behind a proxy that opens connections, name its "
                     "certificates in REQUESTS_CA_BUNDLE; nothing was fetched."
                 ) from None
-            except (self.broken, socket.gaierror) as error:
+            except (*self.broken, socket.gaierror) as error:
                 reason, wait = _reason(error), None
                 heard = heard or not _unreached(self._requests, error)
             failures += 1
@@ -257,6 +260,7 @@ class Web:
 
         def ask():
             with self.opened(url, method="HEAD") as answer:
+                _refuse_packed(answer, url)
                 return _length(answer)
 
         try:
@@ -276,7 +280,7 @@ class _Passing(OSError):
 
 
 class Progressed(OSError):
-    """A transfer that broke off, but had got further."""
+    """A transfer that broke off, but had got further: it counts as no failure."""
 
 
 def _refuse(answer, url):
@@ -316,7 +320,7 @@ def _retry_after(value):
 
 def _length(answer):
     value = answer.headers.get("content-length", "")
-    return int(value) if value.isdigit() and "content-encoding" not in answer.headers else None
+    return int(value) if value.isdigit() else None
 
 
 def _reason(error):
@@ -398,8 +402,8 @@ def fetch(web, item, target, hidden, counted):
     web : Web
     item : Item
     target : Path
-        Renamed to when all of it is there and right; its folder is made. What stands there is taken
-        for the result of an earlier run, and replaced where it is wrong: the caller has looked.
+        Renamed to when all of it is there and right; its folder is made. What stands there already
+        is taken where it is right.
     hidden : Path
         Folder on the same disk for what has arrived by halves.
     counted : callable
@@ -422,6 +426,11 @@ def fetch(web, item, target, hidden, counted):
         if mismatch(item, digests) is None:
             counted(digests["size"])
             return digests
+        if target.parent != hidden:
+            raise TransferError(
+                f"{target} is there already and is not what was published. Nothing was changed: "
+                "move it away, or fetch into another folder (root)."
+            )
         target.unlink()
     counted(_Part(item, hidden).have)
     for attempt in (1, 2):
@@ -468,18 +477,20 @@ def _receive(web, part, counted):
         if part.state.get("validator"):
             headers["If-Range"] = part.state["validator"]
     with web.opened(item.url, headers) as answer:
+        _refuse_packed(answer, item.url)
         if answer.status_code == 416:
             counted(-have)
             part.forget()
-            raise Progressed("the server has less than had arrived; it starts again")
+            raise _Passing("the server has less than had arrived; it starts again")
         if answer.status_code == 206:
             start, total = _range(answer)
             known = part.state.get("validator")
             changed = known is not None and _validator(answer.headers) not in (None, known)
+            changed = changed or None not in (total, part.total) and total != part.total
             if start != have or changed:
                 counted(-have)
                 part.forget()
-                raise Progressed("the file has changed since; it starts again")
+                raise _Passing("the file has changed since; it starts again")
         else:
             start, total = 0, _length(answer)
             if have:
@@ -494,11 +505,26 @@ def _receive(web, part, counted):
             )
         _write(web, part, answer, start, counted)
     if part.total is not None and part.have < part.total:
-        raise Progressed(f"it broke off at {part.have} of {part.total} bytes")
+        kind = Progressed if part.have > start else _Passing
+        raise kind(f"it broke off at {part.have} of {part.total} bytes")
     if part.total is not None and part.have > part.total:
         counted(-part.have)
         part.forget()
         raise TransferError(f"{item.url}: more bytes arrive than the {part.total} that were said.")
+
+
+def _refuse_packed(answer, url):
+    """Stop on a body that a server packs on the way, though it was asked not to.
+
+    A file that is stored packed is told of in the same words, and is what is wanted.
+    """
+    encoding = answer.headers.get("content-encoding", "identity").lower()
+    stored = encoding in ("gzip", "x-gzip") and urlsplit(url).path.endswith((".gz", ".tgz"))
+    if encoding != "identity" and not stored:
+        raise TransferError(
+            f"{url}: the server sends it packed ({encoding}), which was not asked for, so that "
+            "its size and checksum cannot be told. Try later, or fetch it by hand."
+        )
 
 
 def _write(web, part, answer, start, counted):
@@ -506,7 +532,7 @@ def _write(web, part, answer, start, counted):
     limit = part.total
     try:
         with open(part.file, "ab") as file:
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in answer.raw.stream(CHUNK, decode_content=False):
                 if web.stop.is_set():
                     raise Stopped
                 file.write(chunk)
