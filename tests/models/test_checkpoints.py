@@ -412,7 +412,12 @@ def test_transfer_weights_are_checked_alike(small, tmp_path):
         ),
         ("transfer", {"arch": "vit_tiny"}, ValueError, "'transfer' has its own arch"),
         ("transfer", {"ckpt": "gone.pth"}, FileNotFoundError, "'transfer' needs the weights"),
-        ("unidino", {}, FileNotFoundError, f"Zenodo.*CC BY-NC 4.0.*{DEFAULT!r} meanwhile"),
+        (
+            "unidino",
+            {},
+            FileNotFoundError,
+            f"CC BY-NC 4.0.*download weights.*{DEFAULT!r} meanwhile",
+        ),
     ],
 )
 def test_wrong_names(name, settings, error, message, tmp_path, monkeypatch):
