@@ -272,15 +272,27 @@ def _prepared(metadata, i, image):
     image = illumination.corrected(image, metadata.illumination(i), files)
     if metadata.target_pixel_size is None:
         return images.shrink_shorter_side(image, metadata.resize_shorter_side)
-    known = metadata.stated_pixel_size(i)
-    if known is None:
-        alone = not metadata.is_merged
-        known = images.image_header(files[0], alone=alone, **metadata.reading).pixel_size
+    known = metadata.stated_pixel_size(i) or _header(metadata, i).pixel_size
     if known is None:
         raise images.ImageError(_unknown_pixels(files[0]))
     sides = images.rescaled_sides(*image.shape[1:], known / metadata.target_pixel_size)
     images.check_size(files[0], len(image) * math.prod(sides), "pixels once it is rescaled")
     return images.resized(image, sides)
+
+
+def _header(metadata, i):
+    """The header of the first file of row `i`."""
+    alone = not metadata.is_merged
+    return images.image_header(metadata.paths(i)[0], alone=alone, **metadata.reading)
+
+
+def pixel_size_read(metadata, i):
+    """The size in µm of the pixels of what `load_site` returns; None where it is not known."""
+    if metadata.target_pixel_size is not None:
+        return metadata.target_pixel_size
+    header = _header(metadata, i)
+    known = metadata.stated_pixel_size(i) or header.pixel_size
+    return known and known * header.height / sides_read(metadata, header)[0]
 
 
 def _unknown_pixels(file):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from unidino import paths, tables
+from unidino import dataset, paths, tables, valsets
 from unidino.pages import extraction, notebook, plots
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "extract.ipynb"
@@ -161,6 +161,45 @@ def test_montage_has_limits_for_each_site():
     figure = plots.tile_montage(images, ["DNA", "ER"], limits, ["a", "b"], "heading")
     assert [axis.images[0].get_clim()[1] for axis in figure.axes] == [1, 3, 2, 4]
     plots.plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("width", "length"), [(100, 20), (49, 5), (50, 10), (650, 100), (3.3, 0.5), (0.04, 0.005)]
+)
+def test_scale_bars_are_round_and_about_a_fifth(width, length):
+    found, share = plots.bar_length(width)
+    assert found == pytest.approx(length) and share == pytest.approx(length / width)
+    assert 0.08 <= share <= 0.2
+
+
+def test_scale_bars_stand_where_the_size_of_pixels_is_known():
+    images = [np.zeros((2, 50, 200)), np.ones((2, 50, 200))]
+    limits = [[(0, 1), (0, 2)]] * 2
+    arguments = images, ["DNA", "ER"], limits, ["a", "b"], "heading"
+    figure = plots.tile_montage(*arguments, pixel_sizes=[0.5, None])
+    first, second = figure.axes[2:]
+    assert not any(axis.lines for axis in (*figure.axes[:2], second))
+    (bar,) = first.lines
+    assert np.ptp(bar.get_xdata()) * 0.5 == pytest.approx(20)
+    assert [text.get_text() for text in first.texts] == ["20 µm"]
+    assert first.get_xlim() == (-0.5, 199.5)
+    plots.plt.close(figure)
+
+
+def test_the_bar_is_that_of_the_image_as_read(tmp_path):
+    image = np.zeros((60, 80), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", image, resolution=(20_000, 20_000), resolutionunit="CENTIMETER"
+    )
+    tifffile.imwrite(tmp_path / "b.tif", image)
+    table = pd.DataFrame({"path": ["a.tif", "b.tif"], "well": ["A01", "A02"]})
+    table.to_csv(tmp_path / "x.csv", index=False)
+    metadata = valsets.open_valset(tmp_path / "x.csv")
+    assert [dataset.pixel_size_read(metadata, i) for i in (0, 1)] == [0.5, None]
+    metadata.resize_shorter_side = 30
+    assert dataset.pixel_size_read(metadata, 0) == 1.0
+    metadata.target_pixel_size = 0.8
+    assert dataset.pixel_size_read(metadata, 0) == 0.8
 
 
 WELLS = [f"{row}{column:02d}" for row in "AB" for column in range(1, 5)]

@@ -145,6 +145,7 @@ def montage(made, most=4, label=None):
     rows = sites["Metadata_row"].iloc[chosen]
     return {
         "sites": [dataset.load_site(made.metadata, row) for row in rows],
+        "pixel_sizes": [dataset.pixel_size_read(made.metadata, row) for row in rows],
         "channels": made.metadata.channels,
         "limits": limits,
         "titles": [_title(wells.iloc[i], values.iloc[i]) for i in chosen],
@@ -248,16 +249,19 @@ def dataset_montage(metadata, most=3):
     threshold = statistics["threshold"].iloc[0]
     values, _ = labels(metadata)
     values = values.reset_index(drop=True)
-    sites, titles = [], []
+    sites, titles, sizes = [], [], []
     for label in values.iloc[rows].dropna().drop_duplicates()[:most]:
         candidates = rows[values.iloc[rows] == label]
-        loaded = (dataset.load_site(metadata, row) for row in candidates)
+        loaded = ((dataset.load_site(metadata, row), row) for row in candidates)
         first = next(loaded)
-        full = (image for image in chain([first], loaded) if (image[0] > threshold).mean() > 0.1)
-        sites.append(next(full, first))
+        full = (one for one in chain([first], loaded) if (one[0][0] > threshold).mean() > 0.1)
+        image, row = next(full, first)
+        sites.append(image)
+        sizes.append(dataset.pixel_size_read(metadata, row))
         titles.append(_title(label))
     return {
         "sites": sites,
+        "pixel_sizes": sizes,
         "channels": metadata.channels,
         "limits": [_limits(statistics, metadata.channels)] * len(sites),
         "titles": titles,

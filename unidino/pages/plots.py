@@ -5,6 +5,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from .. import tables
@@ -58,8 +59,43 @@ def category_styles(labels):
     return styles | dict.fromkeys(others, (OTHER, "o"))
 
 
-def tile_montage(sites, channels, limits, titles, heading, across=4):
+def bar_length(width):
+    """(length in µm, share of the width) of a scale bar of about a fifth of a picture's width.
+
+    Parameters
+    ----------
+    width : float
+        Of the picture, in µm.
+    """
+    best = width / 5
+    power = 10 ** np.floor(np.log10(best))
+    length = max(n * power for n in (1, 2, 5) if n * power <= best)
+    return length, length / width
+
+
+def _scale_bar(axis, image, pixel_size):
+    """A bar and its length in the lower right corner of a picture; nothing without a size."""
+    if pixel_size is None:
+        return
+    height, width = image.shape[-2:]
+    length, share = bar_length(width * pixel_size)
+    right, low = 0.95 * width, 0.94 * height
+    edges = [withStroke(linewidth=2.5, foreground="black")]
+    axis.plot(
+        [right - share * width, right], [low, low], color="white", linewidth=1.8,
+        solid_capstyle="butt", path_effects=[withStroke(linewidth=3.2, foreground="black")],
+        scalex=False, scaley=False,
+    )  # fmt: skip
+    axis.text(
+        right - share * width / 2, low - 0.03 * height, f"{length:g} µm", color="white",
+        fontsize=7, ha="center", va="bottom", path_effects=edges,
+    )  # fmt: skip
+
+
+def tile_montage(sites, channels, limits, titles, heading, across=4, pixel_sizes=None):
     """One column a site, one row a channel, in the intensities that the model sees.
+
+    A scale bar stands in the last row.
 
     Parameters
     ----------
@@ -73,6 +109,8 @@ def tile_montage(sites, channels, limits, titles, heading, across=4):
     heading : str
     across : int
         Sites that the page's width has room for, at least.
+    pixel_sizes : list of float or None, optional
+        Of each site, in µm; None where it is not known.
     """
     side = WIDTH / max(len(sites), across)
     height = max(image.shape[1] / image.shape[2] for image in sites) * side
@@ -88,6 +126,9 @@ def tile_montage(sites, channels, limits, titles, heading, across=4):
                 axis.set_title(titles[column], fontsize=8.5)
             if column == 0:
                 axis.set_ylabel(channel)
+    sizes = pixel_sizes or [None] * len(sites)
+    for axis, image, size in zip(axes[-1], sites, sizes, strict=True):
+        _scale_bar(axis, image, size)
     figure.suptitle(heading, fontsize=10.5)
     return figure
 

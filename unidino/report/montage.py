@@ -12,6 +12,7 @@ from PIL import Image
 from .. import paths, tables
 from ..evaluate import plate_quality
 from ..pages import plate
+from ..pages.plots import bar_length
 from ..verify.origin import opened
 
 FIELD, DETAIL = 340, 170
@@ -331,14 +332,6 @@ def _sides(image):
     """(pixels across a whole field, across what is cut from its middle)."""
     side = min(*image.shape[1:], DETAIL)
     return image.shape[2], side
-
-
-def bar_length(width):
-    """(length in µm, share of the width) of a scale bar of about a fifth of a picture's width."""
-    best = width / 5
-    power = 10 ** np.floor(np.log10(best))
-    length = max(n * power for n in (1, 2, 5) if n * power <= best)
-    return length, length / width
 
 
 def _card(image, limits, colours, well, why, pixel):

@@ -71,6 +71,7 @@ class OMEZarrMetadata(Metadata):
         self.is_merged = True
         self.single_channel_metadata = False
         self.plane, self.timepoint = plane, timepoint
+        self.opened_with = {} if acquisition is None else {"acquisition": acquisition}
         self.valset = root.rpartition("/")[2].removesuffix(ome_zarr.SUFFIX) or "plate"
         version, described = _plate(root)
         fields = _fields(root, version, described)
