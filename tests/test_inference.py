@@ -696,21 +696,6 @@ def test_log_says_what_is_to_come(plate, weights, tmp_path):
     log = paths.log_file(made.profiles_path.parent).read_text()
     assert "plate: 32 sites of the channels stain1, stain2, up to 384 tiles of 48 px" in log
     assert "on cpu in fp32, 16 at a time" in log
-    assert "the first sites are embedded" in log
-
-
-@pytest.mark.parametrize(("sites_", "told"), [(12, False), (4000, True)])
-def test_what_is_left_is_estimated_once_from_what_was_embedded(sites_, told, monkeypatch, capsys):
-    clock = iter([0.0, 2.0, 4.0, 12.0, 13.0, 14.0])
-    monkeypatch.setattr(sites.time, "monotonic", lambda: next(clock))
-    pace = sites._Pace(sites_)
-    for _ in range(5):
-        pace.done(2)
-    said = capsys.readouterr().err
-    assert "the first sites are embedded, 2.0 s after reading began" in said
-    # Four sites in the ten seconds after the first two.
-    assert ("0.4 sites a second: about 166 min to go" in said) == told
-    assert said.count("to go") == told
 
 
 def test_notebook_declares_the_same_parameters():

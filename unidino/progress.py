@@ -58,6 +58,61 @@ def one_line(error):
     return lines[0] if isinstance(error, RuntimeError) else str(error)
 
 
+def in_words(seconds):
+    """A time in the largest unit of which it has two: 90 minutes, 3 weeks."""
+    units = {"weeks": 604800, "days": 86400, "hours": 3600, "minutes": 60}
+    for unit, length in units.items():
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(1, seconds):.0f} seconds"
+
+
+class Pace:
+    """How fast a long run is and how long it will take, said once after its first seconds.
+
+    What is done first waits for the readers: the clock starts when that is done.
+
+    Parameters
+    ----------
+    left : int
+        Units to be done.
+    unit : str
+        What is counted, such as "site".
+    """
+
+    AFTER = 5.0
+    """Seconds of which the rate is the mean."""
+
+    WORTH = 30.0
+    """Runs that will take fewer seconds than these from then on need no estimate."""
+
+    def __init__(self, left, unit):
+        self._left = left
+        self._unit = unit
+        self._first = None
+        self._seen = 0
+        self._said = False
+
+    def skip(self, count):
+        """Count units that were done before."""
+        self._left -= count
+
+    def done(self, count):
+        """Count units that were done now."""
+        self._left -= count
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            return
+        self._seen += count
+        if self._said or now - self._first < self.AFTER:
+            return
+        self._said = True
+        rate = self._seen / (now - self._first)
+        if self._left / rate > self.WORTH:
+            say(f"{rate:.3g} {self._unit}s a second: about {in_words(self._left / rate)} to go")
+
+
 class Progress:
     """A bar with rate and time remaining on the terminal; a line a minute in the logs.
 

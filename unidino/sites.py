@@ -35,7 +35,7 @@ from . import (
 )
 from .embedding import channel_groups
 from .profiles.reference import listed
-from .progress import Progress, say
+from .progress import Pace, Progress, say
 
 PART_SITES = 500
 """Sites in a unit of work where a dataset has no plates."""
@@ -117,7 +117,6 @@ MOST_WORKERS = 16
 
 _LOOKED_AT = 3
 _NUMBER = re.compile(r"[a-z]*[\s:=_#-]*\d+([\s:.]\d+)*(\s*nm)?", re.IGNORECASE)
-_ESTIMATED_AFTER = 5
 _WAITING = 1.0
 
 
@@ -209,9 +208,12 @@ class SiteEmbeddings:
     def claimed(self, overwrite=False):
         """The output folder, ours alone while the block lasts: see `claims.claimed`."""
         origin = self.metadata.origin or self.metadata.root or type(self.metadata).__qualname__
+        dataset = {"valset": self.metadata.valset, "origin": str(origin)}
+        if self.metadata.opened_with:
+            dataset["opened_with"] = self.metadata.opened_with
         return claims.claimed(
             self.folder,
-            {"valset": self.metadata.valset, "origin": str(origin)},
+            dataset,
             self.settings | ({claims.MEASURED: self.measured} if self.measured else {}),
             self.files().values(),
             self._differences,
@@ -329,7 +331,7 @@ class SiteEmbeddings:
         sites = sum(map(len, todo))
         self._announce(todo)
         with Progress(sites, "site", f"{self.metadata.valset}") as bar:
-            self._pace = _Pace(sites)
+            self._pace = Pace(sites, "site")
             # Closed, so that a run that fails gives its plates free at once.
             with contextlib.closing(self._taken(todo, bar)) as taken:
                 for work in taken:
@@ -813,45 +815,6 @@ def _grouped(items, start, stop, together):
         end = min(start // together * together + together, stop)
         yield [next(items) for _ in range(end - start)]
         start = end
-
-
-class _Pace:
-    """How long it will take, said once, by the first sites that were embedded.
-
-    Parameters
-    ----------
-    sites : int
-        To be embedded.
-    """
-
-    def __init__(self, sites):
-        self.left = sites
-        self.began = time.monotonic()
-        self.first = None
-        self.seen = 0
-        self.said = False
-
-    def skip(self, sites):
-        """Count sites that were embedded before."""
-        self.left -= sites
-
-    def done(self, sites):
-        """Count sites that were embedded now."""
-        self.left -= sites
-        now = time.monotonic()
-        if self.first is None:
-            # What is done once lies before the first group's end.
-            self.first = now
-            say(f"the first sites are embedded, {now - self.began:.1f} s after reading began")
-            return
-        self.seen += sites
-        if self.said or now - self.first < _ESTIMATED_AFTER:
-            return
-        self.said = True
-        rate = self.seen / (now - self.first)
-        minutes = self.left / rate / 60
-        if minutes > 0.5:
-            say(f"{rate:.3g} sites a second: about {minutes:.0f} min to go")
 
 
 def _all_files(metadata, rows):

@@ -267,47 +267,6 @@ class EpochSums:
         }
 
 
-def in_words(seconds):
-    """A time in the largest unit of which it has two: 90 minutes, 3 weeks."""
-    units = {"weeks": 604800, "days": 86400, "hours": 3600, "minutes": 60}
-    for unit, length in units.items():
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(1, seconds):.0f} seconds"
-
-
-class Pace:
-    """Says once, after the first seconds, how fast a training is and how long it will take.
-
-    Parameters
-    ----------
-    first : bool
-        Whether this process says so.
-    """
-
-    SECONDS = 5.0
-
-    def __init__(self, first):
-        self._waiting = first
-        self._began = None
-        self._images = 0
-
-    def step(self, images, remaining):
-        """Count a step of so many images, before so many remaining ones."""
-        if not self._waiting:
-            return
-        if self._began is None:  # the first step waits for the readers
-            self._began = time.monotonic()
-            return
-        self._images += images
-        seconds = time.monotonic() - self._began
-        if seconds >= self.SECONDS:
-            rate = self._images / seconds
-            left = in_words(remaining * images / rate)
-            say(f"{rate:.3g} images a second: {remaining} steps to go will take {left}")
-            self._waiting = False
-
-
 def read_log(folder, name):
     """A JSON-lines log as a frame: `STEPS` or `EPOCHS` of a training folder.
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from .. import tables
-from ..progress import Progress, logging_to, say
+from ..progress import Pace, Progress, in_words, logging_to, say
 from . import augment
 from .data import (
     DRAWING,
@@ -31,11 +31,9 @@ from .log import (
     CONFIG,
     ENVIRONMENT,
     EpochSums,
-    Pace,
     TrainingLog,
     collapse_warnings,
     environment,
-    in_words,
 )
 from .monitor import Monitor
 from .options import EXIT_STOPPED, FREE, as_json, model_config, open_sets
@@ -302,7 +300,7 @@ class Loop:
         trainer, processes = self.trainer, self.trainer.processes
         remaining = (trainer.total_steps - trainer.step) * trainer.total_batch
         saved = time.monotonic()
-        pace = Pace(processes.rank == 0)
+        pace = Pace(remaining, "image") if processes.rank == 0 else None
         with (
             StopRequest() as stop,
             _batches(trainer) as batches,
@@ -343,7 +341,8 @@ class Loop:
         self.log.step({"step": taken.step} | measured)
         bar.note(f"loss {measured['loss']:.3f}")
         bar.update(trainer.total_batch)
-        pace.step(trainer.total_batch, trainer.total_steps - taken.step - 1)
+        if pace:
+            pace.done(trainer.total_batch)
 
     def _save(self, epoch, whole):
         """Write a checkpoint, which the lines of its steps precede to the disk."""
