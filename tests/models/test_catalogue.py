@@ -10,6 +10,7 @@ import torch
 
 import unidino
 from unidino import models, paths, tables
+from unidino.download import catalogue as download
 from unidino.models import catalogue, checkpoints, vit, zoo
 
 NC = "CC BY-NC 4.0"
@@ -69,6 +70,12 @@ def test_an_entry_describes_its_model(name):
     config = model.config
     assert described == (config.size, config.intensity, config.tile_scaling, model.embedding_dim)
     assert model.licence == ("" if entry.licence == "none" else entry.licence)
+
+
+def test_what_is_downloaded_has_the_same_licence():
+    licence = download.find("weights").licence
+    assert licence.startswith(f"{catalogue.MODELS['unidino'].licence}: ")
+    assert catalogue.non_commercial(licence)
 
 
 def test_names_are_those_of_the_catalogue():
