@@ -41,7 +41,8 @@ def claimed(folder, dataset, settings, files, differences, overwrite=False):
     folder : Path
         From `paths.valset_folder`.
     dataset : dict
-        ``valset`` and ``origin``, the table or folder that the dataset is of.
+        ``valset`` and ``origin``, the table or folder that the dataset is of, and what else opens
+        it.
     settings : dict
         What all tables of the folder share; under `MEASURED` what a run that goes on takes over.
     files : iterable of Path

@@ -93,6 +93,7 @@ class Metadata:
     root = None
     notes = ()
     origin = None
+    opened_with = {}  # what opens it again, beside its origin
     remedy_for_missing = "Check the paths in the table and the data root."
     _plane_numbers = None
     _named_channels = None

@@ -17,6 +17,7 @@ from unidino.train import augment, data
 from unidino.valsets import ExportMetadata, open_valset
 from unidino.valsets.exports import harmony
 from unidino.valsets.exports.layouts import LAYOUTS
+from unidino.verify import verify
 from unidino.wells import row_letters
 
 SIDE = 40
@@ -375,13 +376,6 @@ def test_entities_are_not_read_in_any_encoding(tmp_path):
         path.write_bytes(bomb.format(filler).encode("utf-16"))
         with pytest.raises(ValueError, match="declares a document type"):
             harmony.read_index(path)
-
-
-def test_long_beginnings_are_no_index(tmp_path):
-    path = tmp_path / "Index.xml"
-    path.write_text("<!--" + " " * (3 << 20) + "--><EvaluationInputData/>")
-    with pytest.raises(ValueError, match="it does not begin"):
-        harmony.read_index(path)
 
 
 def test_too_many_images_of_an_index(tmp_path, monkeypatch):
@@ -918,3 +912,28 @@ def test_a_channel_called_like_a_column(tmp_path):
     named(tmp_path, "A01_well.tif", "A01_dna.tif")
     with pytest.raises(SystemExit, match="well is a channel and another column. Rename"):
         cli.main(["table", str(tmp_path), "--pattern", r"(?P<well>A\d+)_(?P<channel>\w+)\.tif"])
+
+
+def test_plates_of_several_sizes_of_pixels(tmp_path, capfd):
+    for plate, size in zip(PLATES, ("6E-07", "3.25E-07"), strict=True):
+        indexed(tmp_path / plate, plate=plate, resolution=size)
+    metadata = open_valset(tmp_path)
+    assert metadata.metadata.groupby("plate")["pixel_size"].first().tolist() == [0.6, 0.325]
+    assert "pixels of 0.325, 0.6 µm" in capfd.readouterr().err
+    for file in tmp_path.rglob("Index.idx.xml"):
+        file.write_text(file.read_text().replace("E-07<", "E-07 or so<"))
+    assert "pixel_size" not in open_valset(tmp_path).metadata
+
+
+def test_verify_opens_the_folder_as_it_was_opened(tmp_path, model):
+    write(tmp_path / "p", phenix, plates=("P1",), planes=(1, 2))
+    pattern = r"r(?P<row>\d+)c(?P<col>\d+)f(?P<site>\d+)p(?P<plane>\d+)-(?P<channel>ch\d)"
+    for options in ({"plane": 2}, {"plane": "max", "pattern": pattern}):
+        made = unidino.extract(
+            str(tmp_path / "p"),
+            model=model,
+            outdir=str(tmp_path / f"out{len(options)}"),
+            norm_method="no_post_proc",
+            **options,
+        )
+        assert verify(made.profiles_path.parent) == []

@@ -120,6 +120,7 @@ def opened(recorded, root=None):
             metadata = valsets.open_valset(valset, root=root or origin, check_files=False)
         else:
             how = {name: recorded[name] for name in _READ if recorded.get(name) is not None}
+            how |= dict(recorded.get("opened_with") or {})
             metadata = valsets.open_valset(origin, root=root, check_files=False, **how)
     except (ValueError, TypeError, OSError) as error:
         reason = " ".join(one_line(error).split()).removesuffix(".")

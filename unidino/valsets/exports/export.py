@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from ... import images
 from ...metadata import Metadata, mark_controls
 from ...progress import say
@@ -76,6 +78,8 @@ class ExportMetadata(Metadata):
         self.valset = folder_name(root)
         self.root = str(root)
         self.origin = str(root.resolve())
+        given = {"pattern": pattern, "plane": plane, "timepoint": timepoint}
+        self.opened_with = {name: value for name, value in given.items() if value is not None}
         self.simulated = Path(root, "SIMULATED.json").is_file()
         self.channel_axis = channel_axis
         self.single_channel_metadata = False
@@ -97,8 +101,6 @@ class ExportMetadata(Metadata):
         self.files_per_channel = made.files_per_channel
         self._lacking = len(made.lacking)
         frame = made.sites
-        if found.pixel_size is not None and "pixel_size" not in frame:
-            frame["pixel_size"] = found.pixel_size
         if platemap is not None:
             frame = join_platemap(frame, platemap)
         if controls is not None:
@@ -161,8 +163,9 @@ def _in_words(found):
         parts.append(
             f"{_several(len(numbers), what)} ({told(numbers)})" if numbers else f"1 {what}"
         )
-    if found.pixel_size is not None:
-        parts.append(f"pixels of {found.pixel_size:.4g} µm")
+    if "pixel_size" in frame:
+        sizes = sorted(pd.to_numeric(frame["pixel_size"], errors="coerce").dropna().unique())
+        parts += [f"pixels of {', '.join(f'{size:.4g}' for size in sizes)} µm"] if sizes else []
     return "; ".join(parts)
 
 

@@ -7,18 +7,19 @@ indexes of Harmony 4 and 5 and exports of Harmony 6 and 7: the latter name chann
 in ``Maps/Map/Entry`` alone.
 """
 
+import functools
+import sys
 from typing import NamedTuple
-from xml.etree import ElementTree
+from xml.parsers import expat
 
 from .listing import join
 
-_CHUNK = 1 << 20
-_MOST_BEFORE_ROOT = 1 << 16
 MOST_IMAGES = 20_000_000
 """Images that an index may list, so that a hostile one cannot fill the memory."""
 
 _NUMBERS = ("Row", "Col", "FieldID", "PlaneID", "TimepointID")
 _NEEDED = ("Row", "Col", "FieldID", "ChannelID")
+_WANTED = {"URL", "ChannelName", "ImageResolutionX", "PlateID", "Name", *_NEEDED, *_NUMBERS}
 
 
 class Plane(NamedTuple):
@@ -72,9 +73,16 @@ def read_index(path):
         index of Harmony; an image without a well, field or channel. Names the file.
     """
     found = _Found(path)
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = found.start
+    parser.EndElementHandler = found.end
+    parser.CharacterDataHandler = found.characters
+    parser.StartDoctypeDeclHandler = found.document_type
     try:
-        _parse(path, found)
-    except ElementTree.ParseError as error:
+        with open(path, "rb") as file:
+            parser.ParseFile(file)
+    except expat.ExpatError as error:
         found.refuse(f"is no whole XML ({error})", "Copy it again")
     if not found.images:
         found.refuse("lists no images", "Export the plate again")
@@ -86,7 +94,7 @@ def read_index(path):
 
 
 class _Found:
-    """What was found in an index so far."""
+    """What was found in an index so far, element by element."""
 
     def __init__(self, path):
         self.path = path
@@ -95,6 +103,10 @@ class _Found:
         self.described = {}  # by channel, for the images that do not say it themselves
         self.names = {}
         self.resolutions = {}
+        self._depth = 0
+        self._record = None  # texts of the elements of an image, a channel or a plate
+        self._record_depth = 0
+        self._text = ""
 
     def refuse(self, reason, remedy="Correct it"):
         raise ValueError(
@@ -102,9 +114,46 @@ class _Found:
             "then."
         )
 
-    def add(self, element):
-        """Take an ``Image``; one without a URL was not recorded."""
-        said = _texts(element)
+    def document_type(self, *_):
+        """Entities are declared there; nothing of Harmony's has one."""
+        self.refuse("declares a document type, which no index of Harmony has")
+
+    def start(self, tag, attributes):
+        """An element begins."""
+        name = _local(tag)
+        if not self._depth and name != "EvaluationInputData":
+            self.refuse(f"is no index of Harmony: its root is {name}, expected EvaluationInputData")
+        self._depth += 1
+        self._text = ""
+        if name in ("Image", "Plate"):
+            self._record, self._record_depth = {}, self._depth
+        elif name == "Entry":
+            self._record = self.described.setdefault(attributes.get("ChannelID"), {})
+            self._record_depth = self._depth
+
+    def characters(self, text):
+        """Text inside of an element."""
+        if self._record is not None:
+            self._text += text
+
+    def end(self, tag):
+        """An element ends."""
+        if self._record is not None:
+            name = _local(tag)
+            if self._depth > self._record_depth:
+                if name in _WANTED and self._depth == self._record_depth + 1:
+                    self._record[name] = self._text.strip()
+            else:
+                if name == "Image":
+                    self._add(self._record)
+                elif name == "Plate":
+                    self.plate = self.plate or self._record
+                self._record = None
+        self._text = ""
+        self._depth -= 1
+
+    def _add(self, said):
+        """Take an image; one without a URL was not recorded."""
         url = said.get("URL")
         if not url:
             return
@@ -114,10 +163,8 @@ class _Found:
         for name in _NUMBERS:
             if not said.setdefault(name, "1").isdecimal():
                 self.refuse(f"the image {url} has the {name} {said[name]!r}, expected a number")
-        channel = said["ChannelID"]
-        if channel not in self.names:
-            self.names[channel] = said.get("ChannelName")
-        channel = next(known for known in self.names if known == channel)  # one text for all
+        channel = sys.intern(said["ChannelID"])
+        self.names.setdefault(channel, said.get("ChannelName"))
         self.resolutions.setdefault(channel, set()).add(said.get("ImageResolutionX"))
         self.images.append(Plane(url, *(int(said[name]) for name in _NUMBERS), channel))
         if len(self.images) > MOST_IMAGES:
@@ -146,60 +193,16 @@ class _Found:
         return size if 0 < size < 1e4 else None
 
 
+@functools.cache
+def _local(tag):
+    """The name of an element without its namespace."""
+    return tag.rpartition(" ")[2]
+
+
 def told_apart(names, mark):
     """{number: name} of channels, in which a number tells those of one name apart."""
     taken = [name.lower() for name in names.values()]
     return {n: s if taken.count(s.lower()) == 1 else f"{s} {mark}{n}" for n, s in names.items()}
-
-
-def _parse(path, found):
-    parser = ElementTree.XMLPullParser(("start", "end"))
-    inside, started, head = [], False, b""
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            if not started:
-                # In any encoding: a document type stands before the root element.
-                head += chunk.replace(b"\0", b"")
-                if b"<!DOCTYPE" in head:
-                    found.refuse("declares a document type, which no index of Harmony has")
-                if len(head) > _MOST_BEFORE_ROOT + _CHUNK:
-                    found.refuse("is no index of Harmony: it does not begin")
-            parser.feed(chunk)
-            for event, element in parser.read_events():
-                if event == "start":
-                    if not started and _local(element) != "EvaluationInputData":
-                        found.refuse(
-                            f"is no index of Harmony: its root is {_local(element)}, expected "
-                            "EvaluationInputData"
-                        )
-                    started = True
-                    inside.append(element)
-                    continue
-                inside.pop()
-                if inside:
-                    _take(element, inside[-1], found)
-    parser.close()
-
-
-def _take(element, parent, found):
-    """What an element that has ended tells; of what was read nothing is kept."""
-    name, above = _local(element), _local(parent)
-    if name == "Image" and above == "Images":
-        found.add(element)
-    elif name == "Entry" and element.get("ChannelID"):
-        found.described.setdefault(element.get("ChannelID"), {}).update(_texts(element))
-    elif above == "Plate" and name in ("PlateID", "Name"):
-        found.plate.setdefault(name, (element.text or "").strip())
-    if name in ("Image", "Entry", "Well"):
-        parent.clear()
-
-
-def _local(element):
-    return element.tag.rpartition("}")[2]
-
-
-def _texts(element):
-    return {_local(child): (child.text or "").strip() for child in element}
 
 
 def located(url, folder, known):

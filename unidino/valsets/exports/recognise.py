@@ -35,13 +35,11 @@ class Recognised:
     images : pd.DataFrame
         One row an image: ``path`` below the folder, ``plate``, ``well``, ``site``, ``channel`` (its
         name; missing where files hold all channels), ``plane`` and ``timepoint`` (numbers, or
-        missing), and what else the pattern names.
+        missing), ``pixel_size`` (µm) where an index tells it, and what else the pattern names.
     source : str
         What told it, in words.
     channels : list of str
         In order; empty where files hold all channels.
-    pixel_size : float or None
-        In µm.
     left_out : list of str
         Images that are of no site.
     thumbnails : int
@@ -50,7 +48,6 @@ class Recognised:
     images: pd.DataFrame
     source: str
     channels: list
-    pixel_size: float | None = None
     left_out: list = field(default_factory=list)
     thumbnails: int = 0
 
@@ -130,7 +127,7 @@ def _by_names(root, listing, name):
     ((kind, found),) = rows.items()
     source = f"names of {kind}, such as {found[0][1]}"
     found, channels = _named(root, listing, name, layouts[kind], found)
-    return Recognised(found, source, channels, None, left_out, thumbnails)
+    return Recognised(found, source, channels, left_out, thumbnails)
 
 
 def _named(root, listing, name, layout, rows):
@@ -202,9 +199,9 @@ def _by_htd(root, listing, layout, frame, numbers):
 
 
 def _by_index(root, listing, name):
-    """By the indexes of Harmony; plates without one by the names of their files."""
+    """By the indexes of Harmony, one a plate."""
     known = {folder: set(names) for folder, names in listing.images.items()}
-    parts, names, sizes = [], {}, set()
+    parts, names = [], {}
     for folder, file in listing.indexes.items():
         path = join(folder, file)
         index = harmony.read_index(root / path)
@@ -222,9 +219,9 @@ def _by_index(root, listing, name):
         frame["channel"] = frame["channel"].map(index.channels)
         frame["folder"] = _outer(folder, HARMONY.folders)[0]
         frame["prefix"] = index.plate or ""
+        frame["pixel_size"] = np.nan if index.pixel_size is None else index.pixel_size
         parts.append(frame.drop(columns=["url", "row", "column"]))
         names |= dict.fromkeys(index.channels.values())
-        sizes.add(index.pixel_size)
     frame = pd.concat(parts, ignore_index=True)
     folders = set(frame["folder"])
     # Channels have no names there, so that these plates would not go with the others.
@@ -247,10 +244,9 @@ def _by_index(root, listing, name):
     _name_plates(frame, name, frame["prefix"], of_index=True)
     first = next(join(*item) for item in listing.indexes.items())
     more = f" and {len(listing.indexes) - 1} more" if len(listing.indexes) > 1 else ""
-    size = sizes.pop() if len(sizes) == 1 else None
-    return Recognised(
-        _ready(frame), f"index of Harmony, {first}{more}", list(names), size, left_out
-    )
+    if frame["pixel_size"].isna().all():
+        del frame["pixel_size"]
+    return Recognised(_ready(frame), f"index of Harmony, {first}{more}", list(names), left_out)
 
 
 def _check_there(root, index, paths, known):
@@ -326,7 +322,7 @@ def _by_pattern(root, listing, name, pattern):
         channels = sorted(frame["channel"].unique(), key=natural)
     else:
         frame["channel"] = None
-    return Recognised(_ready(frame), f"pattern {pattern}", channels, None, left_out)
+    return Recognised(_ready(frame), f"pattern {pattern}", channels, left_out)
 
 
 def _part(column):
