@@ -199,8 +199,8 @@ def _loaded(name, settings, ckpt, seed):
             raise FileNotFoundError(
                 f"the released weights {paths.UNIDINO_WEIGHTS} are in none of "
                 f"{', '.join(map(str, paths.checkpoint_folders()))}. Fetch them into the first "
-                f"({catalogue.licence(name)}, not for commercial use): unidino download weights; or "
-                f"use the model {DEFAULT_MODEL!r} meanwhile."
+                f"({catalogue.licence(name)}, not for commercial use): unidino download weights; "
+                f"or use the model {DEFAULT_MODEL!r} meanwhile."
             )
         return load_checkpoint(path, **settings)
     if name in ("transfer", *LOADERS):
