@@ -4,7 +4,10 @@ import gzip
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
+import subprocess
 import tarfile
 import zipfile
 from dataclasses import replace
@@ -18,6 +21,9 @@ from unidino.download import archives, catalogue, command, space, transfer
 from unidino.download.command import fetch_entry
 from unidino.models import zoo
 from unidino.valsets import open_valset
+
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -422,6 +428,20 @@ def test_what_remains_by_hand_is_said_at_the_end(served, web, tmp_path, said):
 
 
 # The command line.
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ([], r"-m unidino.download *$"),
+        (["DATASET=BBBC021", "ARGS=--dry-run"], "-m unidino.download BBBC021 --dry-run$"),
+    ],
+)
+def test_make_data(given, command):
+    called = ["make", "-n", "-C", str(PROJECT), "--no-print-directory", "data", *given]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    ran = subprocess.run(called, env=environment, capture_output=True, text=True, check=True)
+    assert re.search(command, ran.stdout.strip())
 
 
 def test_without_a_name_the_catalogue_is_listed(capsys):
