@@ -4,6 +4,7 @@ import datetime
 import errno
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +196,23 @@ def test_sites_of_an_extraction(made):
     (path,) = made.sites_path.rglob("*.parquet")
     given = anndata_tables.of_extraction(path)
     assert given.n_obs == made.counts["sites"] and not given.layers
+
+
+def test_files_of_an_earlier_run_are_named(made, tmp_path, capsys):
+    """Labels may be joined anew without them: what they say is then no longer so."""
+    outdir = made.profiles_path.parents[2]
+    folder = shutil.copytree(outdir, tmp_path / "out")
+    file = folder / paths.anndata_file(made.profiles_path).relative_to(outdir)
+    before = file.read_bytes()
+    extract(folder, csv=True)
+    said = capsys.readouterr().err
+    assert f"{file.name} is of an earlier run; with anndata it is written anew" in said
+    assert f"{file.stem}.csv is of" not in said
+    assert file.read_bytes() == before
+    extract(folder, anndata=True)
+    said = capsys.readouterr().err
+    assert f"{file.stem}.csv is of an earlier run; with csv it is written anew" in said
+    assert f"{file.name} is of" not in said
 
 
 def test_verification_knows_the_file(made):

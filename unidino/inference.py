@@ -644,6 +644,7 @@ def _write(embeddings, unnormalised, counts, given):
     if given["anndata"]:
         written = anndata_tables.of_extraction(path, final, provenance=provenance)
         anndata_tables.write(written, paths.anndata_file(path))
+    _warn(_left_over(path, given))
     return Extraction(
         profiles=final,
         profiles_path=path,
@@ -654,6 +655,13 @@ def _write(embeddings, unnormalised, counts, given):
         metadata=embeddings.corrected(),
         warnings=[*metadata.notes, *normalised.warnings],
     )
+
+
+def _left_over(path, given):
+    """What an earlier run wrote beside the profiles, and this one does not."""
+    for option, file in (("csv", path.with_suffix(".csv")), ("anndata", paths.anndata_file(path))):
+        if file.exists() and not given[option]:
+            yield f"{file.name} is of an earlier run; with {option} it is written anew"
 
 
 def _unit_length(frame):
