@@ -56,10 +56,9 @@ class Image(NamedTuple):
 
 
 def is_array(path):
-    """Whether the path of an image names an array or a group of OME-Zarr, not a file: it ends in no
-    suffix, or in `SUFFIX`. No file is looked at."""
-    name = os.path.basename(str(path))
-    return "." not in name or name.lower().endswith(SUFFIX)
+    """Whether the path of an image names an array or a group of OME-Zarr, not a file, by its end
+    alone."""
+    return remote.is_folder(str(path))
 
 
 def is_plate(path):

@@ -115,6 +115,13 @@ def is_remote(file):
     return isinstance(file, str) and file.startswith(_START)
 
 
+def is_folder(file):
+    """Whether a path ends like a folder of Zarr, whose files are fetched as they are read: in no
+    suffix, or in .zarr."""
+    name = file.rpartition("/")[2]
+    return "." not in name or name.lower().endswith(".zarr")
+
+
 def address(value, folder):
     """The address that a cell of a table names, written in one way.
 
@@ -403,9 +410,8 @@ def fetch(files, title="fetching images"):
     OSError
         The cache cannot be written.
     """
-    # What ends in no suffix is an array of Zarr: its files are fetched as they are read.
-    files = (file for file in dict.fromkeys(files) if "." in file.rpartition("/")[2])
-    wanted = {file: _place(file) for file in files if is_remote(file)}
+    files = [file for file in dict.fromkeys(files) if is_remote(file) and not is_folder(file)]
+    wanted = {file: _place(file) for file in files}
     lacking = {file: place for file, place in wanted.items() if not _use(place)}
     if not lacking:
         return

@@ -516,6 +516,79 @@ def test_what_is_not_installed_is_named(module, old, monkeypatch):
     ome_zarr._models.cache_clear()
 
 
+# Plates elsewhere.
+
+
+@pytest.fixture
+def served(plate, server):
+    """The address of a plate, and the server that has its files."""
+    for file in plate.rglob("*"):
+        if file.is_file():
+            server.answers[f"/data/{plate.name}/{file.relative_to(plate)}"] = file.read_bytes()
+    return f"http://{server.address}/data/{plate.name}", server
+
+
+def test_a_plate_elsewhere_is_read_when_that_is_allowed(served, plate, weights, tmp_path):
+    address, server = served
+    with pytest.raises(ValueError, match="lies elsewhere, and nothing was asked.*remote=True"):
+        unidino.open_valset(address)
+    assert not server.asked
+    made = unidino.open_valset(address, remote=True)
+    assert made.valset == plate.stem and made.channels == CHANNELS
+    for i, image in enumerate(FIELDS.values()):
+        np.testing.assert_array_equal(dataset.load_site(made, i), image)
+    options = {"norm_method": "no_post_proc", "num_workers": 0}
+    far = run(address, weights, tmp_path / "far", remote=True, **options)
+    here = run(plate, weights, tmp_path / "here", **options)
+    same_features(far.sites(), here.sites())
+    asked = [path for path in server.asked if path.rpartition("/")[2] == "0"]
+    assert len(asked) == len({*asked})  # every chunk once
+    count = len(server.asked)
+    run(address, weights, tmp_path / "far", remote=True, **options)
+    assert not [path for path in server.asked[count:] if path in server.answers]
+
+
+def test_chunks_that_are_not_stored_elsewhere_hold_the_fill_value(served, plate):
+    address, server = served
+    for path in [*server.answers]:
+        if f"{plate.name}/B/02/0/0/" in path and "zarr" not in path.rpartition("/")[2]:
+            del server.answers[path]
+    made = unidino.open_valset(address, remote=True)
+    assert not dataset.load_site(made, 0).any()
+    np.testing.assert_array_equal(dataset.load_site(made, 1), FIELDS["B02", "1"])
+    digest = identity.file_digest(made.paths(0)[0])
+    assert digest[0].isdecimal() and digest != identity.file_digest(made.paths(1)[0])
+
+
+def test_what_a_server_refuses_is_an_error_and_no_fill_value(served, plate):
+    from tests.serving import status
+
+    address, server = served
+    for path in server.answers:
+        if f"{plate.name}/B/02/0/0/" in path and "zarr" not in path.rpartition("/")[2]:
+            server.answers[path] = status(403)
+    made = unidino.open_valset(address, remote=True)
+    with pytest.raises(images.ImageError, match=r"B/02/0/0: .*the server refuses it \(403\)"):
+        dataset.load_site(made, 0)
+
+
+def test_a_well_that_is_missing_elsewhere(served, plate):
+    address, server = served
+    for path in [*server.answers]:
+        if f"{plate.name}/C/02/" in path:
+            del server.answers[path]
+    made = unidino.open_valset(address, remote=True)
+    headers = dataset.site_headers(made)
+    assert headers[4] == f"{address}/C/02/0/0: no such image."
+
+
+def test_no_plate_elsewhere(server):
+    with pytest.raises(FileNotFoundError, match="no OME-Zarr plate at http://.*/gone.zarr"):
+        unidino.open_valset(f"http://{server.address}/gone.zarr", remote=True)
+    with pytest.raises(ValueError, match="is not a public address"):
+        unidino.open_valset("http://10.0.0.1/plate.zarr", remote=True)
+
+
 # Real images.
 
 
