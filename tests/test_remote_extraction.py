@@ -14,6 +14,7 @@ from tests.serving import send, status
 from unidino import images, paths, remote, tables
 from unidino.models import checkpoints, vit
 from unidino.valsets import CSVMetadata
+from unidino.verify import verify
 
 CHANNELS = ("DNA", "ER")
 SHAPE = (48, 60)
@@ -114,6 +115,7 @@ def test_plates_are_fetched_in_their_turn_and_once(both, extract, server, tmp_pa
     assert paths_.tolist()[1] == f"http://{server.address}/P1DNA.tif"
     # What is finished needs neither server nor copies.
     shutil.rmtree(paths.fetched_folder())
+    assert verify(elsewhere.profiles_path.parent) == []
     again = extract(str(both[1]), remote=True)
     np.testing.assert_array_equal(values(again), values(elsewhere))
     assert len(server.asked) == 20

@@ -80,6 +80,7 @@ class CSVMetadata(Metadata):
         self.origin = str(csv.resolve())
         self.channel_axis = channel_axis
         self.remote = remote
+        self.opened_with = {"remote": True} if remote else {}
         self.plane, self.timepoint = plane, timepoint
         self.single_channel_metadata = False
         folder = Path(root).expanduser().absolute() if root else csv.parent
