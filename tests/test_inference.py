@@ -209,10 +209,10 @@ def test_finished_plates_are_skipped(plate, weights, tmp_path, monkeypatch):
     first = run(plate, weights, tmp_path)
     (first.sites_path / "p1.parquet").unlink()
     read = []
-    original = dataset.load_site
+    original = dataset.read_site
     monkeypatch.setattr(
         dataset,
-        "load_site",
+        "read_site",
         lambda metadata, i, *into: (
             read.append(metadata.paths(i)[0]) or original(metadata, i, *into)
         ),
