@@ -22,7 +22,6 @@ from unidino.download.command import fetch_entry
 from unidino.models import zoo
 from unidino.valsets import open_valset
 
-
 PROJECT = Path(__file__).resolve().parents[2]
 
 

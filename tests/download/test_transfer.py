@@ -5,7 +5,10 @@ import gzip
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -141,6 +144,8 @@ def test_a_file_that_changes_between_the_parts(
     served.before["a.bin"] = change
     fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
     assert (tmp_path / "Some" / "a.bin").read_bytes() == CONTENT
+    ranges = [headers for *_, headers in served.asked if headers.get("Range")]
+    assert all(headers.get("If-Range") for headers in ranges) and ranges
 
 
 def test_a_file_that_became_shorter(served, web, files_entry, tmp_path, small_chunks):
@@ -290,6 +295,57 @@ def test_no_credentials_of_the_user_are_sent(served, web, files_entry, tmp_path,
     served.files["a.bin"] = CONTENT
     fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
     assert served.asked and all("Authorization" not in headers for *_, headers in served.asked)
+
+
+class Answer:
+    """An empty answer of a server that is not asked in truth."""
+
+    status_code, is_redirect, headers = 200, False, {"content-length": "0"}
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def asked_of(monkeypatch):
+    """The arguments of requests, none of which leaves this machine."""
+    import requests
+
+    arguments = []
+
+    def ask(session, method, url, **options):
+        arguments.append({"url": url, "verify": session.verify, **options})
+        return Answer()
+
+    monkeypatch.setattr(requests.Session, "request", ask)
+    return arguments
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_proxies_and_certificates_of_the_place_are_heeded(asked_of, monkeypatch, variable):
+    def unknown(*_, **__):
+        raise AssertionError("behind a proxy, names are looked up there")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
+    monkeypatch.setenv(variable, "/etc/own.pem")
+    assert transfer.Web().size("https://data.example.org/a") == 0
+    (asked,) = asked_of
+    assert asked["proxies"]["https"] == "http://proxy.example.org:3128"
+    assert asked["verify"] == "/etc/own.pem" and not asked["allow_redirects"]
+    with pytest.raises(transfer.TransferError, match="is not a public address"):
+        transfer.Web().document("https://10.0.0.1/a")
+
+
+def test_without_a_proxy_every_name_is_looked_up(asked_of, monkeypatch):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("10.1.1.1", 0))])
+    with pytest.raises(transfer.TransferError, match="means 10.1.1.1, which is not a public addr"):
+        transfer.Web().document("https://data.example.org/a")
+    assert not asked_of
 
 
 def no_network(monkeypatch):
@@ -463,6 +519,50 @@ def test_what_is_stored_packed_arrives_as_it_is(served, web, files_entry, tmp_pa
     assert (folder / "a.tsv.gz").read_bytes() == packed
 
 
+KILLED = """
+import sys
+from unidino.download import catalogue, transfer
+from unidino.download.command import fetch_entry
+
+transfer.CHUNK = 10_000
+source = catalogue.Source("files", sys.argv[1], files=({"name": "a.bin", "size": 300_000},))
+names = ("name", "title", "licence", "licence_url", "size", "automatic", "manual")
+values = dict.fromkeys(names, "") | {"asks": False, "cite": (), "confirmed": ()}
+entry = catalogue.Entry(**values, folder="Some", sources=(source,))
+fetch_entry(entry, transfer.Web(loopback=True), root=sys.argv[2])
+"""
+
+
+def test_a_run_that_is_killed_goes_on(served, web, files_entry, tmp_path):
+    served.files["a.bin"] = CONTENT
+    served.cuts["a.bin"] = [150_000]
+    stuck = threading.Event()
+    part = paths.received_folder(tmp_path / "Some") / "a.bin.part"
+
+    def hold():
+        if len(served.ranges_asked("a.bin")) == 2:
+            stuck.set()
+            time.sleep(0.2)
+
+    served.before["a.bin"] = hold
+    command = [sys.executable, "-c", KILLED, served.url(), str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
+        assert stuck.wait(60)
+        run.kill()
+    assert part.stat().st_size == 150_000 and not (tmp_path / "Some" / "a.bin").exists()
+    served.before.clear()
+    served.asked.clear()
+    fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
+    assert served.ranges_asked("a.bin") == ["bytes=150000-"]
+    assert (tmp_path / "Some" / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_folder_that_cannot_be_written(served, web, files_entry, tmp_path):
+    (tmp_path / "Some").write_text("a file")
+    with pytest.raises(OSError, match="Some cannot be written: a file stands where a folder"):
+        fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
+
+
 def test_two_runs_at_once(served, web, files_entry, tmp_path):
     served.files["a.bin"] = CONTENT
     reached, go = threading.Event(), threading.Event()
@@ -509,8 +609,6 @@ def test_check_finds_what_changed_in_place(served, web, files_entry, tmp_path):
 
 
 def test_a_missing_library_names_the_extra(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(ImportError, match=r"pip install 'unidino\[download\]'"):
         transfer.Web()

@@ -23,9 +23,14 @@ def alone(folder, name):
     ------
     ValueError
         Another is at work there.
+    OSError
+        It may not be written.
     """
     hidden = paths.received_folder(folder)
-    hidden.mkdir(parents=True, exist_ok=True)
+    try:
+        hidden.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise tables.unwritable(folder, error) from None
     lock = filelock.FileLock(hidden / "lock", timeout=0)
     try:
         lock.acquire()

@@ -4,6 +4,8 @@ import errno
 import shutil
 from pathlib import Path
 
+from .. import tables
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -44,7 +46,7 @@ def check(folder, needed):
 
 
 def told(error, target, wanted=None, have=0):
-    """The OSError that says how much is lacking where a disk is full; other errors as they are.
+    """The OSError that says what a disk lacks: how much, where it is full; others as they are.
 
     Parameters
     ----------
@@ -56,8 +58,10 @@ def told(error, target, wanted=None, have=0):
     have : int
         Bytes of it that are there and stay.
     """
-    if error.errno not in _FULL:
+    if error.errno is None:
         return error
+    if error.errno not in _FULL:
+        return tables.unwritable(target, error)
     folder = Path(target).parent
     lacking = "" if wanted is None else max(wanted - have - free(folder), 1)
     how_much = f": {words(lacking)} more are needed for {Path(target).name}" if lacking else ""
