@@ -91,8 +91,10 @@ def test_a_planted_vignette_is_found_to_the_bias_of_local_lines(shape):
     sigma = flatfield.WIDTH * 100
     squares = [(4 / (side - 1)) ** 2 for side in shape]  # of blocks of two pixels, in half sides
 
+    reach = round(4 * sigma)
+
     def expected(place):
-        near = [np.arange(-min(50, place), min(50, n - 1 - place) + 1) for n in means.shape]
+        near = [np.arange(-min(reach, place), min(reach, n - 1 - place) + 1) for n in means.shape]
         of_axes = (s * _missed(steps, sigma) for s, steps in zip(squares, near, strict=True))
         return -0.4 / 2 * sum(of_axes)
 

@@ -14,6 +14,7 @@ from unidino import dataset, flatfield, illumination, paths, plate_illumination,
 from unidino.models import checkpoints, vit
 from unidino.pages import extraction, plots
 from unidino.simulate import microscope
+from unidino.train.data import open_training_set
 
 SHAPE = (64, 80)
 CHANNELS = ["DNA", "ER"]
@@ -328,6 +329,7 @@ def test_functions_are_named_by_columns(table, tmp_path):
     [
         ("flat", "illumination is 'flat'; expected 'none', 'estimate', or where the functions lie"),
         ("{plate.npy", "illumination '{plate.npy' has odd braces"),
+        ("https://h/{plate}.npy", "illumination 'https://h/{plate}.npy' is an address; functions"),
         ("{}.npy", "is to name columns in its braces and nothing else"),
         ("{plate!r}.npy", "is to name columns in its braces and nothing else"),
         ("{plate:>5}.npy", "is to name columns in its braces and nothing else"),
@@ -411,3 +413,19 @@ def test_a_page_says_what_was_corrected(table, estimated, weights, tmp_path):
     assert "that the dataset gives" in extraction.what_was_corrected(
         SimpleNamespace(provenance=settings)
     )
+
+
+def test_training_takes_the_images_as_they_are_and_says_so(table, tmp_path):
+    np.save(tmp_path / "illum.npy", np.full(SHAPE, 2.0))
+    frame = pd.read_csv(table)
+    listed = pd.DataFrame({"Metadata_Plate": frame["plate"], "Metadata_Well": frame["well"]})
+    listed["FileName_DNA"], listed["PathName_DNA"] = frame["DNA"], str(table.parent)
+    listed["FileName_IllumDNA"], listed["PathName_IllumDNA"] = "illum.npy", str(tmp_path)
+    listed.to_csv(tmp_path / "load_data.csv", index=False)
+    opened = unidino.open_valset(str(tmp_path / "load_data.csv"))
+    assert opened.illumination_files() == [str(tmp_path / "illum.npy")]
+    trained = open_training_set(str(tmp_path / "load_data.csv"))
+    assert not trained.illumination_files()
+    assert "its illumination functions are not applied in training" in trained.notes[-1]
+    plain = unidino.open_valset(str(table), channels="DNA")
+    np.testing.assert_array_equal(dataset.load_site(trained, 0), dataset.load_site(plain, 0))

@@ -12,7 +12,7 @@ from scipy.ndimage import correlate1d
 BLOCKS = 100
 """Blocks along the shorter side of an image, of which the means are smoothed."""
 
-WIDTH = 1 / 8
+WIDTH = 1 / 10
 """Standard deviation of the Gaussian weights of the local lines, in shorter sides."""
 
 LARGEST_RANGE = 20.0

@@ -40,6 +40,11 @@ def check(given):
             f"illumination is {given!r}; expected {NONE!r}, {ESTIMATE!r}, or where the functions "
             "lie, such as 'illum/{plate}_{channel}.npy'."
         )
+    if "://" in str(given):
+        raise ValueError(
+            f"illumination {str(given)!r} is an address; functions elsewhere are named by a table, "
+            "in LoadData's columns FileName_Illum… or URL_Illum… Or copy them to this machine."
+        )
     _parts(given)
 
 

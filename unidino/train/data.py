@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import default_collate
 
-from .. import dataset, identity, intensity, tables, valsets
+from .. import dataset, identity, illumination, intensity, tables, valsets
 from ..progress import say
 from . import augment
 from .state import read_whole, write_whole
@@ -115,7 +115,14 @@ def open_training_set(text):
     for valset, cls in valsets.VALSETS.items():
         if valset.lower() == name.lower():
             return cls(False, root, **options.get(cls, {}))
-    return valsets.open_valset(name, root=root)
+    metadata = valsets.open_valset(name, root=root)
+    if metadata.illumination_files():
+        metadata.note(
+            "its illumination functions are not applied in training, which draws windows of the "
+            "images as they are stored"
+        )
+        illumination.choose(metadata, illumination.NONE)
+    return metadata
 
 
 def planes_of(metadata, in_chans, scaling, intensity_range=None, seed=0):
