@@ -167,8 +167,8 @@ def extract(
     ----------
     valset : str
         A published dataset (BBBC021, jumpcp-valset, cell-health, HPA, BBBC037, insect,
-        example_data), the simulated worlds, or the path of a CSV with one row a site, or of the
-        folder that a microscope exported.
+        example_data), the simulated worlds, or the path of a CSV with one row a site, of the
+        folder that a microscope exported, or of an OME-Zarr plate.
     model : str
         unidino-demo, random_vit, unidino, transfer; dino, microsnoop or morphem, with ckpt; or a
         weights file's path.

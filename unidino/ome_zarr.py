@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import warnings
 from itertools import product
 from typing import NamedTuple
@@ -148,10 +149,8 @@ def _models():
     try:
         import ome_zarr_models.v04.multiscales
         import ome_zarr_models.v04.plate
-        import ome_zarr_models.v04.well_types
         import ome_zarr_models.v05.multiscales
         import ome_zarr_models.v05.plate
-        import ome_zarr_models.v05.well_types
         from ome_zarr_models.exceptions import ValidationWarning
     except ImportError as error:
         raise _lacking(error) from None
@@ -161,7 +160,6 @@ def _models():
     return {
         version: {
             "plate": models.plate.Plate,
-            "well": models.well_types.WellMeta,
             "multiscales": models.multiscales.Multiscale,
         }
         for version, models in (("0.4", v04), ("0.5", v05))
@@ -182,7 +180,7 @@ def checked(content, kind, version, group):
     ----------
     content : dict
         From `attributes`.
-    kind : {"plate", "well", "multiscales"}
+    kind : {"plate", "multiscales"}
         Of the list of multiscales the first.
     version, group : str
 
@@ -216,6 +214,46 @@ def checked(content, kind, version, group):
 
 def _entries(content):
     return f"it has {', '.join(map(str, content))}" if content else "it has none of OME-Zarr"
+
+
+def fields(content, group):
+    """What a well lists.
+
+    Its names are taken as they are: the format has letters and digits alone, and software that adds
+    images to a well writes others, such as 0_mip.
+
+    Parameters
+    ----------
+    content : dict
+        From `attributes`.
+    group : str
+
+    Returns
+    -------
+    list of (str, int or None)
+        Name and acquisition of each image.
+
+    Raises
+    ------
+    ValueError
+    """
+    well = content.get("well")
+    if not isinstance(well, dict):
+        raise ValueError(f"{group}: its metadata describe no well: {_entries(content)}.")
+    listed = well.get("images")
+    fits = isinstance(listed, list) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("path"), str)
+        and re.fullmatch(r"[^/\\.]+", one["path"])
+        and isinstance(one.get("acquisition"), int | None)
+        for one in listed
+    )
+    if not fits:
+        raise ValueError(
+            f"{group}: damaged metadata: well.images is no list of images with their path and "
+            "acquisition. Copy or convert it again."
+        )
+    return [(one["path"], one.get("acquisition")) for one in listed]
 
 
 def image(group, version=None):
@@ -264,6 +302,8 @@ def _understood(content, version, group):
     overall = _scale(scales.coordinateTransformations, len(letters))
     levels = []
     for dataset in scales.datasets:
+        if ".." in dataset.path.split("/"):
+            raise ValueError(f"{group}: its metadata name an array elsewhere ({dataset.path}).")
         own = _scale(dataset.coordinateTransformations, len(letters))
         lengths = [None if own is None or overall is None else own[i] * overall[i] for i in sides]
         levels.append(Level(dataset.path, tuple(zip(lengths, units, strict=True))))

@@ -312,8 +312,18 @@ def test_acquisitions_are_chosen(tmp_path):
         unidino.open_valset(plate)
     made = unidino.open_valset(plate, acquisition=1)
     assert list(made.metadata["site"]) == ["2", "3"]
+    assert made.valset == "a_acquisition1" and made.opened_with == {"acquisition": 1}
     with pytest.raises(ValueError, match="a has no acquisition 5; it has 0, 1"):
         unidino.open_valset(plate, acquisition=5)
+
+
+def test_versions_of_a_field_are_said(tmp_path):
+    fields = {("B02", name): field(1) for name in ("0", "0_mip", "1")}
+    made = unidino.open_valset(write_plate(tmp_path / "v.zarr", "0.4", fields))
+    (note,) = made.notes
+    assert "wells list the images 0_mip beside those" in note
+    fields = {("B02", name): field(1) for name in ("0", "1", "10")}
+    assert not unidino.open_valset(write_plate(tmp_path / "w.zarr", "0.4", fields)).notes
 
 
 # What is stored, and what is not.
@@ -394,9 +404,19 @@ BAD = {
     "no images": (
         "B/02/.zattrs",
         lambda c: c["well"].pop("images"),
-        "B/02: damaged metadata: well.images: Field required",
+        "B/02: damaged metadata: well.images is no list of images",
+    ),
+    "an image elsewhere": (
+        "B/02/.zattrs",
+        lambda c: c["well"]["images"][0].update(path="../../../x"),
+        "B/02: damaged metadata: well.images is no list of images",
     ),
     "no well": ("B/02/.zattrs", drop("well"), "B/02: its metadata describe no well: it has none"),
+    "an array elsewhere": (
+        "B/02/0/.zattrs",
+        lambda c: c["multiscales"][0]["datasets"][0].update(path="../1/0"),
+        r"B/02/0: its metadata name an array elsewhere \(../1/0\)",
+    ),
     "axes": ("B/02/0/.zattrs", unordered, "B/02/0: damaged metadata: multiscales.axes: "),
     "old": ("B/02/0/.zattrs", of_version("0.3"), "B/02/0: is OME-Zarr 0.3; read are 0.4 and 0.5"),
 }

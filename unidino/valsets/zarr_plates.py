@@ -75,7 +75,10 @@ class OMEZarrMetadata(Metadata):
         self.valset = root.rpartition("/")[2].removesuffix(ome_zarr.SUFFIX) or "plate"
         version, described = _plate(root)
         fields = _fields(root, version, described)
+        several = len(set(fields.values())) > 1
         fields = _of_acquisition(fields, described, acquisition, self.valset)
+        if several:
+            self.valset += f"_acquisition{acquisition}"
         first = _first_image(root, version, fields)
         self.resolution_level = _level(resolution_level, first, self.valset)
         self.channels = list(first.names) or None
@@ -115,9 +118,22 @@ class OMEZarrMetadata(Metadata):
             f"{self.resolution_level} of {count}, "
             f"{f'pixels of {size:.4g} µm' if size else 'the size of its pixels unknown'}"
         )
+        beside = _versions(frame["site"].unique())
+        if beside:
+            self.note(
+                f"wells list the images {', '.join(beside)} beside those of which their names are "
+                "longer forms: if these are versions of the same fields, each counts as a site of "
+                "its own"
+            )
         odd = check_wells(frame["well"])
         if odd:
             self.note(odd)
+
+
+def _versions(names):
+    """Names such as 0_mip that stand beside their beginnings, such as 0, in order."""
+    known = set(names)
+    return [name for name in names if any(name.startswith(f"{one}_") for one in known)]
 
 
 def _root(plate, allowed):
@@ -175,8 +191,7 @@ def _fields(root, version, described):
             _, content = ome_zarr.attributes(group, version)
         except FileNotFoundError:
             return None
-        listed = ome_zarr.checked(content, "well", version, group).images
-        return tuple((one.path, one.acquisition) for one in listed)
+        return tuple(ome_zarr.fields(content, group))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(images_of, described.wells))
