@@ -19,7 +19,7 @@ TREATMENT = "Metadata_asked_treatment"
 """Column that `wells_to_ask` adds: what replicates share."""
 
 _OF_DATASET = ("valset", "root", "remote", "platemap", "channels", "controls", "channel_axis")
-_OF_DATASET += ("pattern", "plane", "timepoint")
+_OF_DATASET += ("pattern", "plane", "timepoint", "resolution_level", "acquisition")
 
 
 @dataclass(frozen=True)
