@@ -55,6 +55,13 @@ def test_a_file_arrives_and_is_not_asked_for_again(served, web, files_entry, tmp
     assert len(served.ranges_asked("a.bin")) == 1
 
 
+@pytest.mark.parametrize("size", [0, None])
+def test_an_empty_file(served, web, files_entry, tmp_path, size):
+    served.files["a.bin"] = b""
+    folder = fetch_entry(files_entry(size, md5(b"")), web, root=tmp_path)
+    assert (folder / "a.bin").read_bytes() == b"" and not halves(folder)
+
+
 @pytest.mark.parametrize("said_size", [True, False])
 def test_a_broken_transfer_goes_on_where_it_stopped(
     served, web, files_entry, tmp_path, small_chunks, said_size
@@ -286,6 +293,25 @@ def test_loopback_is_refused_without_the_tests_option(served, files_entry, tmp_p
     with pytest.raises(transfer.TransferError, match="only https addresses are asked"):
         fetch_entry(files_entry(len(CONTENT)), transfer.Web(), root=tmp_path)
     assert not served.asked
+
+
+def test_a_connection_that_is_closed_is_no_missing_network(
+    served, web, files_entry, tmp_path, small_chunks
+):
+    served.files["a.bin"] = CONTENT
+    served.cuts["a.bin"] = [0] * 10
+    with pytest.raises(transfer.TransferError) as caught:
+        fetch_entry(files_entry(len(CONTENT)), web, root=tmp_path)
+    assert not isinstance(caught.value, transfer.NoNetwork)
+    assert "By hand" not in str(caught.value)
+
+
+def test_no_cookies_are_kept(served, web, files_entry, tmp_path):
+    served.files["a.bin"] = CONTENT
+    served.headers["a.bin"] = {"Set-Cookie": "who=me; Path=/"}
+    fetch_entry(files_entry(), web, root=tmp_path)
+    assert len(served.asked) == 2
+    assert all("Cookie" not in headers for *_, headers in served.asked)
 
 
 def test_no_credentials_of_the_user_are_sent(served, web, files_entry, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ beside the target, so that the next run goes on, too.
 import contextlib
 import email.utils
 import hashlib
+import http.cookiejar
 import json
 import os
 import re
@@ -125,6 +126,7 @@ class Web:
             session = self._requests.Session()
             # No ~/.netrc: only the settings of proxies and certificates are taken over.
             session.trust_env = False
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
             session.verify = (
                 os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
             )
@@ -133,6 +135,8 @@ class Web:
 
     def _check(self, url, came_from=None):
         """The proxies for an address that may be asked.
+
+        A name that leads elsewhere a moment later leads to a machine without its certificate.
 
         Raises
         ------
@@ -251,7 +255,7 @@ class Web:
                         raise TransferError(
                             f"{url} is larger than {space.words(DOCUMENT)}: no listing."
                         )
-                return content.decode(answer.encoding or "utf-8", errors="replace")
+                return content.decode("utf-8", errors="replace")
 
         return self.patiently(read, url)
 
@@ -337,12 +341,10 @@ def _reason(error):
 
 
 def _unreached(requests, error):
-    """Whether not even a connection was made."""
-    kinds = requests.exceptions.ConnectionError, requests.exceptions.ConnectTimeout
+    """Whether nothing answered at all."""
     broken = requests.exceptions.ChunkedEncodingError
-    return not isinstance(error, broken) and (
-        isinstance(error, kinds) or not isinstance(error, requests.exceptions.RequestException)
-    )
+    kinds = requests.exceptions.ConnectionError, socket.gaierror
+    return isinstance(error, kinds) and not isinstance(error, broken)
 
 
 def _short(url):
@@ -462,6 +464,7 @@ def _receive(web, part, counted):
     item, have = part.item, part.have
     if part.total is not None and have >= part.total:
         if have == part.total:
+            part.file.touch()
             return
         counted(-have)
         part.forget()
