@@ -5,7 +5,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from unidino import remote
+from unidino import remote, web
 
 DATA = bytes(range(256)) * 8
 
@@ -100,9 +100,12 @@ def serving(monkeypatch, tmp_path):
     threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setenv("UNIDINO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UNIDINO_REMOTE_ALLOW", made.address)
-    monkeypatch.setattr(remote, "_WAITS", (0, 0, 0))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(web, "_WAITS", (0, 0, 0))
     remote.check([])
     yield made
-    remote._web.cache_clear()
+    web._web.cache_clear()
     made.shutdown()
     made.server_close()

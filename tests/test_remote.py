@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from tests.serving import DATA, broken_off, in_turn, send, status, trickle, without_end
-from unidino import identity, images, metadata, paths, remembered, remote
+from unidino import identity, images, metadata, paths, remembered, remote, web
 
 
 def refused(file):
@@ -223,6 +223,80 @@ def test_a_name_that_leads_to_this_machine_is_refused_when_it_connects(
     assert not server.asked
 
 
+@pytest.fixture
+def proxied(server, monkeypatch):
+    """The server as a proxy of the environment; what is known of names."""
+    known = {}
+    lookup = socket.getaddrinfo
+
+    def looked_up(host, port, *rest, **options):
+        if host in known:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (known[host], port or 0))]
+        if host == "127.0.0.1":
+            return lookup(host, port, *rest, **options)
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+    monkeypatch.delenv("UNIDINO_REMOTE_ALLOW")
+    monkeypatch.setenv("http_proxy", f"http://{server.address}")
+    return known
+
+
+def test_a_proxy_of_the_environment_is_asked(server, proxied, monkeypatch):
+    # A name that only the proxy knows.
+    file = "http://data.example.org/a.tif"
+    server.answers[file] = DATA
+    server.answers["http://data.example.org/b.tif"] = status(302, Location=file)
+    assert remote.copy("http://data.example.org/b.tif").read_bytes() == DATA
+    assert server.asked == ["http://data.example.org/b.tif", file]
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert "Cannot connect to host data.example.org" in refused("http://data.example.org/c.tif")
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:9")
+    assert refused("http://other.org/a.tif") == (
+        "the proxy of the environment, socks5, is of a kind that is not used here. Set http_proxy "
+        "to one of HTTP, or no_proxy to the host."
+    )
+    assert len(server.asked) == 2
+
+
+def test_a_proxy_is_not_asked_for_private_machines(server, proxied, monkeypatch):
+    proxied |= {"inner.example.org": "10.0.0.1", "data.example.org": "8.8.8.8"}
+    private = "leads to a machine that is none of the internet, {}:80, and nothing was asked of it."
+    assert private.format("inner.example.org") in refused("http://inner.example.org/a.tif")
+    assert private.format("192.168.0.1") in refused("http://192.168.0.1/a.tif")
+    assert not server.asked
+    for i, target in enumerate(
+        ["http://inner.example.org/a", "//169.254.169.254/b", "http://[::1]/"]
+    ):
+        file = f"http://data.example.org/{i}.tif"
+        server.answers[file] = status(302, Location=target)
+        assert "none of the internet" in refused(file)
+    assert server.asked == [f"http://data.example.org/{i}.tif" for i in range(3)]
+    # A server of one's own network, named so, is asked without the proxy.
+    monkeypatch.setenv("UNIDINO_REMOTE_ALLOW", server.address)
+    assert remote.copy(server.url("/own.tif")).read_bytes() == DATA
+    assert server.asked[-1] == "/own.tif"
+
+
+def test_buckets_in_other_regions_are_asked_there(monkeypatch, tmp_path):
+    asked = []
+
+    class Moved:
+        status = 301
+        headers = {"x-amz-bucket-region": "eu-west-1"}
+
+    class Web:
+        def get_file(self, url, *_, **__):
+            asked.append(url)
+            if len(asked) == 1:
+                raise web._Status(Moved)
+
+    monkeypatch.setattr(web, "_web", lambda *_: Web())
+    url = remote.web_address("s3://a.b/k/x.tif")
+    web.bring(url, tmp_path / "x", "s3://a.b/k/x.tif", lambda size: None)
+    assert asked == [url, "https://s3.eu-west-1.amazonaws.com/a.b/k/x.tif"]
+
+
 ANSWERS = {
     "gone": (status(404), 1, "there is no such file (404). Correct the table."),
     "gone for good": (status(410), 1, "there is no such file (410)"),
@@ -252,7 +326,7 @@ def test_answers_that_are_no_file(case, server):
 
 def test_a_server_that_comes_back_is_waited_for(server, monkeypatch):
     slept = []
-    monkeypatch.setattr(remote, "_WAITS", (1, 2, 4))
+    monkeypatch.setattr(web, "_WAITS", (1, 2, 4))
     monkeypatch.setattr(time, "sleep", slept.append)
     busy = status(503, Retry_After="7")
     file = server.url("/a.tif", in_turn(status(500), busy, broken_off, DATA))
@@ -261,8 +335,8 @@ def test_a_server_that_comes_back_is_waited_for(server, monkeypatch):
 
 
 def test_servers_that_stay_silent_or_slow(server, monkeypatch):
-    monkeypatch.setattr(remote, "PATIENCE", 0.2)
-    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    monkeypatch.setattr(web, "PATIENCE", 0.2)
+    monkeypatch.setattr(web, "ATTEMPTS", 1)
     silent = server.url("/silent.tif", lambda handler: time.sleep(0.5))
     assert refused(silent) == "no answer within 0.2 s (1 attempts)."
     slow = server.url("/slow.tif", trickle)
@@ -384,7 +458,7 @@ def test_a_host_that_does_not_answer_is_not_asked_for_all(server, monkeypatch):
 
 
 def test_an_answer_ends_a_row_of_silence(server, monkeypatch):
-    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    monkeypatch.setattr(web, "ATTEMPTS", 1)
     for i in range(3 * remote.SILENT_FILES):
         answer = DATA if i % remote.SILENT_FILES == 1 else status(503)
         with contextlib.suppress(remote.RemoteError):

@@ -4,20 +4,16 @@ Each is copied once into a cache of bounded size, from which the least recently 
 and read there. A file elsewhere counts as unchanged as long as its copy, or what was remembered of
 it (see `remembered`), is there: whoever knows of a change deletes the cache.
 
-Only what is public is asked for, without accounts, cookies or proxies, and only of machines of the
-internet: the address is checked when a connection is opened, after every redirect too, so that no
-name can lead elsewhere a moment later.
+Only what is public is asked for, and only of machines of the internet, see `web`.
 """
 
 import contextlib
-import errno
 import functools
 import hashlib
 import os
 import re
 import secrets
 import shutil
-import socket
 import time
 import zipfile
 import zlib
@@ -27,9 +23,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
 
-from . import addresses, paths
+from . import paths, web
 from .progress import Progress, say
 from .tables import atomic_path
+from .web import AbsentError, RemoteError, UnansweredError  # noqa: F401
 
 SCHEMES = ("https", "http", "s3", "zip")
 """How an address of a file elsewhere may begin."""
@@ -40,33 +37,12 @@ CACHE_BYTES = 50 * 10**9
 MOST_BYTES = 4 * 2**30
 """Bytes that a file may have: no image that is read here is larger."""
 
-PATIENCE = 60
-"""Seconds that a server may stay silent, and after which `SLOWEST` holds."""
-
-SLOWEST = 10_000
-"""Bytes a second, on average: what comes slower counts as no answer."""
-
-ATTEMPTS = 4
-"""How often a server that does not answer, or breaks off, is asked."""
-
 SILENT_FILES = 8
 """After so many files in a row for which a host did not answer, it is asked for no more."""
 
 FORGOTTEN = 600
 """Seconds for which a file that failed is not asked for again."""
 
-_S3 = "https://{bucket}.s3.amazonaws.com/{key}"
-_S3_PATH_STYLE = "https://s3.amazonaws.com/{bucket}/{key}"
-_PRIVATE = "leads to a machine that is none of the internet"
-_OWN = (
-    "A server of your own network is named, address and port, by the environment variable "
-    "UNIDINO_REMOTE_ALLOW."
-)
-_THREADS = 16
-_CONNECTING = 20
-_WAITS = (1, 2, 4)
-_LONGEST_WAIT = 30
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
 _KEPT = 0.9  # of the cache where copies leave: many at a time, and seldom
 _ABANDONED = 86_400
 _HELD = "held"
@@ -83,31 +59,6 @@ _failed = {}
 _said = set()
 _silent = Counter()
 _reasons = {}
-
-
-class RemoteError(ValueError):
-    """A file elsewhere that cannot be had; the message begins with its address."""
-
-
-class AbsentError(RemoteError):
-    """There is no such file, by the answer of its server."""
-
-
-class _Status(Exception):
-    """What a server answers in the place of a file."""
-
-    def __init__(self, response):
-        self.status = response.status
-        self.region = response.headers.get("x-amz-bucket-region")
-        self.wait = response.headers.get("Retry-After", "")
-
-
-class _Unanswered(Exception):
-    """No answer, or one that broke off: it may come another time."""
-
-    def __init__(self, reason, wait=0):
-        super().__init__(reason)
-        self.wait = wait
 
 
 def is_remote(file):
@@ -228,8 +179,9 @@ def web_address(file):
         return file
     bucket, _, key = file[len("s3://") :].partition("/")
     # A certificate covers one name before .s3: buckets with points in theirs go behind the host.
-    style = _S3_PATH_STYLE if re.search(r"[._A-Z]", bucket) else _S3
-    return style.format(bucket=bucket, key=quote(key, safe="/~"))
+    behind = re.search(r"[._A-Z]", bucket)
+    start = f"{web.S3}{bucket}" if behind else web.S3.replace("//", f"//{bucket}.").rstrip("/")
+    return f"{start}/{quote(key, safe='/~')}"
 
 
 def allowance(files):
@@ -261,29 +213,12 @@ def check(files):
     _silent.clear()
     _said.clear()
     cache_bytes()
-    allowed = _allowed()
+    web.allowed()
     starts = {start for start in set(map(_start, files)) if not start.startswith("zip://")}
     if starts:
-        _modules()
-    for url in map(urlsplit, map(web_address, starts)):
-        port = url.port or {"https": 443, "http": 80}[url.scheme]
-        if (url.hostname, port) not in allowed:
-            try:
-                addresses.check_public(url.hostname, resolve=False)
-            except ValueError as error:
-                raise ValueError(f"{error} {_OWN}") from None
-
-
-def _modules():
-    try:
-        import aiohttp
-        from fsspec.implementations.http import HTTPFileSystem
-    except ImportError as error:
-        raise ImportError(
-            f"files elsewhere are fetched by fsspec and aiohttp, and {error.name} is not "
-            "installed: pip install 'unidino[remote]'."
-        ) from None
-    return aiohttp, HTTPFileSystem
+        web.modules()
+    for start in starts:
+        web.check_host(web_address(start))
 
 
 def cache_bytes():
@@ -302,21 +237,6 @@ def cache_bytes():
     if not size:
         raise ValueError(f"UNIDINO_REMOTE_CACHE is {given!r}; expected a size such as 200 GB.")
     return size
-
-
-def _allowed():
-    """The (address, port) pairs that are asked though they are not of the internet."""
-    given = os.environ.get("UNIDINO_REMOTE_ALLOW", "").split(",")
-    made = set()
-    for one in filter(None, map(str.strip, given)):
-        host, _, port = one.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(
-                f"UNIDINO_REMOTE_ALLOW holds {one!r}; expected addresses with their ports, such as "
-                "127.0.0.1:8000."
-            )
-        made.add((host.strip("[]"), int(port)))
-    return made
 
 
 def copy(file):
@@ -416,7 +336,7 @@ def fetch(files, title="fetching images"):
     if not lacking:
         return
     got = 0
-    with Progress(len(lacking), "file", title) as bar, ThreadPoolExecutor(_THREADS) as pool:
+    with Progress(len(lacking), "file", title) as bar, ThreadPoolExecutor(web.TOGETHER) as pool:
         asked = [pool.submit(_size_of, file, place) for file, place in lacking.items()]
         try:
             for done in as_completed(asked):
@@ -544,120 +464,13 @@ def _bring(file, target):
     host = _host(file)
     if _silent[host] >= SILENT_FILES:
         raise RemoteError(f"{file}: not asked for, as {_no_answer(host)}")
-    url = web_address(file)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _download(file, url, target)
-            _silent[host] = 0
-            return
-        except _Unanswered as error:
-            reason = error
-        if attempt < ATTEMPTS:
-            time.sleep(max(_WAITS[attempt - 1], reason.wait))
-    _silent[host] += 1
-    _reasons[host] = str(reason)
-    raise RemoteError(f"{file}: {reason} ({ATTEMPTS} attempts).")
-
-
-def _download(file, url, target):
-    """Copy what an address of the web holds to a path, in one attempt."""
-    aiohttp, _ = _modules()
     try:
-        _web(os.getpid()).get_file(url, str(target), callback=_watch(file))
-    except _Status as answer:
-        _explain(file, url, target, answer)
-    except aiohttp.ClientSSLError as error:
-        raise RemoteError(f"{file}: no safe connection ({_words(error)}).") from None
-    except aiohttp.TooManyRedirects:
-        raise RemoteError(f"{file}: leads from one address to the next without an end.") from None
-    except (aiohttp.RedirectClientError, aiohttp.InvalidURL) as error:
-        raise RemoteError(f"{file}: leads to no file of the web ({_words(error)}).") from None
-    except aiohttp.ClientPayloadError:
-        raise _Unanswered("the answer broke off before its end") from None
-    except TimeoutError:
-        raise _Unanswered(f"no answer within {PATIENCE} s") from None
-    except (aiohttp.ClientError, ConnectionError) as error:
-        if found := re.search(rf"{_PRIVATE}, [^ ,\]]+", str(error)):
-            raise RemoteError(f"{file}: {found[0]}, and nothing was asked of it. {_OWN}") from None
-        raise _Unanswered(_words(error)) from None
-
-
-def _explain(file, url, target, answer):
-    """What an answer that is no file means."""
-    status = answer.status
-    if status == 301 and answer.region and url.startswith(_S3_PATH_STYLE.partition("{")[0]):
-        region = re.sub(r"[^a-z0-9-]", "", answer.region)
-        return _download(file, url.replace("//s3.", f"//s3.{region}.", 1), target)
-    if status in _TRANSIENT:
-        wait = int(answer.wait) if answer.wait.isdecimal() else 0
-        raise _Unanswered(f"the server answers {status}", min(wait, _LONGEST_WAIT))
-    if status in (404, 410):
-        raise AbsentError(f"{file}: there is no such file ({status}). Correct the table.")
-    if status in (401, 403):
-        raise RemoteError(
-            f"{file}: the server refuses it ({status}): it is not public, or there is none. "
-            "Only what needs no account is fetched; copy other images to this machine."
-        )
-    raise RemoteError(f"{file}: the server answers {status} in the place of a file.")
-
-
-def _words(error):
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _watch(file):
-    """A callback of a transfer that stops it where it is too large or too slow."""
-    from fsspec.callbacks import Callback
-
-    began = time.monotonic()
-
-    class Watch(Callback):
-        def set_size(self, size):
-            _check_bytes(file, size or 0)
-
-        def relative_update(self, inc=1):
-            self.value += inc
-            _check_bytes(file, self.value)
-            seconds = time.monotonic() - began
-            if seconds > PATIENCE and self.value < seconds * SLOWEST:
-                raise _Unanswered(f"no more than {self.value / seconds:.0f} bytes a second came")
-
-    return Watch()
-
-
-@functools.lru_cache(maxsize=1)
-def _web(process):
-    """What fetches, for one process: connections are not shared with those that it starts."""
-    _, HTTPFileSystem = _modules()
-    return HTTPFileSystem(encoded=True, get_client=_client, skip_instance_cache=True)
-
-
-async def _client(**_):
-    aiohttp, _ = _modules()
-
-    async def check_status(response):
-        if response.status != 200:
-            raise _Status(response)
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_THREADS, socket_factory=_socket),
-        raise_for_status=check_status,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECTING, sock_read=PATIENCE),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},
-        trust_env=False,
-    )
-
-
-def _socket(info):
-    """The socket of a connection, once the address that it leads to is found to be public."""
-    family, kind, protocol, _, (host, port, *_) = info
-    if (host, port) not in _allowed():
-        try:
-            addresses.check_public(host)
-        except ValueError:
-            raise OSError(errno.EPERM, f"{_PRIVATE}, {host}:{port}") from None
-    return socket.socket(family, kind, protocol)
+        web.bring(web_address(file), target, file, functools.partial(_check_bytes, file))
+        _silent[host] = 0
+    except UnansweredError as error:
+        _silent[host] += 1
+        _reasons[host] = error.reason
+        raise
 
 
 def _unpack(file, target):
@@ -666,7 +479,7 @@ def _unpack(file, target):
     try:
         opened = _archive(archive, mark(file), os.getpid())
     except (OSError, zipfile.BadZipFile) as error:
-        raise RemoteError(f"{file}: its archive cannot be opened ({_words(error)}).") from None
+        raise RemoteError(f"{file}: its archive cannot be opened ({web.words(error)}).") from None
     try:
         info = opened.getinfo(member)
         _check_bytes(file, info.file_size)
@@ -675,7 +488,9 @@ def _unpack(file, target):
     except KeyError:
         raise RemoteError(f"{file}: its archive has no such member. Correct the table.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise RemoteError(f"{file}: cannot be read from its archive ({_words(error)}).") from None
+        raise RemoteError(
+            f"{file}: cannot be read from its archive ({web.words(error)})."
+        ) from None
 
 
 @functools.lru_cache(maxsize=8)
