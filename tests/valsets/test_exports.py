@@ -11,7 +11,7 @@ import tifffile
 import torch
 
 import unidino
-from unidino import cli, dataset, paths, valsets
+from unidino import cli, dataset, identity, paths, valsets
 from unidino.models import checkpoints, vit
 from unidino.train import augment, data
 from unidino.valsets import ExportMetadata, open_valset
@@ -318,9 +318,8 @@ def test_index_beside_a_folder_of_images_and_with_paths(tmp_path):
 def test_images_that_an_index_lists_and_that_are_not_there(tmp_path):
     folder = indexed(tmp_path / "p")
     (folder / "00003.tiff").unlink()
-    message = (
-        r"p: 1 of 12 image files are missing, the first are\n.*00003.tiff\nCopy what is missing"
-    )
+    told = "Copy what is missing; or take Index.idx.xml away"
+    message = rf"p: 1 of 12 image files are missing, the first are\n.*00003.tiff\n{told}"
     with pytest.raises(FileNotFoundError, match=message):
         open_valset(folder)
     metadata = open_valset(folder, max_missing=0.1)
@@ -937,3 +936,22 @@ def test_verify_opens_the_folder_as_it_was_opened(tmp_path, model):
             **options,
         )
         assert verify(made.profiles_path.parent) == []
+
+
+def test_the_folder_of_images_is_its_plate(tmp_path):
+    folder = indexed(tmp_path / "p")
+    one, other = open_valset(folder), open_valset(folder.parent)
+    assert one.valset == other.valset == "p"
+    assert identity.image_ids(one, range(6)) == identity.image_ids(other, range(6))
+
+
+def test_training_takes_folders(tmp_path):
+    write(tmp_path / "p@1", phenix, plates=("P1",))
+    metadata = data.open_training_set(str(tmp_path / "p@1"))
+    assert isinstance(metadata, ExportMetadata) and len(metadata.metadata) == 6
+
+
+def test_the_book_lists_the_layouts():
+    text = (Path(__file__).parents[2] / "book" / "microscopes.md").read_text()
+    for layout in LAYOUTS:
+        assert f"| {layout.name} | `{layout.example}`" in text

@@ -52,8 +52,6 @@ class ExportMetadata(Metadata):
         choice: what was looked for and what is there, and the remedy.
     """
 
-    remedy_for_missing = "Copy what is missing beside the rest."
-
     def __init__(
         self,
         folder,
@@ -76,7 +74,8 @@ class ExportMetadata(Metadata):
         if not root.is_dir():
             raise FileNotFoundError(f"no folder at {root}. Give that of a microscope's export.")
         self.valset = folder_name(root)
-        self.root = str(root)
+        # The same sites, whether the plate's folder is given or that of its images.
+        self.root = str(root.parent if self.valset != root.name else root)
         self.origin = str(root.resolve())
         given = {"pattern": pattern, "plane": plane, "timepoint": timepoint}
         self.opened_with = {name: value for name, value in given.items() if value is not None}
@@ -86,6 +85,7 @@ class ExportMetadata(Metadata):
         found = recognised(root, listed(root), self.valset, pattern)
         self.understood = _in_words(found)
         say(f"{self.valset}: {self.understood}")
+        self.remedy_for_missing = found.remedy
         self.channels = found.channels
         # Of whole files the channels are counted as they are read.
         wanted = self.named_channels(channels).values() if channels and found.channels else None

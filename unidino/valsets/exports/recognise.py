@@ -43,6 +43,8 @@ class Recognised:
     left_out : list of str
         Images that are of no site.
     thumbnails : int
+    remedy : str
+        Where files are missing.
     """
 
     images: pd.DataFrame
@@ -50,6 +52,7 @@ class Recognised:
     channels: list
     left_out: list = field(default_factory=list)
     thumbnails: int = 0
+    remedy: str = "Copy what is missing beside the rest."
 
 
 def recognised(root, listing, name, pattern=None):
@@ -246,7 +249,12 @@ def _by_index(root, listing, name):
     more = f" and {len(listing.indexes) - 1} more" if len(listing.indexes) > 1 else ""
     if frame["pixel_size"].isna().all():
         del frame["pixel_size"]
-    return Recognised(_ready(frame), f"index of Harmony, {first}{more}", list(names), left_out)
+    source = f"index of Harmony, {first}{more}"
+    remedy = (
+        f"Copy what is missing; or take {file} away: then the names of the files are read, and "
+        "what is there counts."
+    )
+    return Recognised(_ready(frame), source, list(names), left_out, remedy=remedy)
 
 
 def _check_there(root, index, paths, known):
