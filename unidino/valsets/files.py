@@ -151,7 +151,7 @@ def functions_apart(frame):
         column
         for column in frame.columns
         if re.match("illum.", str(column), re.IGNORECASE)
-        and frame[column].map(lambda value: is_image(value, suffixes)).any()
+        and any(is_image(value, suffixes) for value in frame[column].dropna().unique())
     ]
     return frame.drop(columns=named), frame[named]
 
@@ -203,7 +203,9 @@ def resolved_functions(functions, column, folder):
     Parameters and errors are those of `resolved`; files of other kinds than functions are errors.
     """
     values = functions[column]
-    wrong = values.notna() & ~values.map(lambda value: is_image(value, illumination.SUFFIXES))
+    # There are few of them.
+    right = [v for v in values.dropna().unique() if is_image(v, illumination.SUFFIXES)]
+    wrong = values.notna() & ~values.isin(right)
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         raise ValueError(
