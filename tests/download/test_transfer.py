@@ -394,9 +394,22 @@ def test_without_a_network_it_is_said_what_to_do_by_hand(web, entry_of, tmp_path
     assert "https://data.example.org/x/b.bin -> b.bin (6 bytes)" in message
     assert "The same command checks then what is there" in message
     # What was put there by hand is taken.
+    (tmp_path / "Some").mkdir(exist_ok=True)
     (tmp_path / "Some" / "a.bin").write_bytes(b"hello")
     (tmp_path / "Some" / "b.bin").write_bytes(b"hello!")
     fetch_entry(entry, web, root=tmp_path)
+
+
+def test_without_a_network_many_files_are_not_asked_for_one_by_one(
+    web, entry_of, tmp_path, monkeypatch
+):
+    no_network(monkeypatch)
+    files = tuple({"name": f"{i}.bin"} for i in range(50))
+    entry = entry_of({"kind": "files", "base": "https://data.example.org/", "files": files})
+    with pytest.raises(transfer.NoNetwork, match="… and 45 more"):
+        fetch_entry(entry, web, root=tmp_path, workers=2)
+    assert len(web.waited) <= 3 * 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_server_that_does_not_answer(web, entry_of, tmp_path):

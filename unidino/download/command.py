@@ -186,13 +186,32 @@ def _listed(entry, chosen, web, folder):
         raise ValueError(f"{error}\n{by_hand(entry, folder)}") from None
 
 
+def _asked(items, web, workers):
+    """The sizes of files as their servers say, asked side by side; the first failure ends all."""
+
+    def ask(item):
+        try:
+            return web.size(item.url)
+        except BaseException:
+            web.stop.set()
+            raise
+
+    with ThreadPoolExecutor(workers) as pool:
+        tasks = [pool.submit(ask, item) for item in items]
+        try:
+            return [task.result() for task in tasks]
+        except BaseException as error:
+            web.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise _first(tasks, error) from None
+
+
 def _sized(found, web, workers):
     """The files with the sizes that their servers say, where none was published."""
     unknown = [i for i, item in enumerate(found) if item.size is None]
     if not unknown or len(unknown) > _ASKED:
         return found
-    with ThreadPoolExecutor(workers) as pool:
-        sizes = list(pool.map(lambda i: web.size(found[i].url), unknown))
+    sizes = _asked([found[i] for i in unknown], web, workers)
     sized = list(found)
     for i, size in zip(unknown, sizes, strict=True):
         sized[i] = replace(found[i], size=size)
@@ -210,8 +229,7 @@ class _Sizes:
         self.exact = not unknown
         if unknown:
             few = unknown[:: -(-len(unknown) // _FEW)]
-            with ThreadPoolExecutor(workers) as pool:
-                known = [s for s in pool.map(lambda item: web.size(item.url), few) if s is not None]
+            known = [size for size in _asked(few, web, workers) if size is not None]
             self.mean = sum(known) / len(known) if known else None
 
     def of(self, items):

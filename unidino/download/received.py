@@ -27,6 +27,7 @@ def alone(folder, name):
         It may not be written.
     """
     hidden = paths.received_folder(folder)
+    created = not folder.exists()
     try:
         hidden.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,6 +50,12 @@ def alone(folder, name):
     finally:
         if lock is not None:
             lock.release()
+        if created:  # where nothing arrived, nothing is left
+            with contextlib.suppress(OSError):
+                if not any(file.name != "lock" for file in hidden.iterdir()):
+                    (hidden / "lock").unlink()
+                    hidden.rmdir()
+                    folder.rmdir()
 
 
 class Received:
