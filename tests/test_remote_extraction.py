@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -119,6 +120,25 @@ def test_plates_are_fetched_in_their_turn_and_once(both, extract, server, tmp_pa
     again = extract(str(both[1]), remote=True)
     np.testing.assert_array_equal(values(again), values(elsewhere))
     assert len(server.asked) == 20
+
+
+def test_members_of_an_archive_are_a_plate_like_files(both, extract, tmp_path):
+    frame = pd.read_csv(both[0])
+    with zipfile.ZipFile(tmp_path / "data" / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in CHANNELS:
+            for file in frame[name]:
+                archive.write(tmp_path / "data" / file, f"in/{file}")
+            frame[name] = [f"zip://in/{file}::all.zip" for file in frame[name]]
+    packed = write(frame, tmp_path / "data" / "packed.csv")
+    with pytest.raises(
+        ValueError, match="wants 20 files from elsewhere: 20 of the archive /.*all.z"
+    ):
+        extract(str(packed))
+    made = extract(str(packed), remote=True)
+    np.testing.assert_allclose(values(made), values(extract(str(both[0]))), atol=1e-6)
+    frame.loc[0, "DNA"] = "zip://in/none.tif::all.zip"
+    with pytest.raises(FileNotFoundError, match="1 of 20 image files are missing.*\n.*in/none.tif"):
+        extract(str(write(frame, tmp_path / "data" / "lost.csv")), remote=True, max_missing=0.0)
 
 
 def test_other_processes_read_the_copies(both, extract, server):

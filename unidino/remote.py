@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock
@@ -46,6 +47,7 @@ FORGOTTEN = 600
 _KEPT = 0.9  # of the cache where copies leave: many at a time, and seldom
 _ABANDONED = 86_400
 _HELD = "held"
+_AT_ONCE = 10_000  # files that are waited for together
 _LOCKS = 3  # hexadecimal digits: so many files can be waited for at once
 _START = tuple(f"{scheme}://" for scheme in SCHEMES)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{1,253}[A-Za-z0-9]")
@@ -337,21 +339,22 @@ def fetch(files, title="fetching images"):
         return
     got = 0
     with Progress(len(lacking), "file", title) as bar, ThreadPoolExecutor(web.TOGETHER) as pool:
-        asked = [pool.submit(_size_of, file, place) for file, place in lacking.items()]
+        left = iter(lacking.items())
         try:
-            for done in as_completed(asked):
-                got += done.result()
-                bar.note(f"{got / 1e6:,.0f} MB")
-                bar.update()
+            while asked := [pool.submit(_size_of, *one) for one in islice(left, _AT_ONCE)]:
+                for done in as_completed(asked):
+                    got += done.result()
+                    bar.note(f"{got / 1e6:,.0f} MB")
+                    bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    left = sum(not place.exists() for file, place in wanted.items() if file not in _failed)
-    if left and "cache" not in _said:
+    gone = sum(not place.exists() for file, place in wanted.items() if file not in _failed)
+    if gone and "cache" not in _said:
         _said.add("cache")
         say(
             f"warning: UNIDINO_REMOTE_CACHE, {cache_bytes() / 1e9:g} GB, holds less than these "
-            f"{len(wanted):,} files: {left:,} of them are fetched again when they are read. Set it "
+            f"{len(wanted):,} files: {gone:,} of them are fetched again when they are read. Set it "
             "higher"
         )
 
