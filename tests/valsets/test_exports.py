@@ -76,15 +76,22 @@ WRITERS = {
         f"{p}/020506_{well(r, c)}f{s:02d}d{ch}.TIF"
     ),
     "ImageXpress (MetaXpress)": imagexpress,
+    "ImageXpress (MetaXpress), one image a well": lambda p, r, c, s, ch, z=1, t=1: (
+        f"{p}/TimePoint_1/HTS_{well(r, c)}.tif"
+    ),
 }
 STAINS = {1: "DAPI", 2: "FITC", 3: "Cy5"}
 NAMES = {
-    "Opera Phenix or Operetta (Harmony)": "ch{}",
-    "CellVoyager CV7000 or CV8000": "C{:02d}",
-    "CQ1": "C{}",
-    "ArrayScan or CellInsight": "d{}",
-    "ImageXpress HCS.ai": "w{}",
-    "ImageXpress (MetaXpress)": "w{}",
+    "Opera Phenix or Operetta (Harmony)": "ch{n}",
+    "CellVoyager CV7000 or CV8000": "C{n:02d}",
+    "CQ1": "C{n}",
+    "IN Cell Analyzer": "{stain} - {stain}",
+    "scan^R": "{stain}",
+    "Cytation (Gen5)": "{stain}",
+    "ArrayScan or CellInsight": "d{n}",
+    "ImageXpress HCS.ai": "w{n}",
+    "ImageXpress (MetaXpress)": "w{n}",
+    "ImageXpress (MetaXpress), one image a well": "w1",
 }
 
 
@@ -150,26 +157,26 @@ def features(frame):
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_every_layout(layout, tmp_path, capfd):
     root = tmp_path / "screen"
-    made = write(root, WRITERS[layout.name])
+    several = (1,) if layout.weak else (1, 2)
+    made = write(root, WRITERS[layout.name], sites=several, channels=several)
     if layout.name == "CQ1":  # which counts wells
         number = {"A02": "2", "A11": "11", "B02": "26"}
         made = {(plate, number[name], site): f for (plate, name, site), f in made.items()}
     metadata = open_valset(root)
     assert isinstance(metadata, ExportMetadata)
     assert keyed(metadata) == made
-    named = NAMES.get(layout.name)
-    assert metadata.channels == [named.format(n) if named else f"{STAINS[n]}" for n in (1, 2)] or (
-        metadata.channels == ["DAPI - DAPI", "FITC - FITC"]
-    )
+    form = NAMES[layout.name]
+    assert metadata.channels == [form.format(n=n, stain=STAINS[n]) for n in several]
     assert metadata.valset == "screen" and metadata.root == str(root)
     said = capfd.readouterr().err
-    assert f"names of {layout.name}" in said
-    assert "2 plates (P1, P2); 6 wells; 12 sites; 2 channels" in said
+    assert f"names of {layout.name}, such as " in said
+    counts = "6 sites; 1 channel (" if layout.weak else "12 sites; 2 channels ("
+    assert f"2 plates (P1, P2); 6 wells; {counts}" in said
     assert "1 plane; 1 time point" in said
     image = dataset.load_site(metadata, 0)
     plate, name, site = metadata.metadata.loc[0, ["plate", "well", "site"]]
     row, column = next(p for p in WELLS if name in (well(*p), str(24 * (p[0] - 1) + p[1])))
-    expected = [pixels(plate, row, column, int(site), channel) for channel in (1, 2)]
+    expected = [pixels(plate, row, column, int(site), channel) for channel in several]
     np.testing.assert_array_equal(image, expected)
 
 
@@ -179,23 +186,74 @@ def test_example_of_every_layout_is_its_own_alone(layout):
     assert [one.name for one in LAYOUTS if one.pattern.fullmatch(name)] == [layout.name]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
-def test_numbers_in_names_are_read_back(layout):
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        row, column, site = (int(n) for n in rng.integers(1, (17, 25, 100)))
-        channel = int(rng.integers(1, 4))
-        name = WRITERS[layout.name]("P", row, column, site, channel).rpartition("/")[2]
-        match = layout.pattern.fullmatch(name).groupdict()
-        assert int(match["site"]) == site
-        assert re.sub(r"\W.*", "", match["channel"].lstrip("0")) in (str(channel), STAINS[channel])
-        if "row" in match:
-            letters = match["row"] if match["row"].isalpha() else row_letters(int(match["row"]))
-            assert (letters, int(match["column"])) == (row_letters(row), column)
-        elif layout.name == "CQ1":
-            assert int(match["well"]) == 24 * (row - 1) + column
-        else:
-            assert (match["well"][0], int(match["well"][1:])) == (row_letters(row), column)
+# Names as the sources of `layouts` quote them: (well, site, channel, plane, time point) as written.
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("r04c17f01p07-ch1sk1fk1fl1.tiff", ("04c17", "01", "1", "07", "1")),
+        ("r01c01f001p01-ch1.tiff", ("01c01", "001", "1", "01", None)),
+        ("r01c01f01p01rc2-ch15sk3fk1fl1.tiff", ("01c01", "01", "15", "01", "3")),
+        (
+            "AssayPlate_Greiner_#655090_B02_T0001F004L01A01Z01C01.tif",
+            ("B02", "004", "01", "01", "0001"),
+        ),
+        (
+            "20200812-CardiomyocyteDifferentiation14-Cycle1_B03_T0001F036L01A01Z18C01.png",
+            ("B03", "036", "01", "18", "0001"),
+        ),
+        ("Dest210809-141456_K06_T0001F001L01A03Z01C04.tif", ("K06", "001", "04", "01", "0001")),
+        ("W0262F0001T0001Z000C2.tif", ("0262", "0001", "2", None, "0001")),
+        ("W1F001T0001Z01C1.tif", ("1", "001", "1", "01", "0001")),
+        ("A - 01(fld 2 wv Blue - FITC).tif", ("Ac01", "2", "Blue - FITC", None, None)),
+        (
+            "A - 01(fld 1 wv UV - DAPI z 3 time 2 - 2636ms).tif",
+            ("Ac01", "1", "UV - DAPI", "3", "2"),
+        ),
+        (
+            "C - 6(fld 1 wv TL - Bright field - open z 01).tif",
+            ("Cc6", "1", "TL - Bright field - open", "01", None),
+        ),
+        ("A - 13(fld 2).tif", ("Ac13", "2", None, None, None)),
+        ("A01f01d2.TIF", ("A01", "01", "2", None, None)),
+        ("020506platerun_A01f01d2.TIF", ("A01", "01", "2", None, None)),
+        (
+            "A1--W00001--P00001--Z00000--T00000--Alexa 488.tif",
+            ("A1", "00001", "Alexa 488", "00000", "00000"),
+        ),
+        ("A1_01_1_1_DAPI_001.tif", ("A1", "1", "DAPI", None, "001")),
+        (
+            "ACHN-20X-P009041_B02_s1_w1836B5662-3526-47FE-A453-0D1775E08D17.tif",
+            ("B02", "1", "1", None, None),
+        ),
+        (
+            "G10_s1_w1BEDC2073-A983-4B98-95E9-84466707A25D.tif",
+            ("G10", "1", "1", None, None),
+        ),
+        ("TE12345_A05_s1_w1.tif", ("A05", "1", "1", None, None)),
+        ("Plate_AF48_s37_w10.TIF", ("AF48", "37", "10", None, None)),
+        ("HTS_A01_s1_w1_thumb6A1B.tif", None),
+        ("SC_BP445-45_40x_M10_CH01.tif", None),
+        ("DC_sCMOS #1_CAM1.tif", None),
+        ("A01.tif", None),
+        ("overview.png", None),
+    ],
+)
+def test_names_of_real_files(name, expected):
+    found = [match for one in LAYOUTS if (match := one.pattern.fullmatch(name))]
+    assert len(found) == (expected is not None)
+    if found:
+        groups = found[0].groupdict()
+        place = groups.get("well") or f"{groups['row']}c{groups['column']}"
+        rest = (groups.get(part) for part in ("site", "channel", "plane", "timepoint"))
+        assert (place, *rest) == expected
+
+
+def test_weak_names_give_way(tmp_path):
+    made = write(tmp_path, phenix, plates=("P1",))
+    tifffile.imwrite(tmp_path / "stitched_A02.tif", pixels("P1", 1, 1, 1, 1))
+    metadata = open_valset(tmp_path)
+    assert keyed(metadata) == made
+    assert metadata.notes == ("1 other images are left out: stitched_A02.tif",)
 
 
 def test_real_jump_field(tmp_path):

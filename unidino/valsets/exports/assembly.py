@@ -186,6 +186,17 @@ def _check_once(frame, cells, keys, by_channel):
 def _check_channels(grid, sites, wanted, all_channels):
     """Stop on channels that most sites, or all of a plate, lack."""
     there = (grid != None).any(axis=2)  # noqa: E711
+    plate_keys = [name for name in tables.PLATE_KEY if name in sites]
+    for rows in tables.groups(sites, plate_keys).values():
+        absent = np.flatnonzero(there.any(axis=0) & ~there[rows].any(axis=0))
+        if len(absent):
+            plate = " ".join(str(sites[name].iat[rows[0]]) for name in plate_keys)
+            has = ", ".join(np.array(wanted, object)[there[rows].any(axis=0)])
+            raise ValueError(
+                f"plate {plate} has no {wanted[absent[0]]}, which others have; it has {has}. "
+                "Plates that name their channels otherwise are datasets of their own: give their "
+                "folders one by one, or take what all have by channels."
+            )
     share = there.mean(axis=0)
     whole = [name for name, part in zip(wanted, share, strict=True) if part >= 0.5]
     remedy = f"Take those that all have by channels='{','.join(whole or all_channels[:1])}'"
@@ -196,17 +207,6 @@ def _check_channels(grid, sites, wanted, all_channels):
             f"{wanted[few[0]]} was found in {number:,} of {len(there):,} sites. {remedy}, or copy "
             "the missing files."
         )
-    plate_keys = [name for name in tables.PLATE_KEY if name in sites]
-    for rows in tables.groups(sites, plate_keys).values():
-        absent = np.flatnonzero(~there[rows].any(axis=0))
-        if len(absent):
-            plate = " ".join(str(sites[name].iat[rows[0]]) for name in plate_keys)
-            has = ", ".join(np.array(wanted, object)[there[rows].any(axis=0)])
-            raise ValueError(
-                f"plate {plate} has no {wanted[absent[0]]}, which others have; it has {has}. "
-                "Plates that name their channels otherwise are datasets of their own: give their "
-                "folders one by one, or take what all have by channels."
-            )
 
 
 def _usual_planes(grid, sites, wanted, planes):

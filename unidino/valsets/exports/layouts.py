@@ -22,8 +22,11 @@ from dataclasses import dataclass
 
 _SUFFIX = r"\.(?i:tiff?|png|jpe?g)"
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_WELL = r"(?P<well>[A-Z]{1,2}\d{2})"  # s12 is a site, w12 a wavelength
-_WELL_SHORT = r"(?P<well>[A-Z]{1,2}\d{1,2})"
+_ROW = r"(?:[A-Z]|A[A-F])"  # of at most 1536 wells; s12 is a site, w12 a wavelength
+_WELL = rf"(?P<well>{_ROW}\d{{2}})"
+_WELL_SHORT = rf"(?P<well>{_ROW}\d{{1,2}})"
+
+_METAXPRESS_FOLDERS = re.compile(r"(?i:timepoint_(?P<timepoint>\d+)|zstep_(?P<plane>\d+)|images?)")
 
 THUMBNAIL = re.compile(rf".*_thumb(?:_?\[?{_GUID}\]?)?{_SUFFIX}")
 """MetaXpress' thumbnails, which lie beside its images."""
@@ -44,6 +47,8 @@ class Layout:
         What a channel is called, of what its group matched.
     folders : re.Pattern
         Folders inside of a plate's; its groups are plane and timepoint.
+    weak : bool
+        Other images have such names, too: they count where no others are known.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Layout:
     example: str
     channel: str = "{}"
     folders: re.Pattern = re.compile(r"(?i:images?)")
+    weak: bool = False
 
 
 LAYOUTS = (
@@ -127,17 +133,24 @@ LAYOUTS = (
     ),
     Layout(
         "ImageXpress (MetaXpress)",
-        # An underscore somewhere, so that A01.tif alone is nobody's.
         re.compile(
-            rf"(?=.*_)(?:(?P<prefix>.+)_)?{_WELL}(?:_s(?P<site>\d+))?(?:_w(?P<channel>\d{{1,2}}))?"
-            rf"(?:_?\[?{_GUID}\]?)?{_SUFFIX}"
+            rf"(?=.*(?:_s\d|_w\d|{_GUID}))(?:(?P<prefix>.+)_)?{_WELL}(?:_s(?P<site>\d+))?"
+            rf"(?:_w(?P<channel>\d{{1,2}}))?(?:_?\[?{_GUID}\]?)?{_SUFFIX}"
         ),
         "plate_A02_s3_w1AB12CD34-….tif",
         "w{}",
-        re.compile(r"(?i:timepoint_(?P<timepoint>\d+)|zstep_(?P<plane>\d+)|images?)"),
+        _METAXPRESS_FOLDERS,
+    ),
+    Layout(
+        "ImageXpress (MetaXpress), one image a well",
+        re.compile(rf"(?P<prefix>.+)_{_WELL}{_SUFFIX}"),
+        "plate_A02.tif",
+        "w{}",
+        _METAXPRESS_FOLDERS,
+        weak=True,
     ),
 )
 """The names that are known, the more particular ones first."""
 
 HARMONY = LAYOUTS[0]
-IMAGEXPRESS = LAYOUTS[-1]
+IMAGEXPRESS = LAYOUTS[-2]

@@ -118,6 +118,9 @@ def _by_names(root, listing, name):
             f"first are {seen}. Looked for an index of Harmony ({', '.join(INDEXES)}), and for "
             f"names such as\n  {shown}\n{REMEDIES}"
         )
+    if any(not layouts[kind].weak for kind in rows):
+        for kind in [kind for kind in rows if layouts[kind].weak]:
+            left_out += [join(*row[:2]) for row in rows.pop(kind)]
     if len(rows) > 1:
         told = "; ".join(
             f"{len(found):,} of {kind}, such as {join(*found[0][:2])}"
