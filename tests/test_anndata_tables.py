@@ -368,9 +368,10 @@ def test_names_that_differ_by_case_alone_are_left():
 
 
 def test_control_words_of_others_are_left():
-    obs = anndata_tables.to_anndata(table(Metadata_control_type=["trt", "neg", "trt", None])).obs
-    assert obs["Metadata_Control_Type"].dropna().tolist() == ["trt", "neg", "trt"]
-    assert "Metadata_Control" not in obs
+    for name in ("Metadata_control_type", "Metadata_Control_Type"):
+        obs = anndata_tables.to_anndata(table(**{name: ["trt", "neg", "trt", None]})).obs
+        assert obs["Metadata_control_type"].dropna().tolist() == ["trt", "neg", "trt"]
+        assert not {"Metadata_Control", "Metadata_Control_Type"} & set(obs)
 
 
 def test_controls_of_a_table_do_not_hide_those_of_the_schema():
@@ -523,6 +524,33 @@ def test_provenance_survives_whatever_it_holds(tmp_path):
 def test_no_provenance_in_the_anndata_of_others():
     assert anndata_tables.read_provenance(anndata.AnnData(np.zeros((1, 1)))) == {}
     assert anndata_tables.read_provenance(anndata_tables.to_anndata(table())) == {}
+
+
+# Real tables of CellProfiler.
+
+
+REAL = {
+    "cpjump1_u2os/BR00117010_normalized_feature_select_negcon_batch.csv.gz": (384, 904),
+    "pediatric_cancer_atlas/round_2.parquet": (1082, 160),
+}
+
+
+@pytest.mark.parametrize(("name", "shape"), REAL.items())
+def test_real_tables_come_back_as_they_were(name, shape, tmp_path):
+    root = paths.real_data_root()
+    if root is None or not (root / name).is_file():
+        pytest.skip(f"no real data {name} (set UNIDINO_REAL)")
+    frame = tables.read_table(root / name)
+    read = round_trip(anndata_tables.to_anndata(root / name), tmp_path)
+    assert read.shape == shape
+    expected = frame[tables.feature_columns(frame)].to_numpy(np.float32)
+    np.testing.assert_array_equal(read.X, expected)
+    assert set(read.var["feature_kind"]) == {"measurement"} and read.var["object"].notna().all()
+    wells = frame["Metadata_Plate"] + "|" + frame["Metadata_Well"]
+    assert read.obs_names.tolist() == wells.tolist()
+    for column in read.obs:
+        own = frame[tables.find_column(frame, column)]
+        assert read.obs[column].dropna().tolist() == own.dropna().tolist(), column
 
 
 # What is said of bad input.

@@ -26,11 +26,11 @@ SPELT = (
 )  # fmt: skip
 """Columns that the schema has names for: ours of those names are spelt as it spells them."""
 
-PERTURBATION = ("perturbation", "perturbation_id", "treatment", "compound", "gene")
+PERTURBATION = ("perturbation", "perturbation_id", "treatment", "compound")
 """Columns that may say what was done to a well, the first that a table has."""
 
 _IMAGE, _ROW = "Metadata_image", "Metadata_row"
-_TREATMENT = "treatment"
+_CONTROLS, _TREATMENT = "Metadata_Control_Type", "treatment"
 _TEXTS = ("object", "feature_group", "feature", "channel", "radial_bin", "params", "feature_kind")
 _NUMBERS = ("scale", "angle", "gray_levels")
 _LEVEL = re.compile(r"_(well|site)_features\.parquet$")
@@ -73,7 +73,8 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
         ``X``: the features, float32. ``obs``: the other columns, all ``Metadata_…``, those of
         `SPELT` in that spelling; text as categories, numbers as numbers; columns of nothing but
         missing values are left out, a / in a name is a _. ``Metadata_Control_Type`` is
-        "treatment" where our tables have nothing, ``Metadata_Control`` says whether it is another.
+        "treatment" where our tables have nothing, ``Metadata_Control`` says whether it is another;
+        words that are not ours stay in ``Metadata_control_type``.
         ``obs_names``: the values of `by` with | between. ``var``: the columns of the schema;
         ``channel`` where one channel alone is described, ``feature_kind`` "embedding", or
         "measurement" for CellProfiler's. ``uns``: under "unidino" the provenance as JSON, see
@@ -375,11 +376,11 @@ def _obs(frame, names):
     made = {}
     for column in frame.columns:
         values = frame[column].reset_index(drop=True)
-        if column == "Metadata_Control_Type" and _are_controls(values):
+        if column == _CONTROLS and _are_controls(values):
             values = values.astype(object).where(values.notna(), _TREATMENT)
             made["Metadata_Control"] = (values != _TREATMENT).to_numpy()
-        elif column == "Metadata_Control":
-            column = "Metadata_control"
+        elif column in (_CONTROLS, "Metadata_Control"):  # what the schema means by it is another
+            column = column.lower().capitalize()
         if not values.isna().all():
             made[_key(column, made)] = _column(values)
     return pd.DataFrame(made, index=range(len(frame))).set_axis(names)
@@ -461,7 +462,7 @@ def _described(obs, columns):
     if done is not None:
         made["perturbation"] = {"column": done}
         if "Metadata_Control" in obs:
-            made["perturbation"]["control_column"] = "Metadata_Control_Type"
+            made["perturbation"]["control_column"] = _CONTROLS
     return made
 
 
