@@ -568,6 +568,28 @@ def test_a_plate_in_one_description_is_read_one_plane_a_file_or_refused(tmp_path
             images.read_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("with_uuid", [True, False])
+def test_a_file_of_a_set_tells_the_name_of_its_own_channel(with_uuid, tmp_path):
+    def named(uuid, parts):
+        text = ome(uuid if with_uuid else None, parts)
+        for c, name in enumerate(["Hoechst", "Phalloidin"]):
+            text = text.replace(f'"Channel:0:{c}"', f'"Channel:0:{c}" Name="{name}"')
+        return text
+
+    write_set(tmp_path, named)
+    for file, name in {"DNA.ome.tif": "Hoechst", "Actin.ome.tif": "Phalloidin"}.items():
+        assert images.image_header(tmp_path / file, alone=True).names == (name,)
+        assert images.image_header(tmp_path / file).names == ("Hoechst", "Phalloidin")
+
+    def of_another_channel(uuid, parts):
+        return named(uuid, parts).replace('FirstC="1"', 'FirstC="7"')
+
+    write_set(tmp_path, of_another_channel)
+    assert images.image_header(tmp_path / "Actin.ome.tif", alone=True).names == ()
+    write_set(tmp_path)
+    assert images.image_header(tmp_path / "DNA.ome.tif", alone=True).names == ()
+
+
 def binary_only(uuid, parts):
     return ome(uuid, parts).split("<Image")[0] + '<BinaryOnly MetadataFile="x.ome" UUID="u"/></OME>'
 

@@ -388,7 +388,9 @@ def _open_tiff(path, choice):
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tifffile.TiffFile(path))
         len(file.pages)  # finds pages that lead back to earlier ones, which would never end
+        own_name = ()
         if _is_ome(path, file) and _is_part(path, file, choice.alone):
+            own_name = _own_name(path, file)
             file = stack.enter_context(tifffile.TiffFile(path, is_ome=False))
             len(file.pages)
         series = file.series
@@ -416,7 +418,7 @@ def _open_tiff(path, choice):
         header = _header(path, sizes, position, first.dtype)
         header = replace(
             header,
-            names=_channel_names(file, header.channels),
+            names=own_name or _channel_names(file, header.channels),
             pixel_size=_tiff_pixel_size(file, first.keyframe),
         )
         if len(series) == 1 and _page_axes(first)[0] is None:
@@ -577,6 +579,25 @@ def _is_part(path, file, alone):
     for uuid, name in named.items():
         _check_companion(path, uuid, name)
     return False
+
+
+def _own_name(path, file):
+    """The name, as a tuple, of the channel whose plane an OME-TIFF of a set holds; () where its
+    OME-XML does not tell."""
+    root = ElementTree.fromstring(file.ome_metadata)
+    own, names = root.get("UUID"), set()
+    for image in (one for one in root.iter() if _local(one) == "Image"):
+        channels = [one.get("Name", "").strip() for one in image.iter() if _local(one) == "Channel"]
+        for data in (one for one in image.iter() if _local(one) == "TiffData"):
+            uuid = next((one for one in data if _local(one) == "UUID"), None)
+            if uuid is None:
+                continue
+            named = uuid.get("FileName", "").lower() == Path(path).name.lower()
+            if uuid.text == own if own else named:
+                number = data.get("FirstC", "0")
+                known = number.isdecimal() and int(number) < len(channels)
+                names.add(channels[int(number)] if known else "")
+    return tuple(names) if len(names) == 1 and all(names) else ()
 
 
 def _check_companion(path, uuid, name):
