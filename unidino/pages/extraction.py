@@ -213,13 +213,14 @@ def _blocks(file):
     return flatfield.block_means(flatfield.block_sums(function), 1, function.shape)
 
 
-def illumination_figure(made):
-    """The figure of `plots.illumination`, stored and shown; None where nothing is corrected."""
+def illumination_figure(made, name=None):
+    """The figure of `plots.illumination`, stored under a name, by default that of the page, and
+    shown; None where nothing is corrected."""
     arguments = light(made)
     if arguments is None:
         return None
     figure = plots.illumination(**arguments)
-    return notebook.save_figure(figure, f"{page_name(made)}_illumination")
+    return notebook.save_figure(figure, name or f"{page_name(made)}_illumination")
 
 
 def _limits(statistics, channels):
