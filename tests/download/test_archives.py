@@ -80,8 +80,9 @@ def test_files_and_folders_arrive(tmp_path, name):
         (["P/ok", "P/NUL.tif"], "or is odd"),
         (["P/ok", "P//b"], "or is odd"),
         (["P/ok", "P/" + "x" * 256], "or is odd"),
-        (["P/ok", "Q/b"], "lies outside the folder P"),
         (["P/ok", "P/OK"], "stands there twice"),
+        (["P/\u00e9", "P/e\u0301"], "stands there twice"),
+        (["P/ok", "Q/../../evil"], "leads out of the folder"),
         (["P/ok", "P/ok/inside"], "stands there twice"),
         (["P/a/b", "P/a"], "stands there twice"),
     ],
@@ -99,6 +100,19 @@ def test_a_file_that_stands_twice(tmp_path, name):
         archive = MAKERS[name](tmp_path / name, [("a", b"x"), ("a", b"y")])
     with pytest.raises(HostileArchive, match="'a' stands there twice"):
         archives.unpack(archive, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_lies_beside_the_folder_is_left_out(tmp_path, name, monkeypatch):
+    said = []
+    monkeypatch.setattr(archives, "say", said.append)
+    members = [("P/a", b"x"), ("Thumbs.db", b"junk"), ("Q/b", b"y")]
+    archive = MAKERS[name](tmp_path / name, members)
+    assert unpacked(archive, tmp_path / "out", top="P") == {"P/a": 1}
+    assert said == [f"{name}: what lies beside the folder P is left out: Thumbs.db, Q/b"]
+    with pytest.raises(ValueError, match="has no files in a folder R; it has P/a, Thumbs.db, Q/b"):
+        archives.unpack(archive, tmp_path / "gone", top="R")
+    assert not (tmp_path / "gone").exists()
 
 
 KINDS = {

@@ -6,10 +6,12 @@ import re
 import shutil
 import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from ..progress import say
 from .transfer import digest
 
 MOST_FILES = 1_000_000
@@ -38,7 +40,7 @@ def unpack(archive, folder, top=None, most=None, name=None):
     folder : Path
         Made; removed again where the archive is refused.
     top : str, optional
-        Folder that everything in it has to lie in.
+        The folder in it that is wanted; what lies beside it is left out, which is said.
     most : int, optional
         Bytes that it may become, by what is known of it.
     name : str, optional
@@ -55,7 +57,7 @@ def unpack(archive, folder, top=None, most=None, name=None):
         A path out of the folder, an absolute or odd one, one that stands twice, a link, a device, a
         password, more files or bytes than can be meant, sizes that lie; names archive and member.
     ValueError
-        It is damaged, or no archive.
+        It is damaged, no archive, or has no folder `top`.
     OSError
         The disk is full.
     """
@@ -68,7 +70,9 @@ def unpack(archive, folder, top=None, most=None, name=None):
         limits = _Limits(name, top, limit)
         if name.lower().endswith(".gz") and not name.lower().endswith(".tar.gz"):
             return _gzip(archive, folder, limits)
-        return (_zip if zipfile.is_zipfile(archive) else _tar)(archive, folder, limits)
+        made = (_zip if zipfile.is_zipfile(archive) else _tar)(archive, folder, limits)
+        limits.check_top(made)
+        return made
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         broken = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError)
@@ -83,6 +87,7 @@ class _Limits:
     def __init__(self, name, top, limit):
         self.name, self.top, self.limit = name, top, limit
         self._files, self._folders = set(), set()
+        self.beside = []
         self.files = 0
         self.declared = 0
         self.written = 0
@@ -94,20 +99,30 @@ class _Limits:
         )
 
     def path(self, member, is_folder):
-        """The parts of a member's path, checked."""
+        """The parts of a member's path, checked; None where it is left out."""
         parts = safe_parts(member.rstrip("/") if is_folder else member)
         if parts is None:
             self.refuse(member, "has a path that leads out of the folder, or is odd")
-        if self.top is not None and parts[0] != self.top:
-            self.refuse(member, f"lies outside the folder {self.top}")
-        key = tuple(part.lower() for part in parts)
+        # Some disks take names that differ by case or composition alone for one.
+        key = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
         above = {key[: i + 1] for i in range(len(key) - (not is_folder))}
         if above & self._files or not is_folder and (key in self._files or key in self._folders):
             self.refuse(member, "stands there twice")
         self._folders |= above
         if not is_folder:
             self._files.add(key)
+        if self.top is not None and parts[0] != self.top:
+            self.beside += [] if is_folder else [member]
+            return None
         return parts
+
+    def check_top(self, made):
+        """Say what was left out; stop where nothing else is there."""
+        some = ", ".join(self.beside[:5]) + (" …" if len(self.beside) > 5 else "")
+        if self.top is not None and not made:
+            raise ValueError(f"{self.name} has no files in a folder {self.top}; it has {some}.")
+        if self.beside:
+            say(f"{self.name}: what lies beside the folder {self.top} is left out: {some}")
 
     def declare(self, member, size):
         """Count a file by what the archive says of it."""
@@ -172,7 +187,7 @@ def _zip(archive, folder, limits):
             if info.flag_bits & 1:
                 limits.refuse(info.filename, "is locked by a password")
             parts = limits.path(info.filename, info.is_dir())
-            if not info.is_dir():
+            if parts is not None and not info.is_dir():
                 limits.declare(info.filename, info.file_size)
                 members.append((info, parts))
         for info, parts in members:
@@ -197,7 +212,7 @@ def _tar(archive, folder, limits):
             if member.isdir() and member.name in (".", "./"):
                 continue
             parts = limits.path(member.name, member.isdir())
-            if member.isdir():
+            if parts is None or member.isdir():
                 continue
             limits.declare(member.name, member.size)
             source = opened.extractfile(member)
