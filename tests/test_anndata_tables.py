@@ -344,6 +344,8 @@ def test_slash_in_a_name(tmp_path):
     assert read["Metadata_a_b"].tolist() == list("wxyz")
     assert read["Metadata_a_b_"].tolist() == [1] * 4
     assert "Metadata_mean_U_L" in read
+    made = anndata_tables.to_anndata(table(**{"a/b": list("wxyz")}), by="a/b")
+    assert made.uns["mantispy"]["grouped_by"] == ["Metadata_a_b"]
 
 
 def test_names_are_spelt_as_the_schema_spells_them():

@@ -105,7 +105,7 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
         made.layers[name] = _layer(table, name, names, columns if apart else None, features)
     made.uns["unidino"] = {"provenance": json.dumps(provenance, sort_keys=True)}
     spelt = _spelling(frame.columns)
-    columns = [spelt.get(column, column) for column in columns]
+    columns = [_written(spelt.get(column, column)) for column in columns]
     if columns:
         made.uns["mantispy"] = _described(made.obs, columns)
     return made
@@ -390,9 +390,14 @@ def _are_controls(values):
     return set(values.dropna().unique()) <= {*CONTROL_TYPES, _TREATMENT}
 
 
+def _written(column):
+    """A column's name as HDF5 takes it: a / would be a folder."""
+    return column.replace("/", "_")
+
+
 def _key(column, taken):
-    """A name that HDF5 takes, and no other column has."""
-    name = column.replace("/", "_")
+    """A name that no other column has."""
+    name = _written(column)
     while name in taken:
         name += "_"
     return name
