@@ -279,6 +279,10 @@ def test_functions_of_a_load_data_table_are_applied(vignetted, extract, tmp_path
     np.testing.assert_allclose(values(made), values(flat), atol=1e-6)
     raw = extract(str(write(vignetted, tmp_path / "data" / "raw.csv")))
     assert np.abs(values(raw) - values(flat)).max() > 1e-3
+    out = str(tmp_path / "as they are")
+    np.testing.assert_array_equal(
+        values(extract(str(table), illumination="none", outdir=out)), values(raw)
+    )
 
 
 def test_functions_elsewhere(vignetted, extract, server, tmp_path):
