@@ -207,8 +207,12 @@ def _by_htd(root, listing, layout, frame, numbers):
 def _by_index(root, listing, name):
     """By the indexes of Harmony, one a plate."""
     known = {folder: set(names) for folder, names in listing.images.items()}
-    parts, names = [], {}
+    parts, names, indexes = [], {}, {}
     for folder, file in listing.indexes.items():
+        outer = _outer(folder, HARMONY.folders)[0]
+        if outer not in indexes or folder in listing.images:
+            indexes[outer] = folder, file  # of two of a plate, the one beside its images
+    for outer, (folder, file) in indexes.items():
         path = join(folder, file)
         index = harmony.read_index(root / path)
         frame = pd.DataFrame(index.images, columns=harmony.Plane._fields)
@@ -223,24 +227,23 @@ def _by_index(root, listing, name):
         frame["well"] = frame["row"].map(letters) + frame["column"].astype(str).str.zfill(2)
         frame["site"] = frame["site"].astype(str)
         frame["channel"] = frame["channel"].map(index.channels)
-        frame["folder"] = _outer(folder, HARMONY.folders)[0]
+        frame["folder"] = outer
         frame["prefix"] = index.plate or ""
         frame["pixel_size"] = np.nan if index.pixel_size is None else index.pixel_size
         parts.append(frame.drop(columns=["url", "row", "column"]))
         names |= dict.fromkeys(index.channels.values())
     frame = pd.concat(parts, ignore_index=True)
-    folders = set(frame["folder"])
     # Channels have no names there, so that these plates would not go with the others.
     others = [
         folder
         for folder, files in listing.images.items()
-        if _outer(folder, HARMONY.folders)[0] not in folders
+        if _outer(folder, HARMONY.folders)[0] not in indexes
         and any(HARMONY.pattern.fullmatch(file) for file in files)
     ]
     if others:
         shown = ", ".join(other or "." for other in others[:3])
         raise ValueError(
-            f"{root}: there is an index of Harmony for {len(folders)} of its plates, and none for "
+            f"{root}: there is an index of Harmony for {len(indexes)} of its plates, and none for "
             f"the images in {shown}. Copy the missing index, or give the plates' folders one by "
             "one."
         )
@@ -248,11 +251,10 @@ def _by_index(root, listing, name):
     paths = (join(folder, file) for folder, files in listing.images.items() for file in files)
     left_out = [path for path in paths if path not in indexed]
     _name_plates(frame, name, frame["prefix"], of_index=True)
-    first = next(join(*item) for item in listing.indexes.items())
-    more = f" and {len(listing.indexes) - 1} more" if len(listing.indexes) > 1 else ""
+    more = f" and {len(indexes) - 1} more" if len(indexes) > 1 else ""
     if frame["pixel_size"].isna().all():
         del frame["pixel_size"]
-    source = f"index of Harmony, {first}{more}"
+    source = f"index of Harmony, {join(*next(iter(indexes.values())))}{more}"
     remedy = (
         f"Copy what is missing; or take {file} away: then the names of the files are read, and "
         "what is there counts."
@@ -293,6 +295,9 @@ def _by_pattern(root, listing, name, pattern):
             "well (?P<well>…), or (?P<row>…) and (?P<col>…); site, channel, plate, plane, "
             "timepoint, batch and source likewise."
         )
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ValueError(f"pattern {pattern!r} has two groups that mean {twice[0]}. Remove one.")
     taken = sorted({"path", "folder", "prefix"} & {*columns})
     if taken:
         raise ValueError(f"pattern: a group cannot be called {taken[0]}. Give it another name.")
