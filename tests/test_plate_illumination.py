@@ -1,6 +1,7 @@
 """Illumination functions of whole plates: given, estimated, stored, taken up again, told of."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from unidino.models import checkpoints, vit
 from unidino.pages import extraction, plots
 from unidino.simulate import microscope
 from unidino.train.data import open_training_set
+from unidino.verify import verify
 
 SHAPE = (64, 80)
 CHANNELS = ["DNA", "ER"]
@@ -429,3 +431,22 @@ def test_training_takes_the_images_as_they_are_and_says_so(table, tmp_path):
     assert "its illumination functions are not applied in training" in trained.notes[-1]
     plain = unidino.open_valset(str(table), channels="DNA")
     np.testing.assert_array_equal(dataset.load_site(trained, 0), dataset.load_site(plain, 0))
+
+
+def test_functions_are_verified(estimated, weights, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(estimated.sites_path.parent, folder)
+    assert verify(folder) == []
+    (folder / "illumination/p0/DNA.npy").unlink()
+    np.save(folder / "illumination/p1/ER.npy", np.ones(SHAPE))
+    (folder / "illumination/p1/notes.txt").write_text("mine")
+    found = {(f.kind, f.file): f.what for f in verify(folder)}
+    assert found == {
+        ("note", "illumination/p1/notes.txt"): "is nothing that an extraction writes",
+        ("wrong", "illumination/p0/DNA.npy"): (
+            "is missing that sites/p0.parquet says its images were divided by"
+        ),
+        ("wrong", "illumination/p1/ER.npy"): (
+            "is not the one that sites/p1.parquet says its images were divided by"
+        ),
+    }

@@ -8,6 +8,7 @@ from .. import arguments
 from ..progress import one_line
 from .contents import Contents, agreed, recorded_settings
 from .findings import Finding
+from .functions import function_findings
 from .origin import opened
 from .profile_tables import Before, is_before, profile_findings
 from .site_tables import Total, site_findings
@@ -34,7 +35,8 @@ def verify(folder: str | Path, /):
         the sites of each, once; the statuses with the counts in the provenance, the image ids with
         their hash; features: the same in all plates, finite, missing where a site failed; the
         profiles before normalisation with the mean or median of the sites; those after it, and
-        copies as CSV, with those before it; each table with the JSON beside it.
+        copies as CSV, with those before it; each table with the JSON beside it; estimated
+        illumination functions with what the tables say of them.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def _findings(found):
     before = [Before(table) for table in found.profiles if is_before(table, folder)]
     total = Total()
     yield from site_findings(found, recorded, origin, before, total)
+    yield from function_findings(found)
     yield from profile_findings(found, recorded, before, total)
 
 

@@ -9,6 +9,7 @@ import filelock
 
 from .. import paths
 from .findings import RUN, Finding, as_text, damaged, footer, otherwise, settings_of
+from .functions import functions_of
 
 
 class Contents:
@@ -67,6 +68,9 @@ class Contents:
         for table in self.profiles:
             known |= {table.file.with_suffix(".csv"), paths.correction_file(table.file)}
             known.add(paths.anndata_file(table.file))
+        for table in self.sites:
+            for file in functions_of(table, self.folder):
+                known |= {file, paths.illumination_record(file.parent)}
         for file in self.others:
             if file in known:
                 continue
