@@ -117,6 +117,12 @@ def served():
     server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def _no_file_is_small(monkeypatch):
+    """The tests' files are small: halves of them are kept all the same."""
+    monkeypatch.setattr(transfer, "SMALL", 0)
+
+
 @pytest.fixture
 def web(monkeypatch):
     """Requests that may reach the server, and do not really wait; ``web.waited`` says how long."""

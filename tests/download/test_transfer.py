@@ -95,6 +95,24 @@ def test_the_next_run_goes_on_where_a_run_was_given_up(
     assert (tmp_path / "Some" / "a.bin").read_bytes() == CONTENT
 
 
+def test_halves_of_small_files_are_kept_within_a_run_alone(
+    served, web, files_entry, tmp_path, small_chunks, monkeypatch
+):
+    monkeypatch.setattr(transfer, "SMALL", len(CONTENT))
+    served.files["a.bin"] = CONTENT
+    served.cuts["a.bin"] = [100_000, 50_000] + [0] * 5
+    entry = files_entry(len(CONTENT))
+    with pytest.raises(transfer.TransferError, match="could not be had in 5 tries"):
+        fetch_entry(entry, web, root=tmp_path)
+    starts = served.ranges_asked("a.bin")
+    assert starts[:3] == [None, "bytes=100000-", "bytes=150000-"]
+    served.cuts.clear()
+    served.asked.clear()
+    fetch_entry(entry, web, root=tmp_path)
+    assert served.ranges_asked("a.bin") == [None]
+    assert (tmp_path / "Some" / "a.bin").read_bytes() == CONTENT
+
+
 def test_without_ranges_a_transfer_starts_again(
     served, web, files_entry, tmp_path, small_chunks, said
 ):
@@ -564,6 +582,7 @@ from unidino.download import catalogue, transfer
 from unidino.download.command import fetch_entry
 
 transfer.CHUNK = 10_000
+transfer.SMALL = 0
 source = catalogue.Source("files", sys.argv[1], files=({"name": "a.bin", "size": 300_000},))
 names = ("name", "title", "licence", "licence_url", "size", "automatic", "manual")
 values = dict.fromkeys(names, "") | {"asks": False, "cite": (), "confirmed": ()}

@@ -33,6 +33,9 @@ DOCUMENT = 64 * 2**20
 """Largest listing that is read, in bytes."""
 
 CHUNK = 2**20
+SMALL = 2**22
+"""Bytes below which half a file is not worth keeping for the next run."""
+
 TIMEOUT = (15, 60)
 """Seconds to connect, and between two chunks."""
 
@@ -386,7 +389,8 @@ class _Part:
         """A version of the file starts to arrive."""
         state = {"url": self.item.url, "validator": _validator(headers), "total": total}
         self.file.unlink(missing_ok=True)
-        tables.write_json(self._state, state)
+        if total is None or total > SMALL:
+            tables.write_json(self._state, state)
         self.state = state
 
     def forget(self):
@@ -542,8 +546,9 @@ def _write(web, part, answer, start, counted):
                 counted(len(chunk))
                 if limit is not None and file.tell() > limit:
                     break
-            file.flush()
-            os.fsync(file.fileno())
+            if file.tell() > SMALL:
+                file.flush()
+                os.fsync(file.fileno())
     except web.broken as error:
         if part.have > start:
             raise Progressed(f"{_reason(error)} at {part.have} bytes") from None
