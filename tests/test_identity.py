@@ -18,6 +18,7 @@ def dataset(root, names, planes=None):
         channel_indices=lambda i: planes,
         illumination=lambda i: [None, None],
         illumination_files=lambda rows: [],
+        target_pixel_size=None,
     )
 
 
