@@ -548,9 +548,11 @@ def test_a_montage_is_spaced_through_the_labels(monkeypatch):
         extraction.tables, "read_provenance", lambda _: {"intensity_statistics": statistics}
     )
     monkeypatch.setattr(dataset, "load_site", lambda _, row: row)
+    monkeypatch.setattr(dataset, "pixel_size_read", lambda _, row: row / 10)
     shown = extraction.montage(made, 3, "Metadata_compound")
     assert [title.split("\n")[1] for title in shown["titles"]] == ["a", "c", "negative control"]
     assert [WELLS[row] for row in shown["sites"]] == [t.split("\n")[0] for t in shown["titles"]]
+    assert shown["pixel_sizes"] == [row / 10 for row in shown["sites"]]
 
 
 # The page.
