@@ -253,7 +253,7 @@ def test_weak_names_give_way(tmp_path):
     tifffile.imwrite(tmp_path / "stitched_A02.tif", pixels("P1", 1, 1, 1, 1))
     metadata = open_valset(tmp_path)
     assert keyed(metadata) == made
-    assert metadata.notes == ("1 other images are left out: stitched_A02.tif",)
+    assert metadata.notes == ("left out: 1 other image, stitched_A02.tif",)
 
 
 def test_real_jump_field(tmp_path):
@@ -536,7 +536,7 @@ def test_names_of_metaxpress(form, channels, tmp_path, capfd):
     ]
     if "{g}" in form:
         count = 2 * len(sites) * len(channels)
-        assert f"{count} thumbnails are left out" in capfd.readouterr().err
+        assert f"left out: {count} thumbnails" in capfd.readouterr().err
     assert not metadata.notes
 
 
@@ -588,7 +588,7 @@ def test_projections_beside_planes_are_told(tmp_path):
     pattern = r"TimePoint_1/[^/]+_(?P<well>[A-P]\d\d)_s(?P<site>\d+)_w(?P<channel>\d)"
     metadata = open_valset(tmp_path, pattern=pattern)
     assert "/ZStep" not in "".join(sum(metadata.files(), []))
-    assert "24 other images are left out: P1/TimePoint_1/ZStep_1" in metadata.notes[0]
+    assert "left out: 24 other images, P1/TimePoint_1/ZStep_1" in metadata.notes[0]
 
 
 # Planes
@@ -722,6 +722,14 @@ def test_planes_that_count_from_0_count_from_1(tmp_path):
         open_valset(tmp_path, plane=2)
 
 
+@pytest.mark.parametrize("plane", [1, "max"])
+def test_the_only_plane_may_be_asked_for(plane, tmp_path):
+    write(tmp_path, phenix, plates=("P1",))
+    metadata = open_valset(tmp_path, plane=plane, timepoint=1)
+    expected = [pixels("P1", 1, 2, 1, channel) for channel in (1, 2)]
+    np.testing.assert_array_equal(dataset.load_site(metadata, 0), expected)
+
+
 def test_planes_inside_of_files_are_chosen_there(tmp_path):
     for channel in (1, 2):
         stack = np.stack([pixels("P1", 1, 1, 1, channel, z) for z in (1, 2, 3)])
@@ -783,18 +791,19 @@ def test_other_images_are_left_out_and_named(tmp_path):
     tifffile.imwrite(tmp_path / "overview.tif", pixels("P1", 1, 1, 1, 1))
     (tmp_path / ".hidden.tif").write_text("")
     metadata = open_valset(tmp_path)
-    assert metadata.notes == ("1 other images are left out: overview.tif",)
+    assert metadata.notes == ("left out: 1 other image, overview.tif",)
     folder = indexed(tmp_path / "with index")
     tifffile.imwrite(folder / "overview.tif", pixels("P1", 1, 1, 1, 1))
     metadata = open_valset(folder.parent)
-    assert metadata.notes == ("1 other images are left out: Images/overview.tif",)
+    assert metadata.notes == ("left out: 1 other image, Images/overview.tif",)
 
 
 def test_folders_that_are_not_understood(tmp_path):
     with pytest.raises(ValueError, match=r"has no images \(.tif, .*it is empty. Give the folder"):
         open_valset(tmp_path)
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(ValueError, match="in it or below: it has notes.txt"):
+    (tmp_path / "plate.zarr").mkdir()
+    with pytest.raises(ValueError, match="it has (notes.txt, plate.zarr|plate.zarr, notes.txt)"):
         open_valset(tmp_path)
     for name in ("b.tif", "a.tif", "c.png", "d.tif"):
         (tmp_path / name).write_text("")

@@ -118,11 +118,11 @@ class ExportMetadata(Metadata):
         """Note what is left out, and what is odd."""
         if found.left_out:
             self.note(
-                f"{len(found.left_out):,} other images are left out: "
+                f"left out: {_several(len(found.left_out), 'other image')}, "
                 f"{', '.join(found.left_out[:3])}{' …' if len(found.left_out) > 3 else ''}"
             )
         if found.thumbnails:
-            say(f"{self.valset}: {found.thumbnails:,} thumbnails are left out")
+            say(f"{self.valset}: left out: {_several(found.thumbnails, 'thumbnail')}")
         if made.left_out:
             self.note(
                 f"{', '.join(made.left_out)} differ between the images of a site, and are left out"

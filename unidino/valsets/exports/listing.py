@@ -10,6 +10,9 @@ from ...progress import say
 INDEXES = ("Index.idx.xml", "Index.xml", "Index.ref.xml")
 """Names of Harmony's index; the first that lies in a folder counts."""
 
+SUFFIXES = tuple(suffix for suffix in images.SUFFIXES if suffix != ".zarr")
+"""Of files: OME-Zarr plates are folders, and given by their own path."""
+
 _SAID_EVERY = 500_000
 
 
@@ -81,11 +84,10 @@ def listed(root):
                 name = entry.name
                 if name.startswith("."):
                     continue
-                if name.lower().endswith(images.SUFFIXES):
+                if name.lower().endswith(SUFFIXES):
                     names.append(name)
-                elif entry.is_dir():
-                    if not name.lower().endswith(".zarr"):
-                        folders.append(join(folder, name))
+                elif entry.is_dir() and not name.lower().endswith(".zarr"):
+                    folders.append(join(folder, name))
                 elif name.lower().endswith(".htd"):
                     htds.append(name)
                 elif name not in INDEXES and len(found.others) < 3:

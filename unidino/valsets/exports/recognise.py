@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ... import images, tables
+from ... import tables
 from ...wells import COLUMN_NAMES, ROW_NAMES, row_letters, well_name
 from ..columns import bare_names, letters_of, name_wells
 from . import harmony, imagexpress
 from .layouts import HARMONY, IMAGEXPRESS, LAYOUTS, THUMBNAIL
-from .listing import INDEXES, join
+from .listing import INDEXES, SUFFIXES, join
 
 _MEASUREMENT = re.compile(r"(.+?)__\d{4}-\d\d-\d\dT.*")  # plate__2021-05-02T16_02_51-Measurement 1
 _PLANE_GROUPS = ("z", "zplane", "zslice", "zstack", "slice", "planeid", "zindex")
@@ -81,8 +81,9 @@ def recognised(root, listing, name, pattern=None):
     if not listing.count and not listing.indexes:
         seen = f"has {', '.join(listing.others)}" if listing.others else "is empty"
         raise ValueError(
-            f"{root} has no images ({', '.join(images.SUFFIXES)}) in it or below: it {seen}. Give "
-            "the folder of a microscope's export, or a CSV with one row a site."
+            f"{root} has no images ({', '.join(SUFFIXES)}) in it or below: it {seen}. Give "
+            "the folder of a microscope's export, the path of an OME-Zarr plate itself, or a CSV "
+            "with one row a site; files of other kinds are to be saved as TIFF or OME-Zarr first."
         )
     if pattern is not None:
         return _by_pattern(root, listing, name, pattern)
