@@ -117,14 +117,13 @@ def checkpoint_folders():
 def download_root():
     """Folder of datasets that are fetched: UNIDINO_DATA, else ``data/downloaded`` of the project.
 
-    Not ``data/sample``, whose simulated contents come and go.
+    Not ``data/sample``, whose simulated contents come and go. It need not be there yet.
     """
-    root = _from_environment("UNIDINO_DATA")
-    return project_root() / "data" / "downloaded" if root is None else data_root()
+    return _from_environment("UNIDINO_DATA") or project_root() / "data" / "downloaded"
 
 
 def received_folder(folder):
-    """In a folder that is fetched into: what has arrived by halves, and what is known of the rest."""
+    """In a folder that is fetched into: halves of files, and what is known of the whole ones."""
     return Path(folder) / ".download"
 
 

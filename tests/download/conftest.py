@@ -118,9 +118,12 @@ def served():
 
 
 @pytest.fixture(autouse=True)
-def _no_file_is_small(monkeypatch):
-    """The tests' files are small: halves of them are kept all the same."""
+def _of_the_tests(monkeypatch):
+    """The tests' files are small, and halves of them are kept all the same; no proxy is asked."""
     monkeypatch.setattr(transfer, "SMALL", 0)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture

@@ -255,6 +255,12 @@ def test_without_a_data_root_weights_go_where_they_are_looked_for(monkeypatch, t
     assert catalogue.find("HPA").target(tmp_path / "x") == tmp_path / "x" / "HPA"
 
 
+def test_a_data_root_need_not_be_there_yet(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNIDINO_DATA", str(tmp_path / "new"))
+    assert catalogue.find("weights").target() == tmp_path / "new" / "checkpoints"
+    assert catalogue.find("HPA").target() == tmp_path / "new" / "HPA"
+
+
 def test_absent_weights_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("UNIDINO_DATA", str(tmp_path))
     monkeypatch.setattr(paths, "project_root", lambda: tmp_path)

@@ -371,7 +371,7 @@ def test_proxies_and_certificates_of_the_place_are_heeded(asked_of, monkeypatch,
         raise AssertionError("behind a proxy, names are looked up there")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "no_proxy", "NO_PROXY"):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", "http://proxy.example.org:3128")
     monkeypatch.setenv(variable, "/etc/own.pem")
@@ -384,8 +384,6 @@ def test_proxies_and_certificates_of_the_place_are_heeded(asked_of, monkeypatch,
 
 
 def test_without_a_proxy_every_name_is_looked_up(asked_of, monkeypatch):
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("10.1.1.1", 0))])
     with pytest.raises(transfer.TransferError, match="means 10.1.1.1, which is not a public addr"):
         transfer.Web().document("https://data.example.org/a")

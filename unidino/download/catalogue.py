@@ -75,7 +75,7 @@ class Entry:
         """
         if root is not None:
             return Path(root).expanduser().absolute() / self.folder
-        if self.folder == "checkpoints":
+        if self.folder == "checkpoints" and paths.data_is_simulated_default():
             return paths.checkpoint_folders()[0]
         return paths.download_root() / self.folder
 
