@@ -14,9 +14,12 @@ from unidino.models import checkpoints, vit
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 WELLS = [f"{row}{column:02d}" for row in "ABCD" for column in range(1, 7)]
 # Controls and treatments spread over rows and columns, as a good layout is.
-KINDS = ["negcon", "a", "negcon", "b", "negcon", "poscon"] * 2 + [
-    *["b", "negcon", "a", "negcon", "poscon", "negcon"] * 2
-]
+KINDS = [
+    "negcon", "a", "negcon", "b", "negcon", "poscon",
+    "a", "negcon", "b", "negcon", "poscon", "negcon",
+    "negcon", "b", "negcon", "poscon", "negcon", "a",
+    "b", "negcon", "poscon", "negcon", "a", "negcon",
+]  # fmt: skip
 
 
 class Tree(HTMLParser):

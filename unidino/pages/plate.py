@@ -6,7 +6,7 @@ import pandas as pd
 
 from .. import quality, tables, valsets
 from ..evaluate import plate_quality, significance
-from ..metadata import DOSES, FILE_COLUMNS
+from ..metadata import DOSES, FILE_COLUMNS, added_columns
 from . import extraction, plots
 
 EXAMPLE = ("data/example/plate.csv", "data/example/layout.csv")
@@ -133,11 +133,12 @@ def stored_columns(profiles, label=None, perturbation=None, dose=None):
         if name is None:
             continue
         if bare(name).lower() not in lower:
-            measured = set(quality.columns(profiles))
+            measured = added_columns(quality.channels(profiles))
+            own = [bare(column) for column in there if bare(column) not in measured]
             raise ValueError(
                 f"{parameter} {name!r} is no column of the profiles; the columns are: "
-                f"{', '.join(bare(n) for n in there if n not in measured)}. Name one of them, or "
-                "add it to the dataset and extract again: nothing is embedded twice."
+                f"{', '.join(own)}. Name one of them, or add it to the dataset and extract again: "
+                "nothing is embedded twice."
             )
         found[parameter] = lower[bare(name).lower()]
     return _completed(profiles, found, (), "the dataset or its plate map")

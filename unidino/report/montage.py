@@ -342,7 +342,7 @@ def _card(image, limits, colours, well, why, pixel):
     mixed = sum(
         plane[..., None] * np.float32(colour) for plane, colour in zip(scaled, colours, strict=True)
     )
-    whole = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8), "RGB")
+    whole = Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
     whole.thumbnail((FIELD, FIELD), Image.Resampling.LANCZOS)
     height, width = image.shape[1:]
     side = _sides(image)[1]
@@ -350,7 +350,7 @@ def _card(image, limits, colours, well, why, pixel):
     details = []
     for plane in scaled:
         cut = plane[top : top + side, left : left + side]
-        picture = Image.fromarray((255 * cut).round().astype(np.uint8), "L")
+        picture = Image.fromarray((255 * cut).round().astype(np.uint8))
         details.append(_uri(_with_bar(picture, pixel and side * pixel)))
     box = (left / width, top / height, side / width, side / height)
     return Card(

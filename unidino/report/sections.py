@@ -1,5 +1,7 @@
 """The parts of a report, from its head to its last table."""
 
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -10,13 +12,14 @@ from . import svg
 from .html import element, facts, page, prose, section, sentences, table
 from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, plain, shortened
 
+# What an error says of a file begins with its name.
+_FILE = re.compile(r"([^:]*[^:\s]\.\w{2,5}): ")
+
 ROWS = 1536
 """Rows of the last table, at most: the wells of the largest usual plate."""
 
 SIGNS = {PASS: "✓", LOOK: "!", FAIL: "✕", UNASKED: "–"}
 """A sign beside each verdict's word, for a glance that sees no colour."""
-
-_PLACE = ("path", "row", "simulated", "status", "error", "tiles", "tiles_kept", "coverage")
 
 
 def whole(stored, found, judged, pictures, columns, projection, level, seed):
@@ -131,6 +134,7 @@ def _verdicts(judged):
             _badge(verdict.word),
             [
                 prose(verdict.said),
+                " ",
                 element("small", verdict.rule[:1].upper() + verdict.rule[1:] + "."),
             ],
         ]
@@ -156,16 +160,17 @@ def _failed(stored):
     reasons = sites["Metadata_error"].fillna("no reason was recorded").map(stored.without_place)
     kinds = {}
     for row, reason in reasons.items():
-        path = sites.at[row, "Metadata_path"]
-        kinds.setdefault(reason.replace(path, "its file"), []).append(names[row])
+        named = re.match(_FILE, reason)
+        file = named[1] if named else sites.at[row, "Metadata_path"]
+        kinds.setdefault(reason[named.end() :] if named else reason, []).append((names[row], file))
     rows = [
-        [reason, len(wells), shortened(list(dict.fromkeys(wells)))]
-        for reason, wells in kinds.items()
+        [reason, len(found), shortened(list(dict.fromkeys(well for well, _ in found))), found[0][1]]
+        for reason, found in kinds.items()
     ]
     return section(
         "failed",
         "Sites that could not be read",
-        table("Reasons", ["Reason", "Sites", "Where"], rows, numeric={1}),
+        table("Reasons", ["Reason", "Sites", "Where", "First file"], rows, numeric={1}),
     )
 
 
