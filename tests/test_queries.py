@@ -94,7 +94,7 @@ REFUSED = {
     "1 == 1": "compares two constants",
     "compound": "'compound' is neither true nor false",
     "dose": "'dose' is neither true nor false",
-    "`conc (uM)`": "`conc \\(µM\\)` is neither|'`conc \\(µM\\)`' is neither",
+    "`conc (uM)`": "`conc \\(uM\\)` is neither|'`conc \\(uM\\)`' is neither",
     "dose and hit": "'dose' is neither true nor false",
     "plate == 7": "compares plate with 7, but plate holds text: write the value in quotes",
     "plate in [7]": "compares plate with 7, but plate holds text",

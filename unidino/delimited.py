@@ -27,6 +27,8 @@ SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE_ROWS = 200
 _LONGEST_LINE = 4_000_000
 _BLOCK = 1000
+# That of pandas 3, which pandas 2 knows: a tenth of the memory of Python's strings.
+_TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PLAIN = re.compile(_NUMBER)
 _COMMA = re.compile(r"[+-]?(?:\d+,\d*|,\d+)(?:[eE][+-]?\d+)?")
@@ -202,7 +204,7 @@ def _as_series(cells):
     if cells.null_count == len(cells):
         return pd.Series([None] * len(cells), dtype=object)
     # One piece: rows are taken from it without a look at all pieces.
-    return pd.Series(cells.combine_chunks(), dtype="str")
+    return pd.Series(cells.combine_chunks(), dtype=_TEXT)
 
 
 def _too_many_cells(dialect):
