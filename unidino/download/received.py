@@ -53,7 +53,7 @@ def alone(folder, name):
         if created:  # where nothing arrived, nothing is left
             with contextlib.suppress(OSError):
                 if not any(file.name != "lock" for file in hidden.iterdir()):
-                    (hidden / "lock").unlink()
+                    (hidden / "lock").unlink(missing_ok=True)
                     hidden.rmdir()
                     folder.rmdir()
 
