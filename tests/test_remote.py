@@ -417,7 +417,8 @@ def test_bytes_are_counted_again_where_the_count_is_damaged(server, monkeypatch)
 
 def test_a_cache_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "cache").write_text("")
-    with pytest.raises(OSError, match="cache"):
+    message = "fetched/locks cannot be written: a file stands where a folder is wanted. Move it"
+    with pytest.raises(OSError, match=message):
         remote.fetch([server.url("/a.tif")])
 
 
@@ -562,6 +563,13 @@ def test_what_was_found_out_is_remembered_without_a_copy(server, tmp_path):
         for place in asked:
             place.unlink(missing_ok=True)
     assert len(asked) == len(server.asked) == 1
+
+
+def test_an_address_with_a_path_behind_its_question_mark_is_a_file(server):
+    file = server.url("/a.tif") + "?sig=/x"
+    remote.fetch([file])
+    assert server.asked == ["/a.tif"]
+    assert not remote.is_folder(file) and remote.is_folder("https://host/p.zarr/B/02?x=.tif")
 
 
 def test_few_of_many_files_elsewhere_are_asked_for():

@@ -7,6 +7,9 @@ router or the account server of a cloud machine; no request goes to such address
 import ipaddress
 import socket
 
+_CLOUD = ipaddress.ip_address("168.63.129.16")
+"""Not private by its number, but each machine of Azure's own server of accounts and settings."""
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -93,7 +96,11 @@ def _allowed(address, loopback):
         return _allowed(inner, loopback)
     if address.is_loopback:
         return loopback
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    return (
+        address.is_global
+        and address != _CLOUD
+        and not (address.is_multicast or address.is_reserved)
+    )
 
 
 def _inside(address):

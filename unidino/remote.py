@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from . import paths, web
 from .progress import Progress, say
-from .tables import atomic_path
+from .tables import atomic_path, unwritable
 from .web import AbsentError, RemoteError, UnansweredError  # noqa: F401
 
 SCHEMES = ("https", "http", "s3", "zip")
@@ -71,7 +71,7 @@ def is_remote(file):
 def is_folder(file):
     """Whether a path ends like a folder of Zarr, whose files are fetched as they are read: in no
     suffix, or in .zarr."""
-    name = file.rpartition("/")[2]
+    name = file_name(file)
     return "." not in name or name.lower().endswith(".zarr")
 
 
@@ -444,7 +444,10 @@ def _fetched(file, place):
     if error and time.monotonic() - when < FORGOTTEN:
         raise type(error)(str(error))
     lock = paths.fetched_folder() / "locks" / place.stem[:_LOCKS]
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(lock.parent, error) from None
     with FileLock(lock):
         if _use(place):
             return place
