@@ -1,5 +1,6 @@
 """Folders as microscopes write them: every layout, what is asked, what each mistake is told."""
 
+import os
 import re
 import uuid
 from pathlib import Path
@@ -652,6 +653,17 @@ def test_maximum_projection(tmp_path, model):
     np.testing.assert_allclose(features(ours), features(theirs), atol=1e-6)
 
 
+def test_a_projection_is_of_all_its_planes(tmp_path):
+    write(tmp_path, phenix, plates=("P1",), planes=(1, 2))
+    before = identity.image_ids(open_valset(tmp_path, plane="max"), range(6))
+    file = next(tmp_path.rglob("r01c02f02p02-ch2*"))
+    tifffile.imwrite(file, pixels("P1", 1, 1, 1, 1))
+    after = identity.image_ids(open_valset(tmp_path, plane="max"), range(6))
+    assert [one != other for one, other in zip(before, after, strict=True)] == [
+        number == 1 for number in range(6)
+    ]
+
+
 @pytest.mark.parametrize("scaling", ["plate", "image"])
 def test_training_draws_from_projections(scaling, tmp_path):
     write(tmp_path / "planes", phenix, plates=("P1",), planes=(1, 2, 3))
@@ -699,6 +711,26 @@ def test_planes_that_only_some_have(tmp_path):
         ValueError, match="plate P1, well A02, site 1 has 3 planes, most sites have"
     ):
         open_valset(tmp_path, plane="max")
+
+
+def test_sites_without_the_plane_or_time_point_are_missing(tmp_path):
+    made = write(tmp_path, phenix, plates=("P1",), planes=(1, 2), timepoints=(1, 2))
+    for file in tmp_path.rglob("r01c02f02p02*sk2*"):
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="2 of 12 image files are missing"):
+        open_valset(tmp_path, plane=2, timepoint=2)
+    metadata = open_valset(tmp_path, plane=2, timepoint=2, check_files=False)
+    assert list(keyed(metadata)) == list(made)
+    assert metadata.paths(1)[1].endswith("r01c02f02p01-ch1sk1fk1fl1 lacks ch2.tiff")
+    assert len(open_valset(tmp_path, plane=1, timepoint=2).metadata) == 6
+
+
+def test_planes_of_channels_that_are_not_taken(tmp_path):
+    write(tmp_path, phenix, plates=("P1",), planes=(1, 2))
+    for file in tmp_path.rglob("*p02-ch2*"):
+        file.unlink()
+    metadata = open_valset(tmp_path, channels="ch2")
+    assert metadata.paths(0)[0].endswith("r01c02f01p01-ch2sk1fk1fl1.tiff")
 
 
 def test_channels_with_other_planes_than_the_others(tmp_path):
@@ -816,6 +848,15 @@ def test_folders_that_are_not_understood(tmp_path):
     assert "pattern='(?P<plate>" in message and "a CSV with one row a site" in message
     with pytest.raises(FileNotFoundError, match="no folder at .*/nowhere"):
         ExportMetadata(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", [b"x\xff_A01_s1_w1.tif", b"x\xff/x_A01_s1_w1.tif"])
+def test_names_that_are_no_text(name, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(ValueError, match=r"holds 'x\\udcff.*', which is not UTF-8. Rename it"):
+        open_valset(tmp_path)
 
 
 def test_images_of_several_microscopes(tmp_path):

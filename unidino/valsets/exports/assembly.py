@@ -21,8 +21,8 @@ class Assembled:
         after another, or one file where it holds all channels.
     channels : list of str or None
     files_per_channel : int
-    lacking : list of str
-        Files that are not there, by names that say what is missing.
+    planes_apart, times_apart : bool
+        Planes, and time points, lie in files of their own.
     left_out : list of str
         Columns that differ between the images of a site.
     """
@@ -30,7 +30,8 @@ class Assembled:
     sites: pd.DataFrame
     channels: list | None
     files_per_channel: int = 1
-    lacking: list = field(default_factory=list)
+    planes_apart: bool = False
+    times_apart: bool = False
     left_out: list = field(default_factory=list)
 
 
@@ -58,48 +59,57 @@ def assembled(found, root, plane=None, timepoint=None, channels=None):
         Several planes or time points and no choice, or one that is not there; two files of one
         image; a channel that most sites or a plate lack; planes that differ in number. Names them.
     """
-    frame = found.images
+    keys = [name for name in tables.KEYS if name in found.images]
+    # Of all images, so that no site is lost of which none is taken.
+    site, count = _numbered(found.images, keys)
+    first = np.unique(site, return_index=True)[1]
+    sites = found.images.iloc[first].reset_index(drop=True)
+    frame = found.images.assign(_site=site)
     if channels:
         frame = frame[frame["channel"].isin(channels)]
     wanted = [name for name in found.channels if not channels or name in channels]
-    frame = _of_time(frame, timepoint)
-    frame, planes = _of_planes(frame, plane)
-    keys = [name for name in tables.KEYS if name in frame]
-    site, count = _numbered(frame, keys)
+    frame, times_apart = _of_time(frame, timepoint)
+    frame, planes, planes_apart = _of_planes(frame, plane)
     by_channel = bool(found.channels)
+    channel, depth = np.zeros(len(frame), int), np.zeros(len(frame), int)
     if by_channel:
         numbers = {name: i for i, name in enumerate(wanted)}
         channel = frame["channel"].map(numbers).to_numpy(int)
-    else:
-        channel, wanted = np.zeros(len(frame), int), ["path"]
-    depth = np.zeros(len(frame), int)
     if planes is not None:
         depth = np.searchsorted(planes, frame["plane"].to_numpy(int))
-    shape = (count, len(wanted), 1 if planes is None else len(planes))
-    cells = np.ravel_multi_index((site, channel, depth), shape)
+    shape = (count, max(len(wanted), 1), 1 if planes is None else len(planes))
+    cells = np.ravel_multi_index((frame["_site"].to_numpy(), channel, depth), shape)
     _check_once(frame, cells, keys, by_channel)
     grid = np.full(np.prod(shape), None, dtype=object)
     grid[cells] = frame["path"].to_numpy(object)
     grid = grid.reshape(shape)
-    first = np.full(count, -1)
-    first[site[::-1]] = np.arange(len(frame))[::-1]
-    sites = frame.iloc[first].reset_index(drop=True)
     if by_channel:
         _check_channels(grid, sites, wanted, found.channels)
     if planes is not None:
-        grid = grid[:, :, _usual_planes(grid, sites, wanted, planes)]
-    lacking = _name_lacking(grid, wanted, planes)
-    others = [n for n in sites if n not in (*keys, "path", "channel", "plane", "timepoint")]
-    differing = [n for n in others if frame[n].groupby(site).nunique(dropna=False).max() > 1]
+        usual = _usual_planes(grid, sites, wanted)
+        grid, planes = grid[:, :, usual], np.array(planes)[usual]
+    _name_lacking(grid, sites["path"], wanted, planes)
     start = f"{root}/" if str(root) != "/" else "/"
     rows = (start + grid).reshape(count, -1)
     made = sites[keys].assign(path=rows.tolist() if by_channel else rows[:, 0])
+    others = [n for n in sites if n not in (*keys, "path", "channel", "plane", "timepoint")]
+    differing = [n for n in others if _differ(frame[n], frame["_site"])]
     for name in others:
         if name not in differing:
             made[name] = sites[name]
     return Assembled(
-        made, wanted if by_channel else None, grid.shape[2], [start + n for n in lacking], differing
+        made,
+        wanted if by_channel else None,
+        grid.shape[2],
+        planes_apart,
+        times_apart,
+        differing,
     )
+
+
+def _differ(values, site):
+    """Whether the images of a site say different things."""
+    return values.groupby(site).nunique(dropna=False).max() > 1
 
 
 def told(numbers):
@@ -118,9 +128,10 @@ def in_names(values):
 
 
 def _of_time(frame, timepoint):
+    """(the images of a time point, whether it lies in files of its own)."""
     times = in_names(frame["timepoint"])
     if not times:
-        return frame
+        return frame, False
     if timepoint is None:
         raise ValueError(
             f"has {len(times)} time points ({told(times)}), of which one is read. Set timepoint, "
@@ -128,14 +139,15 @@ def _of_time(frame, timepoint):
         )
     if timepoint not in times:
         raise ValueError(f"has no time point {timepoint}; it has {told(times)}.")
-    return frame[frame["timepoint"] == timepoint]
+    return frame[frame["timepoint"] == timepoint], True
 
 
 def _of_planes(frame, plane):
-    """(the images of a plane, None), or (those of all, their numbers) for a projection."""
+    """(the images of a plane, None, or those of a projection, their numbers; whether planes lie in
+    files of their own)."""
     numbers = in_names(frame["plane"])
     if not numbers:
-        return frame, None
+        return frame, None, False
     beside = frame["plane"].isna()
     if plane is None:
         apart = frame.loc[beside, "path"]
@@ -151,10 +163,10 @@ def _of_planes(frame, plane):
             f"plane={numbers[len(numbers) // 2]}, or to 'max' for the maximum projection."
         )
     if plane == MAX_PROJECTION:
-        return frame[~beside], numbers
+        return frame[~beside], numbers, True
     if plane not in numbers:
         raise ValueError(f"has no plane {plane}; it has {told(numbers)}, or 'max' of them.")
-    return frame[frame["plane"] == plane], None
+    return frame[frame["plane"] == plane], None, True
 
 
 def _numbered(frame, keys):
@@ -209,7 +221,7 @@ def _check_channels(grid, sites, wanted, all_channels):
         )
 
 
-def _usual_planes(grid, sites, wanted, planes):
+def _usual_planes(grid, sites, wanted):
     """Which planes most sites have, of all channels: those that are projected."""
     there = grid != None  # noqa: E711
     usual = there.mean(axis=0) >= 0.5
@@ -234,16 +246,10 @@ def _usual_planes(grid, sites, wanted, planes):
     return np.flatnonzero(usual[0])
 
 
-def _name_lacking(grid, wanted, planes):
-    """Give the files that are not there names that say so; these names."""
-    absent = np.argwhere(grid == None)  # noqa: E711
-    names = []
-    for site, channel, depth in absent:
-        beside = next(path for path in grid[site].ravel() if path is not None)
-        stem, _, suffix = beside.rpartition(".")
-        what = wanted[channel].replace("/", "-")
-        what += "" if planes is None else f" plane {planes[depth]}"
-        names.append((site, channel, depth, f"{stem} lacks {what}.{suffix}"))
-    for site, channel, depth, name in names:
-        grid[site, channel, depth] = name
-    return [name for *_, name in names]
+def _name_lacking(grid, beside, wanted, planes):
+    """Give the files that are not there names that say so, after a file of their site."""
+    for site, channel, depth in np.argwhere(grid == None):  # noqa: E711
+        stem, _, suffix = beside.iat[site].rpartition(".")
+        what = [wanted[channel].replace("/", "-") if wanted else "the image"]
+        what += [] if planes is None else [f"plane {planes[depth]}"]
+        grid[site, channel, depth] = f"{stem} lacks {' '.join(what)}.{suffix}"

@@ -94,12 +94,11 @@ class ExportMetadata(Metadata):
         except ValueError as error:
             raise ValueError(f"{self.valset}: {error}") from None
         # What tells files apart is not looked for inside of them.
-        self.plane = None if in_names(found.images["plane"]) else plane
-        self.timepoint = None if in_names(found.images["timepoint"]) else timepoint
+        self.plane = None if made.planes_apart else plane
+        self.timepoint = None if made.times_apart else timepoint
         self.channels = made.channels
         self.is_merged = made.channels is None
         self.files_per_channel = made.files_per_channel
-        self._lacking = len(made.lacking)
         frame = made.sites
         if platemap is not None:
             frame = join_platemap(frame, platemap)

@@ -69,6 +69,8 @@ def listed(root):
     ------
     OSError
         A folder that may not be read.
+    ValueError
+        A name that is no text, which no table can hold.
     """
     found, seen, todo, said = Listing(), set(), [""], _SAID_EVERY
     while todo:
@@ -85,9 +87,9 @@ def listed(root):
                 if name.startswith("."):
                     continue
                 if name.lower().endswith(SUFFIXES):
-                    names.append(name)
+                    names.append(_text(path, name))
                 elif entry.is_dir() and not name.lower().endswith(".zarr"):
-                    folders.append(join(folder, name))
+                    folders.append(join(folder, _text(path, name)))
                 elif name.lower().endswith(".htd"):
                     htds.append(name)
                 elif name not in INDEXES and len(found.others) < 3:
@@ -104,3 +106,12 @@ def listed(root):
             say(f"{root}: {found.count:,} images so far")
             said = found.count + _SAID_EVERY
     return found
+
+
+def _text(folder, name):
+    """A name, which has to be text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{folder} holds {name!a}, which is not UTF-8. Rename it.") from None
+    return name
