@@ -841,6 +841,24 @@ def test_what_goes_on_from_weights_stays_under_their_licence(plate, tmp_path, un
     assert run.teacher.backbone.licence == "CC BY-NC 4.0"
 
 
+def test_weights_know_the_size_of_their_pixels(plate, tmp_path):
+    shutil.copytree(Path(plate).parent, tmp_path / "data")
+    csv = tmp_path / "data" / "plate.csv"
+    few = options(str(csv), epochs=1, epoch_length=8, warmup_epochs=0, freeze_last_layer=0)
+    few |= {"warmup_teacher_temp_epochs": 0}
+    train(str(tmp_path / "unknown"), **few)
+    pd.read_csv(csv).assign(pixel_size=0.65).to_csv(csv, index=False)
+    train(str(tmp_path / "known"), **few)
+    for name in (WEIGHTS, ROLLING):
+        known, unknown = (
+            checkpoints.load_checkpoint(tmp_path / folder / name).config.pixel_size
+            for folder in ("known", "unknown")
+        )
+        assert (known, unknown) == (0.65, None)
+    # A run that did not know it is the same run.
+    train(str(tmp_path / "unknown"), **few)
+
+
 def test_a_log_that_is_absent(tmp_path):
     with pytest.raises(FileNotFoundError, match="steps.jsonl: no such log. Train into"):
         read_log(tmp_path, STEPS)
