@@ -4,10 +4,12 @@ import itertools
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
-from unidino import images
+import unidino
+from unidino import arguments, images, tables
 from unidino.train import windows
 
 STACK = np.random.default_rng(0).integers(0, 65535, (2, 5, 3, 16, 23), np.uint16)
@@ -274,3 +276,48 @@ def test_headers_are_equal_whatever_their_pixels_are_called(tmp_path):
 )  # fmt: skip
 def test_lengths(value, unit, expected):
     assert images.micrometres(value, unit) == expected
+
+
+# Extraction.
+
+
+def stacks(folder):
+    """Two tables of the same sites: of stacks of one channel, and of their second planes."""
+    rng = np.random.default_rng(1)
+    rows = {"stacks": [], "planes": []}
+    for well in range(4):
+        stack = rng.integers(0, 60000, (3, 48, 64), np.uint16)
+        tifffile.imwrite(folder / f"{well}.ome.tif", stack, metadata={"axes": "ZYX"})
+        tifffile.imwrite(folder / f"{well}.tif", stack[1])
+        for name, end in (("stacks", ".ome.tif"), ("planes", ".tif")):
+            rows[name].append({"DNA": f"{well}{end}", "plate": "p", "well": f"A{well + 1:02d}"})
+    for name, listed in rows.items():
+        pd.DataFrame(listed).to_csv(folder / f"{name}.csv", index=False)
+    return [str(folder / f"{name}.csv") for name in rows]
+
+
+def test_an_extraction_of_a_plane_is_that_of_files_of_it(tmp_path):
+    deep, flat = stacks(tmp_path)
+
+    def run(valset, **given):
+        return unidino.extract(
+            valset, model="random_vit", arch="vit_tiny", size=48, min_foreground=0.0,
+            norm_method="no_post_proc", outdir=str(tmp_path / "out"), precision="fp32", **given,
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match="0.ome.tif: has 3 planes of depth .*set plane to one"):
+        run(deep, on_error="raise")
+    made, other = run(deep, plane=2), run(flat)
+    features = tables.feature_columns(made.profiles)
+    apart = made.profiles[features].to_numpy() - other.profiles[features].to_numpy()
+    assert len(features) and np.abs(apart).max() <= 1e-6
+    assert made.provenance["settings"]["plane"] == 2
+    assert "plane" not in other.provenance["settings"]
+    with pytest.raises(ValueError, match="plane was 2, is 'max'"):
+        run(deep, plane="max")
+    # The command line has a number or the word.
+    parsed = arguments.parser(unidino.extract, "unidino extract").parse_args
+    assert parsed(["--valset", "x", "--plane", "2"]).plane == 2
+    assert parsed(["--valset", "x", "--plane", "max"]).plane == "max"
+    with pytest.raises(ValueError, match="plane is 'mean'; expected a number from 1, or 'max'"):
+        run(deep, plane="mean")
