@@ -15,7 +15,7 @@ import pytest
 import tifffile
 
 from tests.serving import DATA, broken_off, in_turn, send, status, trickle, without_end
-from unidino import identity, images, metadata, paths, remembered, remote, web
+from unidino import identity, images, paths, presence, remembered, remote, web
 
 
 def refused(file):
@@ -493,7 +493,7 @@ def test_members_of_archives(server, tmp_path):
     made = {one for one in tmp_path.rglob("*") if one.is_file()} - before
     assert all(paths.fetched_folder() in one.parents for one in made)
     absent = [f"zip://no.tif::{path}", f"zip://in/side.tif::{path}x"]
-    assert metadata.missing_files([*absent, f"zip://in/side.tif::{path}"]) == absent
+    assert presence.missing_files([*absent, f"zip://in/side.tif::{path}"]) == absent
     assert refused(absent[0]) == "its archive has no such member. Correct the table."
     assert "its archive cannot be opened" in refused(absent[1])
     assert not server.asked

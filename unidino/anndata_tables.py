@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from . import arguments, paths, tables
-from .metadata import CONTROL_TYPES
+from .controls import CONTROL_TYPES
 from .progress import one_line, say
 
 SCHEMA = "2.0"

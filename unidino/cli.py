@@ -8,7 +8,10 @@ from . import __version__
 
 COMMANDS = {
     "extract": ("unidino.inference", "profiles from the images of a dataset, table or folder"),
-    "table": ("unidino.valsets.exports.table", "a microscope's export as a CSV, to look at and edit"),
+    "table": (
+        "unidino.valsets.exports.table",
+        "a microscope's export as a CSV, to look at and edit",
+    ),
     "verify": ("unidino.verify", "a check of what was extracted: whole, unmixed, of its images"),
     "report": ("unidino.report", "one plate as one HTML file: quality, heat maps, pictures"),
     "aggregate": ("unidino.profiles.aggregation", "profiles of wells from a large table of sites"),

@@ -2,28 +2,22 @@
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
 import numpy as np
 import pandas as pd
 
-from . import images, quality, queries, remote, tables
+from . import images, quality, remote, tables
+from .controls import CONTROL_TYPES
+from .presence import may_repeat, missing_files
 from .progress import say
-
-CONTROL_TYPES = ("negcon", "poscon", "empty")
-
-FILE_COLUMNS = ("path", "illumination")
-"""Columns that say where files lie, and describe no site."""
+from .variation import variation
 
 _ADDED = ("path", "row", "simulated", "status", "error")
 _COUNTED = ("sites", "replicates")
 
 _LOOKED_AT = 64
-
-DOSES = ("concentration", "dose")
-"""Columns that hold doses."""
 
 _REQUIRED = ("single_channel_metadata", "is_merged", "metadata", "inference_metadata_columns")
 
@@ -221,7 +215,7 @@ class Metadata:
     @property
     def described(self):
         """The table without the columns that say where files lie."""
-        return self.metadata.drop(columns=[*FILE_COLUMNS], errors="ignore")
+        return self.metadata.drop(columns=[*tables.FILE_COLUMNS], errors="ignore")
 
     def illumination(self, i):
         """Files of the illumination functions of row `i`, one or None a channel."""
@@ -705,209 +699,7 @@ def added_columns(channels):
     return [*_ADDED, *counts, *quality.SITE_MEASURES, *measures]
 
 
-@dataclass
-class Variation:
-    """Where a column has more than one value within a group of rows.
-
-    Attributes
-    ----------
-    rows : list of int
-        Number of the first row of every such group.
-    of_rows : bool
-        The column describes rows, not groups: it differs within most groups that have several rows,
-        or is empty in most groups. Otherwise, and always if it is one of `tables.LABELS` or a dose,
-        it is a label, and these groups are exceptions.
-    """
-
-    rows: list
-    of_rows: bool
-
-
-def variation(frame, keys, columns):
-    """Which columns vary within groups of rows, such as the labels within wells.
-
-    Parameters
-    ----------
-    frame : pd.DataFrame
-    keys : list of str
-        What names a group.
-    columns : list of str
-        What is looked at; a missing value is a value like others.
-
-    Returns
-    -------
-    dict
-        {column: Variation}, of those that vary.
-    """
-    members = tables.groups(frame, keys).values()
-    group = np.empty(len(frame), int)
-    for number, rows in enumerate(members):
-        group[rows] = number
-    first = np.array([rows[0] for rows in members])
-    several = sum(len(rows) > 1 for rows in members)
-    found = {}
-    for column in columns:
-        values = frame[column]
-        if values.dtype == object:
-            values = values.map(lambda v: str(v) if isinstance(v, list | tuple) else v)
-        codes = pd.Series(pd.factorize(values)[0])
-        lowest, highest = codes.groupby(group).min(), codes.groupby(group).max()
-        varies = (lowest != highest).to_numpy()
-        if not varies.any():
-            continue
-        present = codes[codes >= 0]
-        distinct = present.groupby(group[present.index]).nunique()
-        differs, filled = int((distinct > 1).sum()), len(distinct)
-        of_rows = differs >= max(several / 2, min(several, 2)) or filled <= len(first) / 2
-        of_rows &= str(column).lower() not in (*tables.LABELS, *DOSES)
-        found[column] = Variation(first[varies].tolist(), of_rows)
-    return found
-
-
 def _shown(value):
     if pd.isna(value):
         return "nothing"
     return repr(value.item() if isinstance(value, np.generic) else value)
-
-
-def may_repeat(values):
-    """False where no two of many values are equal, quickly and in 8 bytes a value.
-
-    True where two are, or, which next to never happens, have the same hash.
-    """
-    hashes = np.fromiter(map(hash, values), np.int64)
-    hashes.sort()
-    return bool((hashes[1:] == hashes[:-1]).any())
-
-
-def missing_files(files):
-    """The files that do not exist, as `os.path.exists` tells of each; folders are listed once.
-
-    Of files elsewhere only those of archives of this machine are looked for, see `remote.missing`.
-
-    Parameters
-    ----------
-    files : list of str
-
-    Returns
-    -------
-    list of str
-        In order, each once.
-    """
-    elsewhere = list(filter(remote.is_remote, files))
-    if elsewhere:
-        absent = {*missing_files([file for file in files if not remote.is_remote(file)])}
-        absent.update(remote.missing(elsewhere))
-        return list(dict.fromkeys(file for file in files if file in absent))
-    # Folder by folder, so that the names of one folder at a time are in memory.
-    codes = {}
-    folder_of = np.empty(len(files), np.int64)
-    for i, file in enumerate(files):
-        folder_of[i] = codes.setdefault(file[: file.rfind("/") + 1], len(codes))
-    order = np.argsort(folder_of, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(folder_of, minlength=len(codes)))[:-1])
-    absent = []
-    for folder, rows in zip(codes, members, strict=False):
-        names = _listed(folder)
-        others = [i for i in rows.tolist() if not names or files[i][len(folder) :] not in names]
-        absent += others if names is None else [i for i in others if not os.path.exists(files[i])]
-    return list(dict.fromkeys(files[i] for i in sorted(absent)))
-
-
-def _listed(folder):
-    """Names in a folder that surely exist; None where there is no folder.
-
-    Links may lead nowhere, and what cannot be listed may hold files all the same.
-    """
-    try:
-        with os.scandir(folder or ".") as entries:
-            return {entry.name for entry in entries if not entry.is_symlink()}
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        return set()
-
-
-def _blank_controls(frame, controls):
-    """Says in which rows a query matches a blank, such as ``compound != 'taxol'`` does."""
-    rows = queries.by_blanks(frame, controls)
-    for column in queries.columns_named(frame, controls):
-        found = np.flatnonzero(rows & frame[column].isna().to_numpy())
-        if not len(found):
-            continue
-        keys = [name for name in tables.WELL_KEY if name in frame.columns]
-        unit = "wells" if "well" in keys else "rows"
-        names = [" ".join(str(frame[key].iat[i]) for key in keys) for i in found]
-        names = list(dict.fromkeys(names)) if "well" in keys else [str(i + 1) for i in found]
-        written = column if str(column).isidentifier() else f"`{column}`"
-        yield (
-            f"controls match {len(names)} {unit} whose {column} is blank, and they count as "
-            f"negative controls: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}. Where "
-            f"they are none, add: and {written}.notna()"
-        )
-
-
-def _spellings(frame, controls, rows):
-    """Says which labels a query leaves out that differ in case or blanks from one it matches."""
-    for column in queries.columns_named(frame, controls):
-        is_text = frame[column].map(lambda v: isinstance(v, str)).to_numpy(bool)
-        labels, matched = frame[column][is_text], frame[column][is_text & rows]
-        folded = {" ".join(label.split()).casefold(): label for label in matched.unique()}
-        for label, count in labels.value_counts().items():
-            meant = folded.get(" ".join(label.split()).casefold())
-            if meant is not None and not (matched == label).any():
-                yield (
-                    f"controls match the {column} {meant!r}, not {label!r} ({count} rows). Where "
-                    "they are the same, write them alike"
-                )
-
-
-def mark_controls(frame, controls, valset, note=None):
-    """Set ``control_type`` to negcon where a query holds.
-
-    Parameters
-    ----------
-    frame : pd.DataFrame
-        Bare column names.
-    controls : str
-        See `queries.rows`.
-    valset : str
-    note : callable, optional
-        Takes what readers of the results must know of the controls; by default it is said.
-
-    Raises
-    ------
-    ValueError
-        No query on these columns, or one that no row fulfils; lists the values that there are.
-    """
-    known = frame.drop(columns=[*FILE_COLUMNS], errors="ignore")
-    try:
-        rows = queries.rows(known, controls)
-    except ValueError as error:
-        raise ValueError(
-            f"controls {controls!r} is no query on {valset} ({error}); its columns are "
-            f"{', '.join(map(str, known.columns))}."
-        ) from None
-    if not rows.any():
-        raise ValueError(
-            f"controls {controls!r} matches no row of {valset}: "
-            f"{queries.values_named(known, controls)}"
-        )
-    for text in queries.unmatched(known, controls):
-        say(f"warning: controls: no row of {valset} has {text}")
-    for message in [*_blank_controls(known, controls), *_spellings(known, controls, rows)]:
-        note(message) if note else say(f"{valset}: {message}")
-    marked = frame.copy()
-    if "control_type" not in marked.columns:
-        marked["control_type"] = None
-    kinds = marked["control_type"].astype(object)
-    others = kinds[rows][kinds[rows].notna() & (kinds[rows] != "negcon")]
-    if len(others):
-        say(
-            f"warning: controls match {len(others)} rows of {valset} whose control_type is "
-            f"{', '.join(sorted(set(others)))}; they count as negative controls"
-        )
-    # The query decides alone which wells are negative controls; other kinds stay.
-    marked["control_type"] = kinds.where(kinds.notna() & (kinds != "negcon"), None)
-    marked.loc[rows, "control_type"] = "negcon"
-    return marked

@@ -30,6 +30,12 @@ WELL_KEY = KEYS[:4]
 LABELS = ("compound", "gene", "treatment", "perturbation", "perturbation_id", "moa", "control_type")
 """Columns that hold names, as the keys do, even where every name is a number."""
 
+DOSES = ("concentration", "dose")
+"""Columns that hold doses."""
+
+FILE_COLUMNS = ("path", "illumination")
+"""Columns that say where files lie, and describe no site."""
+
 _PROVENANCE_KEY = b"unidino"
 _FEATURE = re.compile(r"emb(_(.+_)?)?\d+$|Cells_|Cytoplasm_|Nuclei_")
 _MISSING = ("", "NA", "NaN", "nan", "null")

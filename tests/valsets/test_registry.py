@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from unidino import paths, valsets
-from unidino.metadata import Metadata, may_repeat, missing_files
+from unidino.metadata import Metadata
+from unidino.presence import may_repeat, missing_files
 
 
 def real(name):

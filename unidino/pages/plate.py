@@ -6,7 +6,7 @@ import pandas as pd
 
 from .. import quality, tables, valsets
 from ..evaluate import plate_quality, significance
-from ..metadata import DOSES, FILE_COLUMNS, added_columns
+from ..metadata import added_columns
 from . import extraction, plots
 
 EXAMPLE = ("data/example/plate.csv", "data/example/layout.csv")
@@ -79,7 +79,7 @@ def find_columns(given, label=None, perturbation=None, dose=None, batch="batch")
     perturbation : str, optional
         The label, by default.
     dose : str, optional
-        The first of `metadata.DOSES` that holds numbers, by default.
+        The first of `tables.DOSES` that holds numbers, by default.
     batch : str
 
     Returns
@@ -156,7 +156,7 @@ def _completed(frame, found, batches, place):
     for name in tables.key_columns(frame, LABELS):
         if frame[name].nunique() > 1:
             found.setdefault("label", name)
-    for name in tables.key_columns(frame, DOSES):
+    for name in tables.key_columns(frame, tables.DOSES):
         if _holds_numbers(frame[name]) and frame[name].nunique() > 1:
             found.setdefault("dose", name)
     label = found.get("label")
@@ -173,7 +173,9 @@ def _column(metadata, parameter, name):
     """The bare column that a parameter names, the same for all sites of most wells."""
     frame = metadata.metadata
     bare = str(name).removeprefix("Metadata_")
-    lower = {str(column).lower(): column for column in frame.columns if column not in FILE_COLUMNS}
+    lower = {
+        str(column).lower(): column for column in frame.columns if column not in tables.FILE_COLUMNS
+    }
     if bare.lower() not in lower:
         raise ValueError(
             f"{parameter} {name!r} is no column of {metadata.valset}"

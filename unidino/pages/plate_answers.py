@@ -19,7 +19,6 @@ from ..evaluate import (
     permutation_null,
     retrieval_summary,
 )
-from ..metadata import DOSES
 from .plate import TREATMENT, bare, bullets, counted, name_them
 
 # Replicates.
@@ -105,7 +104,7 @@ def retrieval_findings(answers, wells, level):
         sentences.append(
             f"{name.capitalize()}: {found} of {asked} treatments find their replicates before "
             f"{against} of their plate (corrected p < {level:g}); the mean normalised average "
-            f"precision is {told['mean_normalized_average_precision']:.2f}."
+            f"precision is {told['mean_normalized_average_precision']:z.2f}."
         )
         if least >= level:
             sentences.append(
@@ -332,8 +331,8 @@ def no_doses(wells):
     cannot, columns = "Dose response cannot be asked:", wells.columns
     if columns.dose is None:
         return (
-            f"{cannot} no column of numbers is named {' or '.join(DOSES)}. Add one, or name it "
-            "by `dose`."
+            f"{cannot} no column of numbers is named {' or '.join(tables.DOSES)}. Add one, or "
+            "name it by `dose`."
         )
     if wells.negative.sum() < 2:
         return (

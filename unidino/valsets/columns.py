@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from .. import tables, wells
-from ..metadata import CONTROL_TYPES, FILE_COLUMNS, variation
+from ..controls import CONTROL_TYPES
+from ..variation import variation
 
 # What other software calls a key, letters and digits only; the likeliest first.
 _SYNONYMS = {
@@ -215,7 +216,7 @@ def number_sites(frame):
     number = frame.groupby(keys, dropna=False, sort=False).cumcount() + 1
     if number.max() == 1:
         return frame
-    known = (*tables.KEYS, *FILE_COLUMNS)
+    known = (*tables.KEYS, *tables.FILE_COLUMNS)
     others = [column for column in frame.columns if column not in known]
     for column, found in variation(frame, keys, others).items():
         name = letters_of(column)

@@ -5,7 +5,7 @@ Layouts: the released code's and the Broad Bioimage Benchmark Collection's table
 
 import pandas as pd
 
-from ..metadata import mark_controls
+from ..controls import mark_controls
 from ..tables import read_csv
 from ..wells import well_name
 from .published import PHENIX_CHANNELS, PublishedMetadata, existing, require, table

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import images, tables
-from ..metadata import FILE_COLUMNS, Metadata, mark_controls
+from ..controls import mark_controls
+from ..metadata import Metadata
 from ..progress import say
 from ..wells import well_name
 from . import files
@@ -106,7 +107,7 @@ class CSVMetadata(Metadata):
         if controls is not None:
             frame = mark_controls(frame, controls, self.valset, self.note)
         self.metadata = frame
-        self.inference_metadata_columns = [c for c in frame.columns if c not in FILE_COLUMNS]
+        self.inference_metadata_columns = [c for c in frame.columns if c not in tables.FILE_COLUMNS]
         self.validate(check_files=check_files, max_missing=max_missing)
         if odd:
             self.note(odd)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import illumination, images, remote, tables
-from ..metadata import variation
+from ..variation import variation
 from .columns import letters_of
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://?")

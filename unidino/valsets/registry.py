@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .. import illumination as functions
 from .. import ome_zarr
-from ..metadata import mark_controls
+from ..controls import mark_controls
 from .compounds import BBBC021Metadata, ExampleJUMPCPMetadata, InsectMetadata, JUMPCPMetadata
 from .csv import CSVMetadata
 from .exports import ExportMetadata

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import images, ome_zarr, remote
-from ..metadata import Metadata, mark_controls
+from ..controls import mark_controls
+from ..metadata import Metadata
 from ..progress import say
 from ..wells import well_name
 from .columns import check_wells, control_kinds

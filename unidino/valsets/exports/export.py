@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from ... import images
-from ...metadata import Metadata, mark_controls
+from ...controls import mark_controls
+from ...metadata import Metadata
 from ...progress import say
 from ..columns import check_wells
 from ..csv import join_platemap
