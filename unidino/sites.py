@@ -571,17 +571,28 @@ class SiteEmbeddings:
         if self.metadata.plate_columns:
             plates = {key: rows for key, rows in plates.items() if key in todo}
             self._later = {key: rows for key, rows in plates.items() if self._elsewhere(rows)}
-            self._look_at_few(self._later)
         now = {key: rows for key, rows in plates.items() if key not in self._later}
+        errors = self._look_at_few(self._later)
         if now:
             self._look_at(now)
+        elif not any(self.usual.values()):
+            raise ValueError(
+                f"none of the {len(errors)} sites that were looked at could be read. The first: "
+                f"{errors[0]}"
+            )
 
     def _elsewhere(self, rows):
         """Whether some of the sites have to be fetched."""
         return self.metadata.remote and any(map(remote.is_remote, _all_files(self.metadata, rows)))
 
     def _look_at_few(self, plates):
-        """Find the usual header of plates by the first of a few sites of each that is readable."""
+        """Find the usual header of plates by the first of a few sites of each that is readable.
+
+        Returns
+        -------
+        list of str
+            The errors of the others.
+        """
         errors, few = [], {key: rows[:_LOOKED_AT] for key, rows in plates.items()}
         first = [rows[0] for rows in few.values()]
         remote.fetch(
@@ -595,11 +606,7 @@ class SiteEmbeddings:
                     self.usual[key] = header
                     break
                 errors.append(header)
-        if plates and not any(self.usual.values()):
-            raise ValueError(
-                f"none of the {len(errors)} sites that were looked at could be read. The first: "
-                f"{errors[0]}"
-            )
+        return errors
 
     def _look_at(self, plates):
         """Find by their headers the sites of plates that are not to be read, and say what is odd.
