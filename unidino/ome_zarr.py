@@ -19,7 +19,7 @@ from . import remote
 SUFFIX = ".zarr"
 
 _VERSIONS = ("0.4", "0.5")
-_GROUP_FILES = {"0.4": ".zattrs", "0.5": "zarr.json"}
+_GROUP_FILES = {"0.5": "zarr.json", "0.4": ".zattrs"}
 _ARRAY_FILES = ("zarr.json", ".zarray")
 
 
@@ -94,12 +94,24 @@ def read(path):
         return file.read()
 
 
-def _json(path):
+def _first(folder, names):
+    """(name, bytes) of the first of some files that is there."""
+    refused = None
+    for name in names:
+        try:
+            return name, read(f"{folder}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except remote.RefusedError as error:
+            # So answer buckets that do not list their files, where there is none.
+            refused = error
+    raise refused or FileNotFoundError(f"{folder}: no such image.")
+
+
+def _mapping(text, path):
     try:
-        content = json.loads(read(path))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if isinstance(error, remote.RemoteError):
-            raise
         raise ValueError(f"{path}: damaged metadata ({error}). Copy or convert it again.") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: damaged metadata (no mapping). Copy or convert it again.")
@@ -128,19 +140,16 @@ def attributes(group, version=None):
     ValueError
         Its metadata are damaged.
     """
-    for one in [version] if version else reversed(_VERSIONS):
-        file = f"{group}/{_GROUP_FILES[one]}"
-        try:
-            content = _json(file)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        if one == "0.5":
-            content = content.get("attributes", {})
-            content = content.get("ome", {}) if isinstance(content, dict) else {}
-            if not isinstance(content, dict):
-                raise ValueError(f"{file}: damaged metadata (ome is no mapping).")
-        return one, content
-    raise FileNotFoundError(f"{group}: no metadata of OME-Zarr ({' or '.join(_ARRAY_FILES[:1])}).")
+    files = [_GROUP_FILES[version]] if version else _GROUP_FILES.values()
+    name, text = _first(group, files)
+    content = _mapping(text, f"{group}/{name}")
+    if name == ".zattrs":
+        return "0.4", content
+    content = content.get("attributes", {})
+    content = content.get("ome", {}) if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{group}/{name}: damaged metadata (ome is no mapping).")
+    return "0.5", content
 
 
 @functools.cache
@@ -400,25 +409,21 @@ def array(path):
     ValueError
         Its metadata are damaged.
     """
-    for name in _ARRAY_FILES:
-        try:
-            told = _json(f"{path}/{name}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        try:
-            if name == ".zarray":
-                dtype, chunk = told["dtype"], told["chunks"]
-            else:
-                dtype, chunk = told["data_type"], told["chunk_grid"]["configuration"]["chunk_shape"]
-            shape, chunk = ([int(n) for n in sizes] for sizes in (told["shape"], chunk))
-            if len(shape) != len(chunk) or min(shape, default=0) < 0 or min(chunk, default=1) < 1:
-                raise ValueError("shapes that are none")
-            return Array(tuple(shape), np.dtype(dtype), tuple(chunk))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}/{name}: damaged metadata ({error!r}). Copy or convert it again."
-            ) from None
-    raise FileNotFoundError(f"{path}: no such image.")
+    name, text = _first(path, _ARRAY_FILES)
+    told = _mapping(text, f"{path}/{name}")
+    try:
+        if name == ".zarray":
+            dtype, chunk = told["dtype"], told["chunks"]
+        else:
+            dtype, chunk = told["data_type"], told["chunk_grid"]["configuration"]["chunk_shape"]
+        shape, chunk = ([int(n) for n in sizes] for sizes in (told["shape"], chunk))
+        if len(shape) != len(chunk) or min(shape, default=0) < 0 or min(chunk, default=1) < 1:
+            raise ValueError("shapes that are none")
+        return Array(tuple(shape), np.dtype(dtype), tuple(chunk))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}/{name}: damaged metadata ({error!r}). Copy or convert it again."
+        ) from None
 
 
 def open_array(path):
@@ -475,12 +480,7 @@ def stored(path):
     """
     group, level, image = parted(path)
     path = f"{group}/{level.path}"
-    for name in _ARRAY_FILES:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            described = read(f"{path}/{name}") + repr((image.axes, level.pixel)).encode()
-            break
-    else:
-        raise FileNotFoundError(f"{path}: no such image.")
+    described = _first(path, _ARRAY_FILES)[1] + repr((image.axes, level.pixel)).encode()
     if remote.is_remote(path):
         return described, [(f"{path}/{name}", None) for name in _chunk_names(open_array(path))]
     found = []

@@ -27,7 +27,7 @@ from filelock import FileLock
 from . import paths, web
 from .progress import Progress, say
 from .tables import atomic_path, unwritable
-from .web import AbsentError, RemoteError, UnansweredError  # noqa: F401
+from .web import AbsentError, RefusedError, RemoteError, UnansweredError  # noqa: F401
 
 SCHEMES = ("https", "http", "s3", "zip")
 """How an address of a file elsewhere may begin."""

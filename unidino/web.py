@@ -56,6 +56,10 @@ class AbsentError(RemoteError):
     """There is no such file, by the answer of its server."""
 
 
+class RefusedError(RemoteError):
+    """The server wants to know who asks; some answer so where there is no such file."""
+
+
 class UnansweredError(RemoteError):
     """No answer, or only such as break off; `reason` says so in words."""
 
@@ -223,7 +227,7 @@ def _explain(answer, url, target, file, check_size):
     if status in (404, 410):
         raise AbsentError(f"{file}: there is no such file ({status}). Correct the table.")
     if status in (401, 403):
-        raise RemoteError(
+        raise RefusedError(
             f"{file}: the server refuses it ({status}): it is not public, or there is none. "
             "Only what needs no account is fetched; copy other images to this machine."
         )

@@ -117,7 +117,7 @@ def run(valset, weights, outdir, **options):
 def same_features(one, other):
     keys = ["Metadata_Well", "Metadata_Site"]
     one, other = (made.sort_values(keys).reset_index(drop=True) for made in (one, other))
-    pd.testing.assert_frame_equal(one[keys], other[keys])
+    assert one[keys].astype(str).equals(other[keys].astype(str))
     features = tables.feature_columns(one)
     assert len(features) and features == tables.feature_columns(other)
     apart = np.abs(one[features].to_numpy() - other[features].to_numpy()).max()
@@ -590,6 +590,18 @@ def test_what_a_server_refuses_is_an_error_and_no_fill_value(served, plate):
     made = unidino.open_valset(address, remote=True)
     with pytest.raises(images.ImageError, match=r"B/02/0/0: .*the server refuses it \(403\)"):
         dataset.load_site(made, 0)
+
+
+def test_a_bucket_that_does_not_list_its_files(served, monkeypatch):
+    from tests import serving
+
+    address, _ = served
+    status = serving.status
+    monkeypatch.setattr(serving, "status", lambda _: status(403))
+    made = unidino.open_valset(address, remote=True)
+    np.testing.assert_array_equal(dataset.load_site(made, 1), FIELDS["B02", "1"])
+    with pytest.raises(ValueError, match=r"gone.zarr/.*the server refuses it \(403\)"):
+        unidino.open_valset(address.rpartition("/")[0] + "/gone.zarr", remote=True)
 
 
 def test_a_well_that_is_missing_elsewhere(served, plate):
