@@ -450,3 +450,14 @@ def test_a_real_plate(tmp_path, extracted):
     assert f"{counts['negcon']} wells" in verdict(root, "Negative controls")[1] or counts[
         "negcon"
     ] < len(WELLS)
+
+
+def test_doses_of_many_treatments_show_the_strongest_trends(tmp_path, extracted):
+    kinds = ["negcon"] * 4 + ["a"] * 20
+    names = [None] * 4 + [f"c{i % 10}" for i in range(20)]
+    doses = [0.0] * 4 + [1.0 + i // 10 for i in range(20)]
+    table = images(tmp_path / "d", kinds=kinds, drop=["compound"], gene=names, dose=doses)
+    root = written(extracted(table), tmp_path)
+    legend = [text_of(item) for item in part(root, "doses").iter("li")]
+    assert legend[-1] == "others (8)" and "negative control (4)" in legend
+    assert sum(item.startswith("c") for item in legend) == 6

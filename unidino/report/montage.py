@@ -146,7 +146,7 @@ def _active(found, most):
         rows = np.flatnonzero((asked[plate.TREATMENT] == treatment).to_numpy(bool) & ~positive)
         if len(rows):
             well = names[rows[np.nan_to_num(far[rows], nan=-1.0).argmax()]]
-            group.append((well, f"{treatment}; normalised average precision {score:.2f}"))
+            group.append((well, f"{treatment}; normalised average precision {score:z.2f}"))
     return group[:most]
 
 

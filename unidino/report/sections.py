@@ -183,18 +183,15 @@ def _flags(stored, found):
     parts = [table("Flags on sites", head, rows, numeric={3, 4})]
     looked = plate_quality.wells_to_look_at(found.flagged, stored.sites)
     if len(looked):
-        rows = looked[["well", "sites", "flagged", "reasons"]].to_numpy(object).tolist()
-        name = stored.unit.capitalize()
-        shown = rows[: 4 * 12]
-        more = f", the first {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
-        parts.append(
-            table(
-                f"{name}s to look at, the one farthest beyond a limit first{more}",
-                [name, "Sites", "Flagged", "Why"],
-                shown,
-                numeric={1, 2},
-            )
-        )
+        name, most = stored.unit.capitalize(), 12
+        rows = [
+            [one.well, f"{one.flagged} of {one.sites}", one.reasons]
+            for one in looked.head(most).itertuples(index=False)
+        ]
+        caption = f"{name}s to look at, the one farthest beyond a limit first"
+        if len(looked) > most:
+            caption += f": the first {most} of {len(looked)}, all are named in the last table"
+        parts.append(table(caption, [name, "Sites flagged", "Why"], rows))
     return section("flags", "What stands out", parts)
 
 
@@ -387,7 +384,7 @@ def _score(column, value):
         return "–"
     if column == "wells":
         return f"{value:.0f}"
-    return f"{value:.2g}" if column.endswith("p") else f"{value:.2f}"
+    return f"{value:.2g}" if column.endswith("p") else f"{value:z.2f}"
 
 
 def _doses(found, level):
@@ -406,8 +403,15 @@ def _dose_figure(found, dose):
     series = found.doses.series
     doses = sorted(series["dose"].unique())
     order = {value: i for i, value in enumerate(doses)}
+    # As many as have colours beside the controls', those with the strongest trends.
+    kept = set(found.doses.trends["group"].head(len(plots.PALETTE) - 2))
     points = [
-        (order[value], score, str(group), f"{group}, {dose} {value:g}: {svg.number(score)}")
+        (
+            order[value],
+            score,
+            str(group) if group in kept else None,
+            f"{group}, {dose} {value:g}: {svg.number(score)}",
+        )
         for value, score, group in series[["dose", "score", "group"]].itertuples(index=False)
     ]
     ticks = {i: f"{value:g}" for value, i in order.items()}
@@ -421,7 +425,13 @@ def _dose_figure(found, dose):
     labels, names = ([point[i] for point in points] for i in (2, 3))
     axes = (f"{dose} (in order, not to scale)", found.doses.scored)
     drawing, legend = svg.scatter(
-        coordinates, labels, names, axes, f"Response of each well over its {dose}", ticks=ticks
+        coordinates,
+        labels,
+        names,
+        axes,
+        f"Response of each well over its {dose}",
+        ticks=ticks,
+        missing="others",
     )
     return element("figure", drawing, legend, class_="wide")
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -37,10 +38,17 @@ def number(value):
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+@cache
 def _colours():
+    """Fill and ink of each of the 256 steps of cividis, which all see alike."""
     import matplotlib
 
-    return matplotlib.colormaps["cividis"]
+    steps = (255 * matplotlib.colormaps["cividis"](np.arange(256))[:, :3]).round().astype(int)
+    bright = steps @ [0.299, 0.587, 0.114] > 110
+    return [
+        (f"#{red:02x}{green:02x}{blue:02x}", "#000" if light else "#fff")
+        for (red, green, blue), light in zip(steps, bright, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,7 @@ class Scale:
 
 def _filled(share):
     """(fill, ink) of a share of the scale, 0 to 1."""
-    red, green, blue = (round(255 * part) for part in _colours()(float(share))[:3])
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 110
-    return f"#{red:02x}{green:02x}{blue:02x}", "#000" if bright else "#fff"
+    return _colours()[min(int(256 * share), 255)]
 
 
 def plate_map(positions, values, names, kinds, title, failed=None):
@@ -205,11 +211,10 @@ def colour_bar(values, unit):
         return element("p", "No well has a value.", class_="scale")
     if scale.low == scale.high:
         return element("p", f"All wells: {number(scale.low)} {unit}".rstrip(), class_="scale")
-    low, high = number(scale.low), number(scale.high)
-    if scale.least < scale.low:
-        low = f"≤ {low}"
-    if scale.most > scale.high:
-        high = f"≥ {high}"
+    low, high, least, most = map(number, (scale.low, scale.high, scale.least, scale.most))
+    beyond = f" (all: {least} to {most})" if (least, most) != (low, high) else ""
+    low = f"≤ {low}" if least != low else low
+    high = f"≥ {high}" if most != high else high
     steps = [
         element("rect", x=i, y=0, width=1.05, height=1, fill=_filled(i / 31)[0]) for i in range(32)
     ]
@@ -217,9 +222,6 @@ def colour_bar(values, unit):
         "svg", steps, viewBox="0 0 32 1", preserveAspectRatio="none", aria_hidden="true",
         class_="bar",
     )  # fmt: skip
-    beyond = ""
-    if (scale.least, scale.most) != (scale.low, scale.high):
-        beyond = f" (all: {number(scale.least)} to {number(scale.most)})"
     return element("p", low, " ", bar, f" {high} {unit}".rstrip(), beyond, class_="scale")
 
 
@@ -264,7 +266,7 @@ def _legend_square(text):
     return element("li", element("svg", box, viewBox="0 0 16 16", class_="key"), text)
 
 
-def _legend(labels, styles, extra=()):
+def _legend(labels, styles, extra=(), missing="no label"):
     """What the marks of categories mean, with how often they occur."""
     counts = labels.dropna().value_counts()
     items = []
@@ -276,7 +278,7 @@ def _legend(labels, styles, extra=()):
         total = int(sum(counts[label] for label in others))
         items.append(_key("o", plots.OTHER, f"{len(others)} others ({total})"))
     if labels.isna().any():
-        items.append(_key("o", plots.OTHER, f"no label ({int(labels.isna().sum())})"))
+        items.append(_key("o", plots.OTHER, f"{missing} ({int(labels.isna().sum())})"))
     return element("ul", items, list(extra), class_="legend")
 
 
@@ -343,7 +345,17 @@ _CORNERS = {
 }
 
 
-def scatter(coordinates, labels, names, axes_names, title, ringed=None, shades=None, ticks=None):
+def scatter(
+    coordinates,
+    labels,
+    names,
+    axes_names,
+    title,
+    ringed=None,
+    shades=None,
+    ticks=None,
+    missing="no label",
+):
     """Wells in the plane, marked by a label, each with its name.
 
     Parameters
@@ -361,6 +373,8 @@ def scatter(coordinates, labels, names, axes_names, title, ringed=None, shades=N
         (n,) values that colour the wells without a label, such as doses.
     ticks : dict, optional
         {place on the first axis: what is written there}; the second axis has numbers, too.
+    missing : str
+        What the legend calls wells without a label.
 
     Returns
     -------
@@ -407,4 +421,4 @@ def scatter(coordinates, labels, names, axes_names, title, ringed=None, shades=N
         key = element("svg", ring, viewBox="0 0 16 16", class_="key")
         extra = [element("li", key, f"sparse field ({int(ringed.sum())})")]
     known = labels if shades is None else labels[labels.notna() | ~np.isfinite(shades)]
-    return _drawing(width, height, title, parts, "map"), _legend(known, styles, extra)
+    return _drawing(width, height, title, parts, "map"), _legend(known, styles, extra, missing)

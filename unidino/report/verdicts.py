@@ -328,7 +328,7 @@ def _apart(found):
     if not np.isfinite(value):
         return Verdict(question, UNASKED, "The controls have no finite scores.", rule)
     word = PASS if value >= GOOD_Z_PRIME else LOOK if value >= 0 else FAIL
-    said = f"{value:.2f}, of {counts[0]} negative and {counts[1]} positive controls ({scored})."
+    said = f"{value:z.2f}, of {counts[0]} negative and {counts[1]} positive controls ({scored})."
     return Verdict(question, word, said, rule)
 
 
@@ -352,6 +352,6 @@ def _replicates(found, name, level):
         return Verdict(question, UNASKED, said, rule)
     said = (
         f"{count} of {asked} treatments find their replicates before {against}; mean normalised "
-        f"average precision {told['mean_normalized_average_precision']:.2f}."
+        f"average precision {told['mean_normalized_average_precision']:z.2f}."
     )
     return Verdict(question, PASS if count else LOOK, said, rule)
