@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from unidino.valsets.exports.layouts import LAYOUTS
 from unidino.verify import verify
 from unidino.wells import row_letters
 
+PROJECT = Path(__file__).resolve().parents[2]
 SIDE = 40
 WELLS = ((1, 2), (1, 11), (2, 2))
 PLATES = ("P1", "P2")
@@ -859,6 +862,30 @@ def test_names_that_are_no_text(name, tmp_path):
         open_valset(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["r60c01f01p01-ch1.tiff"], {}, "r60c01f01p01-ch1.tiff is of no row of a plate"),
+        (["x_A01_w1.tif", "x_A02_s1.tif"], {}, "x_A02_s1.tif names no channel, x_A01_w1.tif does"),
+        (["x_A01_w1.tif"], {"channel_axis": "middle"}, "channel_axis 'middle' is not 'first' or"),
+        (["x_A01_w1.tif"], {"timepoint": 0}, "timepoint is 0; expected a number from 1"),
+        (
+            ["60_1.tif"],
+            {"pattern": r"(?P<row>\d+)_(?P<col>\d)"},
+            "pattern: image row 1 has row 60 and col 1, which name no well",
+        ),
+        (
+            ["02-Jan_1.tif"],
+            {"pattern": r"(?P<well>[^_]+)_(?P<site>\d)"},
+            "row 1: well 02-Jan is a date",
+        ),
+    ],
+)
+def test_what_else_is_wrong(names, options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        open_valset(named(tmp_path, *names), **options)
+
+
 def test_images_of_several_microscopes(tmp_path):
     write(tmp_path / "a", phenix, plates=("P1",))
     write(tmp_path / "b", imagexpress, plates=("P1",), wells=WELLS[:1])
@@ -1017,6 +1044,22 @@ def test_the_table_of_a_plane(tmp_path, capsys):
         cli.main(["table", str(tmp_path)])
 
 
+def test_the_table_ends_where_nobody_reads_on(tmp_path):
+    write(tmp_path, phenix)
+    code = "from unidino import cli; cli.main(['table', '.'])"
+    command = f'{sys.executable} -c "{code}" 2>said | true; echo ${{PIPESTATUS[0]}}'
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "0\n"
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
 def test_the_table_of_whole_files(tmp_path, capsys):
     named(tmp_path, "A01.tif")
     cli.main(["table", str(tmp_path), "--pattern", r"(?P<well>A\d+)"])
@@ -1068,6 +1111,6 @@ def test_training_takes_folders(tmp_path):
 
 
 def test_the_book_lists_the_layouts():
-    text = (Path(__file__).parents[2] / "book" / "microscopes.md").read_text()
+    text = (PROJECT / "book" / "microscopes.md").read_text()
     for layout in LAYOUTS:
         assert f"| {layout.name} | `{layout.example}`" in text

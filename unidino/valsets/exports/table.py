@@ -1,5 +1,6 @@
 """``unidino table``: what was understood of an export, as a CSV to look at and to edit."""
 
+import os
 import sys
 
 import pandas as pd
@@ -84,4 +85,9 @@ def main(argv=None, program="unidino table"):
         made = table(folder, **options)
     except (ValueError, TypeError, OSError) as error:
         sys.exit(f"error: {one_line(error)}")
-    made.to_csv(sys.stdout, index=False)
+    try:
+        made.to_csv(sys.stdout, index=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has read enough, as head does; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
