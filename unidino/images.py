@@ -481,6 +481,12 @@ def _is_ome(path, file):
     return file.is_ome
 
 
+@functools.lru_cache(maxsize=8)
+def _parsed(text):
+    """The root of OME-XML, which is asked several things."""
+    return ElementTree.fromstring(text)
+
+
 def _local(element):
     return element.tag.rpartition("}")[2]
 
@@ -489,7 +495,7 @@ def _channel_names(file, count):
     """Names of the channels of an OME-TIFF of one image; () where they do not tell all apart."""
     if not file.is_ome:
         return ()
-    root = ElementTree.fromstring(file.ome_metadata)
+    root = _parsed(file.ome_metadata)
     names = tuple(one.get("Name", "").strip() for one in root.iter() if _local(one) == "Channel")
     return names if all(names) and len({*names}) == len(names) == count else ()
 
@@ -497,7 +503,7 @@ def _channel_names(file, count):
 def _tiff_pixel_size(file, page):
     """The size of a TIFF's pixels in µm, by what wrote it; None where that is not known."""
     if file.is_ome:
-        root = ElementTree.fromstring(file.ome_metadata)
+        root = _parsed(file.ome_metadata)
         pixels = next((one for one in root.iter() if _local(one) == "Pixels"), None)
         if pixels is None:
             return None
@@ -546,7 +552,7 @@ def _is_part(path, file, alone):
         another set, or elsewhere.
     """
     try:
-        root = ElementTree.fromstring(file.ome_metadata)
+        root = _parsed(file.ome_metadata)
     except ElementTree.ParseError as error:
         _refuse(path, f"has damaged OME-XML ({error}). Save it again.")
     binary = next((one for one in root if _local(one) == "BinaryOnly"), None)

@@ -624,17 +624,23 @@ def test_no_plate_elsewhere(server):
 # Real images.
 
 
-def test_a_real_field_in_either_version(tmp_path):
+def test_a_real_field_gives_the_embeddings_of_its_files(weights, tmp_path):
     root = paths.real_data_root()
     folder = root and root / "cellpainting_fovs" / "jump_r01c02f01"
     if not folder or not folder.is_dir():
         pytest.skip("the real images are absent: set UNIDINO_REAL to their folder")
-    planes = np.stack([tifffile.imread(file) for file in sorted(folder.glob("*.tif*"))])
+    files = sorted(folder.glob("*.tif*"))
+    planes = np.stack([tifffile.imread(file) for file in files])
     names = [f"w{i + 1}" for i in range(len(planes))]
+    row = dict(zip(names, map(str, files), strict=True)) | {"well": "A02", "site": "0"}
+    pd.DataFrame([row]).to_csv(tmp_path / "field.csv", index=False)
+    options = {"norm_method": "no_post_proc", "resize_shorter_side": 192}
+    table = run(tmp_path / "field.csv", weights, tmp_path / "out", **options)
     for version in ("0.4", "0.5"):
         plate = write_plate(
             tmp_path / f"{version}.zarr", version, {("A02", "0"): planes}, names, pixelsize=0.598
         )
-        made = unidino.open_valset(plate)
-        np.testing.assert_array_equal(dataset.load_site(made, 0), planes)
-        assert made.channels == names
+        made = run(plate, weights, tmp_path / "out", **options)
+        np.testing.assert_array_equal(dataset.load_site(made.metadata, 0), planes)
+        same_features(made.sites(), table.sites())
+        assert made.provenance["pixel_size"] == 0.598
