@@ -450,3 +450,27 @@ def test_functions_are_verified(estimated, weights, tmp_path):
             "is not the one that sites/p1.parquet says its images were divided by"
         ),
     }
+
+
+def test_the_light_of_a_real_plate_is_even_after_the_division(tmp_path):
+    # Functions of every second field, and the others divided by them: what is left of the light is
+    # the error of two means of half the fields each, the function's and that of what is divided.
+    root = paths.real_data_root()
+    if root is None:
+        pytest.skip("the real images of AS_09047 are absent (set UNIDINO_REAL)")
+    files = sorted((root / "train_more" / "cp_illum").glob("*.png"))
+    wells = [f"A{i + 1:02d}" for i in range(len(files))]
+    frame = pd.DataFrame({"plate": "AS_09047", "well": wells, "d2": list(map(str, files))})
+    frame.to_csv(tmp_path / "plate.csv", index=False)
+    stored = unidino.open_valset(str(tmp_path / "plate.csv"))
+    halves = [list(range(first, len(files), 2)) for first in (0, 1)]
+    (function,), (told,), count = plate_illumination.estimate(stored, halves[0], "plate AS_09047")
+    assert count == len(halves[0])
+    np.save(tmp_path / "AS_09047_d2.npy", function)
+    template = str(tmp_path / "{plate}_{channel}.npy")
+    given = unidino.open_valset(str(tmp_path / "plate.csv"), illumination=template)
+    width = flatfield.WIDTH * flatfield.BLOCKS
+    before, after, _ = plate_illumination.mean_images(given, halves[1])
+    spreads = [flatfield.smoothed(mean[0], width).std() for mean in (before, after)]
+    assert spreads[0] == pytest.approx(told["spread"], abs=3 * told["error"])
+    assert spreads[1] < 3 * np.sqrt(2) * told["error"] < spreads[0] / 2
