@@ -641,6 +641,13 @@ def test_a_real_field_gives_the_embeddings_of_its_files(weights, tmp_path):
             tmp_path / f"{version}.zarr", version, {("A02", "0"): planes}, names, pixelsize=0.598
         )
         made = run(plate, weights, tmp_path / "out", **options)
-        np.testing.assert_array_equal(dataset.load_site(made.metadata, 0), planes)
+        np.testing.assert_array_equal(dataset.read_site(made.metadata, 0), planes)
         same_features(made.sites(), table.sites())
         assert made.provenance["pixel_size"] == 0.598
+
+
+def test_a_plate_has_no_table_of_files(old):
+    from unidino.valsets.exports.table import table
+
+    with pytest.raises(ValueError, match="old.zarr is an OME-Zarr, whose arrays no cell can name"):
+        table(str(old))

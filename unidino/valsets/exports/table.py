@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 
-from ... import arguments
+from ... import arguments, ome_zarr
 from ...progress import one_line
 from .export import ExportMetadata
 
@@ -50,6 +50,11 @@ def table(
     """
     given = {"folder": folder, "pattern": pattern, "plane": plane, "timepoint": timepoint}
     arguments.check_types(given | {"channels": channels}, table)
+    if ome_zarr.is_plate(folder):
+        raise ValueError(
+            f"{folder} is an OME-Zarr, whose arrays no cell can name: give it as the dataset, and "
+            "treatments by platemap."
+        )
     metadata = ExportMetadata(
         folder,
         check_files=False,
