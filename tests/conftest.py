@@ -13,6 +13,7 @@ def _no_folders_of_the_user(monkeypatch, tmp_path_factory):
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     """A web server of this machine, see `serving`."""
+    pytest.importorskip("aiohttp")
     from tests.serving import serving
 
     with serving(monkeypatch, tmp_path) as made:

@@ -13,6 +13,7 @@ import torch
 import unidino
 from tests.serving import send, status
 from unidino import images, paths, remote, tables
+from unidino.metadata import Metadata
 from unidino.models import checkpoints, vit
 from unidino.valsets import CSVMetadata
 from unidino.verify import verify
@@ -96,6 +97,14 @@ def test_nothing_is_asked_without_leave(both, extract, server):
         extract(str(both[1]))
     with pytest.raises(ValueError, match="remote=True"):
         unidino.open_valset(str(both[1]))
+    with pytest.raises(ValueError, match="the table https://h/t.csv lies elsewhere. Fetch it and"):
+        unidino.open_valset("https://h/t.csv", remote=True)
+    own = Metadata()
+    own.metadata = pd.DataFrame({"path": [[f"http://{server.address}/P0DNA.tif"]]})
+    own.single_channel_metadata = own.is_merged = False
+    own.inference_metadata_columns = []
+    with pytest.raises(ValueError, match="dataset: the table wants 1 file from elsewhere"):
+        own.validate()
     with pytest.raises(ValueError, match="remote goes with a CSV, not with example_data"):
         unidino.open_valset("example_data", remote=True)
     assert unidino.open_valset(str(both[1]), remote=True).channels == list(CHANNELS)

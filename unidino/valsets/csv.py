@@ -76,6 +76,11 @@ class CSVMetadata(Metadata):
         if channel_axis is not None and channel_axis not in images.CHANNEL_AXES:
             raise ValueError(f"channel_axis {channel_axis!r} is not 'first' or 'last'.")
         images.check_part(plane, timepoint)
+        if "://" in str(csv):
+            raise ValueError(
+                f"the table {csv} lies elsewhere. Fetch it and give its path; the images that it "
+                "lists may lie elsewhere (remote=True)."
+            )
         csv = Path(csv).expanduser().absolute()
         self.valset = dataset_name(csv)
         self.origin = str(csv.resolve())
