@@ -252,6 +252,14 @@ def test_names_of_real_files(name, expected):
         assert (place, *rest) == expected
 
 
+def test_images_of_one_channel_without_a_name(tmp_path):
+    named(tmp_path, "A - 13(fld 2).tif", "B - 01(fld 2).tif")
+    metadata = open_valset(tmp_path)
+    assert metadata.channels == ["ch1"]
+    assert metadata.metadata["well"].tolist() == ["A13", "B01"]
+    assert dataset.load_site(metadata, 1).shape == (1, SIDE, SIDE)
+
+
 def test_weak_names_give_way(tmp_path):
     made = write(tmp_path, phenix, plates=("P1",))
     tifffile.imwrite(tmp_path / "stitched_A02.tif", pixels("P1", 1, 1, 1, 1))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ... import tables
 from ...images import MAX_PROJECTION
-from .recognise import natural
+from .found import natural
 
 
 @dataclass
@@ -40,7 +40,7 @@ def assembled(found, root, plane=None, timepoint=None, channels=None):
 
     Parameters
     ----------
-    found : recognise.Recognised
+    found : found.Recognised
     root : Path
         Folder that its paths lie below.
     plane : int or "max", optional
