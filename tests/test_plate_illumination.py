@@ -17,6 +17,7 @@ from unidino.pages import extraction, plots
 from unidino.simulate import microscope
 from unidino.train.data import open_training_set
 from unidino.verify import verify
+from unidino.verify.origin import opened
 
 SHAPE = (64, 80)
 CHANNELS = ["DNA", "ER"]
@@ -136,6 +137,8 @@ def test_provenance_says_which_functions(table, estimated, weights, tmp_path):
     named = str(estimated.sites_path.parent / "illumination/p0/DNA.npy")
     given = _run(table, weights, tmp_path, illumination=named)
     assert given.provenance["settings"]["illumination"] == "given"
+    recorded = json.loads(paths.settings_file(given.sites_path.parent).read_text())
+    assert opened(recorded)[0].metadata.illumination(0) == [named] * 2
     file, _ = next(given.site_tables())
     digest = tables.sha256_file(named)
     assert tables.read_provenance(file)["illumination"] == {

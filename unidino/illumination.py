@@ -86,6 +86,7 @@ def choose(metadata, given):
     if given not in (NONE, ESTIMATE):
         template = os.path.abspath(os.path.expanduser(given))
         frame = frame.assign(illumination=_named(metadata, frame, template))
+        metadata.opened_with = metadata.opened_with | {"illumination": template}
     metadata.metadata = frame
 
 
