@@ -64,10 +64,10 @@ def _named(root, listing, name, layout, rows):
     if "row" in frame:
         rows = {text: _row(text) for text in frame["row"].unique()}
         letters = frame["row"].map(rows)
-        frame["well"] = letters + frame["column"].str.zfill(2)
         if letters.isna().any():
             first = frame.loc[letters.isna(), "path"].iat[0]
             raise ValueError(f"{root}: {first} is of no row of a plate (1 to 52). {REMEDIES}")
+        frame["well"] = letters + frame["column"].str.zfill(2)
     for part in ("site", "plane", "timepoint"):
         if part not in frame:
             frame[part] = None
