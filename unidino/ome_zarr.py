@@ -65,7 +65,7 @@ def is_array(path):
 def is_plate(path):
     """Whether a dataset is given by an OME-Zarr: an address or a folder that ends in `SUFFIX`, or a
     folder that describes a plate."""
-    text = str(path).rstrip("/")
+    text = os.path.expanduser(str(path).rstrip("/"))
     if text.lower().endswith(SUFFIX):
         return True
     if remote.is_remote(text) or not os.path.isdir(text):
@@ -210,6 +210,8 @@ def checked(content, kind, version, group):
             f"{group}: is OME-Zarr {stated}; read are {' and '.join(_VERSIONS)}. Convert it again "
             "with a newer version of what wrote it."
         )
+    if kind == "plate" and isinstance(given, dict):
+        given = _of_use(given)
     try:
         return model.model_validate(given)
     except ValueError as error:
@@ -219,6 +221,16 @@ def checked(content, kind, version, group):
         raise ValueError(
             f"{group}: damaged metadata: {where}: {said}. Copy or convert it again."
         ) from None
+
+
+def _of_use(plate):
+    """What is read of a plate, without counts and times that writers fill in as they like."""
+    given = {name: value for name, value in plate.items() if name != "field_count"}
+    listed = given.get("acquisitions")
+    if isinstance(listed, list) and all(isinstance(one, dict) for one in listed):
+        known = [{k: v for k, v in one.items() if k in ("id", "name")} for one in listed]
+        given["acquisitions"] = known
+    return given
 
 
 def _entries(content):

@@ -238,6 +238,38 @@ def test_labels_that_do_not_tell_channels_apart(old, tmp_path):
     assert unidino.open_valset(plate).channels == ["ch1", "ch2", "ch3"]
 
 
+def test_more_labels_than_channels_are_none(old, tmp_path):
+    def one_more(content):
+        channels = content["omero"]["channels"]
+        channels.append(channels[0] | {"label": "RNA"})
+
+    plate = altered(old, tmp_path / "x.zarr", "B/02/0/.zattrs", one_more)
+    assert unidino.open_valset(plate).channels == ["ch1", "ch2", "ch3"]
+
+
+def test_as_bioformats2raw_writes_plates(tmp_path):
+    """Five axes, its own layout at the root, an acquisition, counts that are none."""
+    image = field(1)
+    plate = write_plate(
+        tmp_path / "b.zarr", "0.4", {("B02", "0"): (image[None, :, None], 0)}, axes="tczyx"
+    )
+
+    def as_it_does(content):
+        content["bioformats2raw.layout"] = 3
+        content["plate"]["field_count"] = 0
+        content["plate"]["acquisitions"] = [{"id": 0, "maximumfieldcount": 0, "starttime": "x"}]
+
+    plate = altered(plate, tmp_path / "c.zarr", ".zattrs", as_it_does)
+    made = unidino.open_valset(plate)
+    assert made.channels == CHANNELS and made.valset == "c"
+    np.testing.assert_array_equal(dataset.load_site(made, 0), image)
+    for options in ({"plane": 1, "timepoint": 1}, {"plane": "max"}, {"acquisition": 0}):
+        again = unidino.open_valset(plate, **options)
+        np.testing.assert_array_equal(dataset.load_site(again, 0), image)
+    (header,) = dataset.site_headers(made)
+    assert header.pixel_size == pytest.approx(0.65)
+
+
 @pytest.mark.parametrize(
     ("units", "scale", "expected"),
     [

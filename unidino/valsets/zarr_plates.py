@@ -80,10 +80,10 @@ class OMEZarrMetadata(Metadata):
         fields = _of_acquisition(fields, described, acquisition, self.valset)
         if several:
             self.valset += f"_acquisition{acquisition}"
-        first = _first_image(root, version, fields)
+        place, first = _first_image(root, version, fields)
         self.resolution_level = _level(resolution_level, first, self.valset)
-        self.channels = list(first.names) or None
         level = first.levels[self.resolution_level]
+        self.channels = _channel_names(first, f"{root}/{'/'.join(place)}/{level.path}")
         frame = pd.DataFrame(
             {
                 "path": [f"{root}/{well}/{image}/{level.path}" for well, image in fields],
@@ -236,16 +236,26 @@ def _of_acquisition(fields, described, wanted, valset):
 
 
 def _first_image(root, version, fields):
-    """What the first image says that says something."""
+    """The first field whose image says something, and what it says."""
     missing = None
     for well, name in fields:
         try:
-            return ome_zarr.image(f"{root}/{well}/{name}", version)
+            return (well, name), ome_zarr.image(f"{root}/{well}/{name}", version)
         except FileNotFoundError as error:
             missing = missing or error
     raise FileNotFoundError(
         f"none of the {len(fields)} images of {root} is there. The first: {missing}"
     )
+
+
+def _channel_names(image, array):
+    """The labels of an image's channels, where its array has as many; else None."""
+    try:
+        shape = ome_zarr.array(array).shape
+        count = dict(zip(image.axes, shape, strict=False)).get("C", 1)
+    except (ValueError, OSError):
+        count = len(image.names)
+    return list(image.names) if image.names and len(image.names) == count else None
 
 
 def _level(wanted, image, valset):
