@@ -186,22 +186,39 @@ def test_channels_that_were_renamed_are_found(tmp_path, extracted):
 
 
 @pytest.mark.parametrize("illumination", ["estimate", "given"])
-def test_illumination_is_divided_out_of_pictures_or_they_are_not_shown(
-    illumination, tmp_path, extracted
-):
+def test_illumination_is_divided_out_of_pictures(illumination, tmp_path, extracted):
     table = images(tmp_path / "d", wells=WELLS[:6], kinds=["negcon"] * 4 + ["a", "b"])
     (tmp_path / "d" / "functions").mkdir()
+    light = np.linspace(0.5, 1.5, 48 * 48, dtype=np.float32).reshape(48, 48)
     for channel in ("DNA", "ER"):
-        light = np.linspace(0.5, 1.5, 48 * 48, dtype=np.float32).reshape(48, 48)
         np.save(tmp_path / "d" / "functions" / f"{channel}.npy", light)
     files = str(tmp_path / "d" / "functions" / "{channel}.npy")
     asked = illumination if illumination == "estimate" else files
     one = stored.read(extracted(table, illumination=asked))
     made = montage.photograph(one, {"x": [(0, "")]})
-    if illumination == "estimate":
-        assert made.groups and not made.said
-    else:  # the dataset does not name them
+    assert made.groups and not made.said
+    if illumination == "given":
+        (card,) = made.groups["x"]
+        raw = tifffile.imread(tmp_path / "d" / "img" / "0_A01_0_DNA.tif") / light
+        assert np.corrcoef(decoded(card.details[0]).ravel(), raw.ravel())[0, 1] > 0.95
+        for channel in ("DNA", "ER"):
+            np.save(tmp_path / "d" / "functions" / f"{channel}.npy", np.flip(light))
+        made = montage.photograph(one, {"x": [(0, "")]})
         assert not made.groups and "divided by other illumination functions" in made.said[0]
+
+
+def test_nothing_is_fetched_without_leave(tmp_path, folder):
+    """Whatever the folder says was allowed when it was made."""
+    shutil.copytree(folder, tmp_path / "small" / "t")
+    one = stored.read(tmp_path / "small" / "t")
+    frame = pd.read_csv(folder.parents[2] / "t.csv")
+    for channel in ("DNA", "ER"):
+        frame[channel] = "https://127.0.0.1:9/" + frame[channel]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    recorded = {"origin": str(tmp_path / "t.csv"), "opened_with": {"remote": True}}
+    made = montage.photograph(_with(one, one.recorded | recorded), {"x": [(0, "")]})
+    assert not made.groups
+    assert "t.csv, cannot be opened" in made.said[0] and "remote=True" in made.said[0]
 
 
 def test_images_that_are_not_there_any_more(tmp_path, folder):

@@ -33,6 +33,7 @@ def root(text):
 
 def written(folder, tmp_path, **options):
     """The root of a report."""
+    options = {"draws": 99} | options
     return parsed(report(folder, output=str(tmp_path / "x.html"), **options).read_text())
 
 
@@ -318,7 +319,7 @@ def test_the_example_is_said_to_be_simulated(tmp_path):
     example = PROJECT / "data" / "example"
     made = unidino.extract(
         str(example / "plate.csv"), platemap=str(example / "layout.csv"),
-        outdir=str(tmp_path), model="random_vit", size=64,
+        outdir=str(tmp_path), model="random_vit", block=1, size=160,
     )  # fmt: skip
     text = report(made.profiles_path.parent).read_text()
     assert_needs_nothing(text)

@@ -25,6 +25,7 @@ def report(
     perturbation: str | None = None,
     dose: str | None = None,
     root: str | None = None,
+    remote: bool = False,
     projection: str = "pca",
     sparse: float = plate_quality.Limits.sparse,
     saturated: float = plate_quality.Limits.saturated,
@@ -58,6 +59,8 @@ def report(
         Column of doses; concentration or dose by default.
     root : str
         Folder that the images lie below, where the extraction was given one or they were moved.
+    remote : bool
+        Fetch the images of the pictures where they lie elsewhere, at addresses of the web.
     projection : {"pca", "umap"}
         How the map is made; UMAP takes longer, and its coordinates differ between machines.
     sparse : float
@@ -113,7 +116,7 @@ def report(
     columns = plates.stored_columns(one.wells, label, perturbation, dose)
     found = verdicts.ask(one, columns, limits, told=told, level=level, draws=draws, seed=seed)
     judged = verdicts.verdicts(one, found, told=told, level=level)
-    pictures = montage.photograph(one, montage.chosen(one, found), root)
+    pictures = montage.photograph(one, montage.chosen(one, found), root, remote)
     text = sections.whole(one, found, judged, pictures, columns, projection, level, seed)
     with tables.atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -170,7 +170,7 @@ def _flagged_site(flagged, names, read, well):
     return int(own.loc[own["excess"].idxmax(), "row"]) if len(own) else None
 
 
-def photograph(stored, groups, root=None):
+def photograph(stored, groups, root=None, remote=False):
     """Read and draw the sites of `chosen`.
 
     Parameters
@@ -179,6 +179,8 @@ def photograph(stored, groups, root=None):
     groups : dict
     root : str, optional
         Folder that the images lie below now.
+    remote : bool
+        Fetch images that lie elsewhere.
 
     Returns
     -------
@@ -188,7 +190,10 @@ def photograph(stored, groups, root=None):
         return Montage(said=["No site could be read, so that there is nothing to show."])
     from .. import dataset
 
-    origin, notes = opened(stored.recorded, root)
+    # The folder may be a stranger's: what was allowed when it was made is not allowed again.
+    how = {k: v for k, v in (stored.recorded.get("opened_with") or {}).items() if k != "remote"}
+    how |= {"remote": True} if remote else {}
+    origin, notes = opened(stored.recorded | {"opened_with": how}, root)
     if origin is None:
         what = notes[0].what.replace(": sites are not compared with it", "")
         return Montage(said=[f"The images are not shown: {stored.without_place(what)}."])
