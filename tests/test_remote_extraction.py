@@ -311,6 +311,36 @@ def test_functions_elsewhere(vignetted, extract, server, tmp_path):
     assert sorted(server.asked) == [f"/illum/{p}_Illum{c}.npy" for p in "PQ" for c in CHANNELS]
 
 
+def test_a_real_field_elsewhere_with_functions(extract, server, tmp_path):
+    root = paths.real_data_root()
+    folder = root and root / "cellpainting_fovs" / "jump_r01c02f01"
+    if folder is None or not folder.is_dir():
+        pytest.skip("the real fields are not here: set UNIDINO_REAL to their folder")
+    rows, flat = {"Metadata_Plate": "P", "Metadata_Well": "A02"}, {"plate": "P", "well": "A02"}
+    for c, name in enumerate(CHANNELS):
+        file = folder / f"r01c02f01p01-ch{c + 1}sk1fk1fl1.tiff"
+        image = tifffile.imread(file)
+        y, x = np.mgrid[-1 : 1 : image.shape[0] * 1j, -1 : 1 : image.shape[1] * 1j]
+        light = 1.2 - 0.3 * (x**2 + y**2)
+        np.save(tmp_path / f"P_Illum{name}.npy", light)
+        corrected = np.clip(np.rint(image / light), 0, 65535).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.tif", corrected)
+        flat[f"Orig{name}"] = f"{name}.tif"
+        rows[f"URL_Orig{name}"] = server.url(f"/{file.name}", file.read_bytes())
+        npy = f"P_Illum{name}.npy"
+        rows[f"URL_Illum{name}"] = server.url(f"/{npy}", (tmp_path / npy).read_bytes())
+    made = extract(
+        str(write(pd.DataFrame([rows]), tmp_path / "load_data.csv")),
+        remote=True,
+        resize_shorter_side=200,
+    )
+    expected = extract(
+        str(write(pd.DataFrame([flat]), tmp_path / "flat.csv")), resize_shorter_side=200
+    )
+    np.testing.assert_allclose(values(made), values(expected), atol=1e-6)
+    assert len(server.asked) == 4
+
+
 def told(tmp_path, text, **options):
     for name in "ab":
         tifffile.imwrite(tmp_path / f"{name}.tif", picture(1 + ord(name)))
