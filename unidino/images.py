@@ -732,13 +732,27 @@ class ZarrImage(NamedTuple):
     header: ImageHeader
     position: int | None  # of the channels among the axes that are kept
     path: str
+    axes: int  # how many the array has
     taken: dict  # see `_layout`
 
     def read(self):
         """The array (sizes) as it is stored; what is not stored is filled."""
+        return self._part({})
+
+    def window(self, channel, top, left, bottom, right):
+        """A part (H, W) of the plane of a channel; only chunks that it touches are decoded."""
+        kept = [axis for axis in range(self.axes) if axis not in self.taken]
+        wanted = {} if self.position is None else {kept.pop(self.position): channel}
+        return self._part(
+            wanted | dict(zip(kept, (slice(top, bottom), slice(left, right)), strict=True))
+        )
+
+    def _part(self, wanted):
         array = ome_zarr.open_array(self.path)
-        axes = range(array.ndim)
-        parts = (tuple(pick.get(axis, slice(None)) for axis in axes) for pick in _picks(self.taken))
+        parts = (
+            tuple((pick | wanted).get(axis, slice(None)) for axis in range(self.axes))
+            for pick in _picks(self.taken)
+        )
         return _brightest(np.asarray(array[part]) for part in parts)
 
 
@@ -759,7 +773,7 @@ def _open_zarr(path, choice):
     check_size(path, math.prod(array.chunk), "pixels in a chunk")
     names = image.names if len(image.names) == header.channels else ()
     header = replace(header, names=names, pixel_size=pixel_size_of(level))
-    yield ZarrImage(header, position, inside, taken)
+    yield ZarrImage(header, position, inside, len(array.shape), taken)
 
 
 _OPENERS = dict.fromkeys((".tif", ".tiff"), _open_tiff)

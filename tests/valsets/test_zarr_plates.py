@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -194,14 +195,35 @@ def test_channels_selected_and_one_row_a_channel(old):
     np.testing.assert_array_equal(dataset.load_site(rows, 1), first[1:2])
 
 
-def test_training_reads_planes_of_arrays(old):
-    made = unidino.open_valset(old)
+@pytest.mark.parametrize("axes", ["cyx", "yx", "tczyx"])
+def test_training_reads_the_chunks_of_its_windows(axes, tmp_path, monkeypatch):
+    stack = field(3, (2, 3, 96, 130))
+    shaped = {"cyx": stack[:, 0], "yx": stack[0, 0], "tczyx": stack[None]}
+    data = shaped[axes]
+    chunks = (*[1] * (data.ndim - 2), 40, 40)
+    names = ["DNA", "ER"] if "c" in axes else ["DNA"]
+    plate = write_plate(
+        tmp_path / "x.zarr", "0.5", {("B02", "0"): data}, names, axes, chunks=chunks
+    )
+    made = unidino.open_valset(plate, plane="max" if "z" in axes else None)
+    image = dataset.load_site(made, 0)
     reader = windows.PlaneReader(**made.reading)
-    first = FIELDS["B02", "0"]
-    for channel in range(3):
-        np.testing.assert_array_equal(reader.plane(made.paths(0)[0], channel), first[channel])
-    (part,) = reader.windows(made.paths(0)[0], 1, [(10, 20)], [16])
-    np.testing.assert_array_equal(part, first[1, 10:26, 20:36])
+    path = made.paths(0)[0]
+    monkeypatch.setattr(images, "read_image", lambda *a, **o: pytest.fail("read as a whole"))
+    for channel in range(len(image)):
+        np.testing.assert_array_equal(reader.plane(path, channel), image[channel])
+        parts = reader.windows(path, channel, [(10, 20), (50, 90)], [16, 24])
+        np.testing.assert_array_equal(parts[0], image[channel, 10:26, 20:36])
+        np.testing.assert_array_equal(parts[1], image[channel, 50:74, 90:114])
+    (beyond,) = reader.windows(path, 0, [(-4, -4)], [8])
+    np.testing.assert_array_equal(beyond, np.pad(image[0], 4, mode="reflect")[:8, :8])
+    # The chunks of the lower right corner, where no window was.
+    for chunk in (f for f in Path(path).rglob("3") if f.is_file() and f.parent.name == "2"):
+        chunk.write_bytes(b"no chunk")
+    (part,) = reader.windows(path, 0, [(0, 0)], [80])
+    np.testing.assert_array_equal(part, image[0, :80, :80])
+    with pytest.raises(pytest.fail.Exception, match="read as a whole"):
+        reader.plane(path, 0)
 
 
 def test_a_folder_of_a_plate_may_have_any_name(old, tmp_path):

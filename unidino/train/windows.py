@@ -4,6 +4,7 @@ The layout of a file, found once and remembered, decides how its planes are read
 
 - mapped: uncompressed, rows at known places; only the bytes of the windows' rows are read.
 - segments: tiles or strips, compressed or not; only those that a window touches are decoded.
+- chunks: those of an array of OME-Zarr, likewise.
 - whole: other files, and those not clearly understood, are left to `images.read_image`.
 """
 
@@ -115,6 +116,8 @@ def _find_layout(path, reading, alone):
                 layout = _tiff_layout(image)
             elif isinstance(image, images.NpyImage):
                 layout = _npy_layout(image)
+        if isinstance(image, images.ZarrImage):
+            layout = Layout("chunks", image.header)
         if layout and layout.kind == "mapped":
             end = max(layout.offsets) + layout.span(image.header.height, image.header.width)
             layout = layout if end <= os.path.getsize(path) else None  # cut short
@@ -223,6 +226,15 @@ def _read_segments(path, layout, channel, boxes, options):
         yield canvas[top - y0 : bottom - y0, left - x0 : right - x0]
 
 
+def _read_chunks(path, layout, channel, boxes, options):
+    reading, alone = options
+    (y0, x0), (y1, x1) = np.min(boxes, axis=0)[:2].tolist(), np.max(boxes, axis=0)[2:].tolist()
+    with images.open_image(path, alone=alone, **reading) as image:
+        part = image.window(channel, y0, x0, y1, x1)
+    for top, left, bottom, right in boxes:
+        yield part[top - y0 : bottom - y0, left - x0 : right - x0]
+
+
 def _read_whole(path, layout, channel, boxes, options):
     reading, alone = options
     image = images.read_image(path, alone=alone, **reading)[channel]
@@ -230,7 +242,12 @@ def _read_whole(path, layout, channel, boxes, options):
         yield image[top:bottom, left:right]
 
 
-_READERS = {"mapped": _read_mapped, "segments": _read_segments, "whole": _read_whole}
+_READERS = {
+    "mapped": _read_mapped,
+    "segments": _read_segments,
+    "chunks": _read_chunks,
+    "whole": _read_whole,
+}
 
 
 def _source(start, count, size):
