@@ -193,10 +193,9 @@ def open_valset(
     if name.lower() not in known:
         near = get_close_matches(name.lower(), known, n=2, cutoff=0.4)
         hint = f" Did you mean {' or '.join(known[n] for n in near)}?" if near else ""
-        hint = " There is no such folder." if "/" in name or "\\" in name else hint
         raise ValueError(
             f"unknown valset {name!r}. It is one of {', '.join(VALSETS)}, or the path of a CSV or "
-            f"of a folder of images.{hint}"
+            f"of a folder of images; there is no file or folder of this name.{hint}"
         )
     of_tables = {"platemap": platemap, "channel_axis": channel_axis, "remote": remote or None}
     for option, value in of_tables.items():
