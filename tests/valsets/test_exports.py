@@ -993,7 +993,7 @@ def test_folders_are_not_taken_for_names(tmp_path, monkeypatch):
     assert valsets.name_and_root("hpa@run@2") == ("hpa", "run@2")
     with pytest.raises(ValueError, match="has no images"):
         open_valset("./HPA")
-    with pytest.raises(ValueError, match="unknown valset './gone'.*there is no file or folder of this name"):
+    with pytest.raises(ValueError, match="unknown valset './gone'.*there is no file or folder"):
         open_valset("./gone")
 
 
