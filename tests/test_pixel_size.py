@@ -74,8 +74,9 @@ def test_the_size_that_most_files_say(tmp_path):
     mixed = opened(make_plate(tmp_path / "c", [0.65, 0.65, 0.65, 0.325]))
     assert mixed.pixel_size == 0.65
     halves = opened(make_plate(tmp_path / "d", [0.65, 0.325]))
-    assert halves.pixel_size is None and halves.knows_pixel_sizes
-    assert not opened(tmp_path / "b" / "plate.csv").knows_pixel_sizes
+    assert halves.pixel_size is None and halves.pixel_sizes == {0.65: 4, 0.325: 4}
+    assert list(mixed.pixel_sizes) == [0.65, 0.325]
+    assert opened(tmp_path / "b" / "plate.csv").pixel_sizes == {}
 
 
 def test_a_column_says_it_before_the_files_do(tmp_path):
@@ -235,6 +236,19 @@ def test_from_which_difference_on(size, count, weights, tmp_path):
     metadata = opened(make_plate(tmp_path, [size], wells=1))
     inference._compare_pixels(metadata, load_model(weights[0.65]))
     assert len(metadata.notes) == count
+
+
+def test_images_of_several_sizes_are_said(weights, tmp_path):
+    network = load_model(weights[None])
+    for sizes, count in (([0.65, 0.65, 0.65, 0.325], 1), ([0.65, 0.66], 0), ([0.65, None], 0)):
+        metadata = opened(make_plate(tmp_path / str(sizes), sizes))
+        inference._compare_pixels(metadata, network)
+        assert len(metadata.notes) == count
+        if count:
+            assert "several sizes (0.65 µm in 6, 0.325 µm in 2 of the sites" in metadata.notes[0]
+        metadata.target_pixel_size = 0.65
+        inference._compare_pixels(metadata, network)
+        assert len(metadata.notes) == count
 
 
 def test_the_size_travels_with_the_weights(weights):

@@ -435,7 +435,7 @@ def _rescale(metadata, pixel_size):
     ValueError
         The size of their own pixels is not known.
     """
-    if not metadata.knows_pixel_sizes:
+    if not metadata.pixel_sizes:
         raise ValueError(
             f"pixel_size rescales images of which the size of their own pixels is known, and the "
             f"files of {metadata.valset} do not say it. Give it in µm by a column pixel_size of "
@@ -450,7 +450,14 @@ _ALIKE = 1.1
 
 
 def _compare_pixels(metadata, network):
-    """Note where a model was trained on pixels of another size than those of the images."""
+    """Note where images have pixels of several sizes, or of another than a model was trained on."""
+    sizes = metadata.pixel_sizes if metadata.target_pixel_size is None else {}
+    if sizes and max(sizes) >= _ALIKE * min(sizes):
+        told = ", ".join(f"{size:g} µm in {count}" for size, count in list(sizes.items())[:3])
+        metadata.note(
+            f"the pixels of the images are of several sizes ({told} of the sites looked at), so "
+            "that the same cells look of several sizes; pixel_size rescales all to one"
+        )
     known, now = network.config.pixel_size, metadata.read_pixel_size
     if known is None or now is None or max(known, now) < _ALIKE * min(known, now):
         return

@@ -113,13 +113,10 @@ class Metadata:
         The column ``pixel_size`` says it, and where it is blank the files do, of which some are
         opened.
         """
-        known = Counter(f"{size:.3g}" for size, _ in self._pixels if size is not None)
-        if not known:
-            return None
-        usual, count = known.most_common(1)[0]
+        usual, count = next(iter(self.pixel_sizes.items()), (None, 0))
         if 2 * count <= len(self._pixels):
             return None
-        return next(size for size, _ in self._pixels if size and f"{size:.3g}" == usual)
+        return next(size for size, _ in self._pixels if size and _rounded(size) == usual)
 
     @property
     def read_pixel_size(self):
@@ -134,9 +131,11 @@ class Metadata:
         return self.pixel_size * min(height, width) / min(shrunk)
 
     @property
-    def knows_pixel_sizes(self):
-        """Whether the size of the pixels of any image that was looked at is known."""
-        return any(size is not None for size, _ in self._pixels)
+    def pixel_sizes(self):
+        """{size of a pixel in µm: sites that have it}, of those that were looked at and know it;
+        in three digits, the most frequent first."""
+        known = Counter(_rounded(size) for size, _ in self._pixels if size is not None)
+        return dict(known.most_common())
 
     @cached_property
     def _pixels(self):
@@ -681,6 +680,10 @@ class Metadata:
                 f"({', '.join(self.channels)}). Name as many channels as the images have"
                 f"{'' if self.channel_axis else ', or set channel_axis'}."
             )
+
+
+def _rounded(size):
+    return float(f"{size:.3g}")
 
 
 def added_columns(channels):
