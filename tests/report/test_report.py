@@ -1,5 +1,6 @@
 """A report is one file that needs nothing beside it, and says what the tables say."""
 
+import doctest
 import re
 import shutil
 import subprocess
@@ -462,3 +463,10 @@ def test_doses_of_many_treatments_show_the_strongest_trends(tmp_path, extracted)
     legend = [text_of(item) for item in part(root, "doses").iter("li")]
     assert legend[-1] == "others (8)" and "negative control (4)" in legend
     assert sum(item.startswith("c") for item in legend) == 6
+
+
+def test_the_example_of_the_docstring(tmp_path, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv("UNIDINO_OUTDIR", str(tmp_path))
+    (example,) = doctest.DocTestFinder(recurse=False).find(report, "report", globs={})
+    assert doctest.DocTestRunner().run(example) == (0, 4)
