@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -275,3 +276,35 @@ def _with(one, recorded):
 def test_where_nothing_could_be_read_nothing_is_shown(one):
     made = montage.photograph(one, {})
     assert made.said == ["No site could be read, so that there is nothing to show."]
+
+
+def test_planes_channels_and_levels_are_those_that_were_read(tmp_path, extracted):
+    """Of an OME-Zarr plate at a lower resolution, its channels renamed and in another order."""
+    pytest.importorskip("zarr")
+    ngio = pytest.importorskip("ngio")
+    wells = [f"B{column:02d}" for column in range(2, 6)]
+    plate_folder = tmp_path / "d" / "p.zarr"
+    plate_folder.parent.mkdir()
+    rng = np.random.default_rng(0)
+    fields = {well: rng.normal(500, 50, (2, 96, 96)) for well in wells}
+    for i, field in enumerate(fields.values()):
+        field[0, 20 + i : 60, 30:50] += 4000
+        field[1, 30:50, 20 + i : 60] += 4000
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inside = [ngio.ImageInWellPath(row=w[0], column=w[1:], path="0") for w in wells]
+        ngio.create_empty_plate(plate_folder, name="p", images=inside, ngff_version="0.4")
+        for well, field in fields.items():
+            ngio.create_ome_zarr_from_array(
+                plate_folder / well[0] / well[1:] / "0", field.astype(np.uint16), overwrite=True,
+                pixelsize=0.65, levels=2, axes_names="cyx", channels_meta=["DNA", "ER"],
+                ngff_version="0.4", consolidation_mode="numpy",
+            )  # fmt: skip
+    folder = extracted(plate_folder, tmp_path / "out", resolution_level=1, reference="all",
+                       channels="Second=ER,First=DNA")  # fmt: skip
+    made = montage.photograph(stored.read(folder), {"x": [(0, "")]})
+    (card,) = made.groups["x"]
+    assert made.said == [] and made.bars == ("10 µm", "10 µm")  # 48 pixels of 1.3 µm
+    half = fields["B02"].reshape(2, 48, 2, 48, 2).mean((2, 4))
+    for uri, plane in zip(card.details, half[::-1], strict=True):
+        assert np.corrcoef(decoded(uri).ravel(), plane.ravel())[0, 1] > 0.95
