@@ -289,6 +289,8 @@ def _ours(file):
         return file.suffix in (".parquet", ".json")
     if file.parts[0] == paths.illumination_folder("").name:
         return file.suffix in (".npy", ".json")
+    if file.parts[0] == paths.reports_folder("").name:
+        return file.suffix == ".html"
     is_profiles = file.stem.endswith("_features") and file.suffix in (".parquet", ".json", ".csv")
     is_correction = paths.correction_file(file.with_name("_features.parquet")).name
     names = (paths.settings_file("").name, paths.log_file("").name)

@@ -94,6 +94,23 @@ def test_reports_lie_beside_the_profiles_and_are_the_same_each_time(folder, tmp_
     assert report(str(copy)).read_bytes() == first
     assert [file.name for file in made.parent.iterdir()] == [made.name]
     assert verify(copy) == verify(folder)  # which knows reports
+    (made.parent / "notes.txt").touch()
+    assert [f.file for f in verify(copy) if f.what == "is nothing that an extraction writes"] == [
+        "reports/notes.txt"
+    ]
+
+
+def test_an_extraction_goes_on_after_a_report(tmp_path, extracted):
+    table = images(tmp_path / "d", wells=WELLS[:6], kinds=["negcon"] * 4 + ["a", "b"])
+    made = report(extracted(table))
+    extracted(table)
+    assert made.exists()
+    # What is overwritten takes its reports along.
+    extracted(table, overwrite=True, stride=16)
+    assert not made.exists()
+    (report(extracted(table, stride=16)).parent / "notes.txt").touch()
+    with pytest.raises(ValueError, match="notes.txt is nothing that an extraction writes"):
+        extracted(table, overwrite=True)
 
 
 def test_the_command(folder, tmp_path, capsys):

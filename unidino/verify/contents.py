@@ -44,7 +44,7 @@ class Contents:
             self.sites.append(footer(file, self.folder))
         elif file.name.endswith("_features.parquet") and len(parts) == 1:
             self.profiles.append(footer(file, self.folder))
-        elif paths.reports_folder(self.folder) not in file.parents:
+        elif not (parts[0] == paths.reports_folder("").name and file.suffix == ".html"):
             self.others.append(file)
 
     def oddities(self):
