@@ -446,6 +446,10 @@ def test_a_table_longer_than_the_page_says_so(folder, tmp_path, monkeypatch):
     root = written(folder, tmp_path)
     assert len(frame_of(root, "wells")) == 10
     assert "Measures of each well, the first 10 of 24" in text_of(part(root, "wells"))
+    assert "10 of the 24 are drawn, evenly spaced" in text_of(part(root, "map"))
+    drawing = next(part(root, "map").iter("svg"))
+    named = {n.find("title").text.split(",")[0] for n in drawing.iter() if n.get("class") == "dot"}
+    assert len(named) == 10 and {"A01", "D06"} <= named
 
 
 def test_a_real_plate(tmp_path, extracted):

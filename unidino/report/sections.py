@@ -16,7 +16,7 @@ from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, plain, shortened
 _FILE = re.compile(r"([^:]*[^:\s]\.\w{2,5}): ")
 
 ROWS = 1536
-"""Rows of the last table, at most: the wells of the largest usual plate."""
+"""Rows of the last table, and marks of the map, at most: the wells of the largest usual plate."""
 
 SIGNS = {PASS: "✓", LOOK: "!", FAIL: "✕", UNASKED: "–"}
 """A sign beside each verdict's word, for a glance that sees no colour."""
@@ -515,7 +515,7 @@ def _columns(count):
 
 
 def _map(stored, found, projection, seed):
-    name, title = "map", "Map of the wells"
+    name, title = "map", f"Map of the {stored.unit}s"
     if found.wells is None:
         return _said(name, title, found.why)
     no_map = plate_answers.no_map(found.wells)
@@ -545,15 +545,26 @@ def _map(stored, found, projection, seed):
         controls = labels.notna().to_numpy(bool)
         scale = svg.colour_bar(np.where(controls, np.nan, shades), f"(rank of the {dose})")
         shaded = f", diamonds by {dose}"
+    shown = np.arange(len(frame))
+    if len(frame) > ROWS:
+        shown = np.linspace(0, len(frame) - 1, ROWS).astype(int)
+        told += f" {ROWS} of the {len(frame)} are drawn, evenly spaced in the table."
     drawing, legend = svg.scatter(
-        np.asarray(coordinates, float), labels, names, axes, f"Map of {len(frame)} wells", ringed,
-        shades,
-    )  # fmt: skip
+        np.asarray(coordinates, float)[shown],
+        labels.iloc[shown],
+        [names[i] for i in shown],
+        axes,
+        f"Map of {len(shown)} {stored.unit}s",
+        None if ringed is None else np.asarray(ringed)[shown],
+        None if shades is None else shades[shown],
+    )
     return section(
         name,
         title,
         element(
-            "p", f"{told} Colours and marks by {what}{shaded}; a pointer shows the name of a well."
+            "p",
+            f"{told} Colours and marks by {what}{shaded}; a pointer shows the name of a "
+            f"{stored.unit}.",
         ),
         element("figure", drawing, element("div", legend, scale), class_="wide"),
     )
