@@ -249,7 +249,7 @@ def test_the_precision_that_an_extraction_began_with_goes_on(screen, tmp_path):
     extract(screen, tmp_path)
     settings = json.loads(paths.settings_file(made.sites_path.parent).read_text())
     assert settings["precision"] == "bf16"
-    assert settings["engine"] == {"device": "cpu", "batch_size": 24, "compiled": False}
+    assert settings["measured"] == {"device": "cpu", "batch_size": 24, "compiled": False}
     again = tables.read_provenance(made.sites_path / "p1.parquet")
     assert again["settings"]["precision"] == "bf16"
     with pytest.raises(ValueError, match="precision was 'bf16', is 'fp32'"):
