@@ -35,7 +35,7 @@ MOST = 64 * 2**20
 """Bytes that the process may grow by in a case: the files are of some KB."""
 
 SIDES = (0, 1, 39, 41, 1000, 20_000, 30_000, 60_000)
-"""What files say of their width and height; 60,000 squared is above `images.MAX_PIXELS`."""
+"""What files say of their width and height; 60,000 squared is above `image_parts.MAX_PIXELS`."""
 
 
 def originals(folder, rng):

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import unidino
-from unidino import dataset, images, intensity, quality, remembered, tiles
+from unidino import dataset, images, intensity, quality, remembered, tiff, tiles
 from unidino.metadata import Metadata
 from unidino.valsets.csv import CSVMetadata
 
@@ -250,7 +250,7 @@ class Threads(torch.utils.data.Dataset):
         return 2
 
     def __getitem__(self, i):
-        return [torch.get_num_threads(), images.threads()]
+        return [torch.get_num_threads(), tiff.threads()]
 
 
 def test_reading_processes_have_one_thread_each():

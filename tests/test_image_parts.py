@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 import unidino
-from unidino import arguments, images, tables
+from unidino import arguments, images, pixel_size, tables
 from unidino.train import windows
 
 STACK = np.random.default_rng(0).integers(0, 65535, (2, 5, 3, 16, 23), np.uint16)
@@ -275,7 +275,7 @@ def test_headers_are_equal_whatever_their_pixels_are_called(tmp_path):
     ],
 )  # fmt: skip
 def test_lengths(value, unit, expected):
-    assert images.micrometres(value, unit) == expected
+    assert pixel_size.micrometres(value, unit) == expected
 
 
 # Extraction.

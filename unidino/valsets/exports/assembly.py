@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ... import tables
-from ...images import MAX_PROJECTION
+from ...image_parts import MAX_PROJECTION
 from .found import natural
 
 
