@@ -716,13 +716,15 @@ def test_every_kind_of_model_trains_and_loads(changes, plate, tmp_path):
     torch.testing.assert_close(again(x), embedded)
 
 
-def test_the_monitor_is_followed(plate, tmp_path):
+def test_the_monitor_is_followed(plate, tmp_path, capfd):
     given = options(plate, monitor=plate, monitor_label="treatment", monitor_freq=2)
     train(str(tmp_path), **given)
     accuracy = read_log(tmp_path, EPOCHS)["accuracy"]
     assert accuracy.isna().tolist() == [True, False, False]
     assert accuracy.dropna().between(0, 1).all()
     assert not (tmp_path / "monitor").exists()
+    # In the precision of the training, whatever the processor can do.
+    assert "on cpu in fp32" in capfd.readouterr().err
 
 
 class Images:

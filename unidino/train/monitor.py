@@ -27,12 +27,15 @@ class Monitor:
         See `valsets.name_and_root`.
     label : str
     exclude : list of str
+    precision : {"fp32", "bf16", "fp16"}
+        Of the forward pass: that of the training, so that the curve does not follow the machine.
     """
 
-    def __init__(self, valset, label, exclude):
+    def __init__(self, valset, label, exclude, precision):
         self.valset, self.root = valsets.name_and_root(valset)
         self.label = label
         self.exclude = exclude
+        self.precision = precision
 
     @classmethod
     def open(cls, options):
@@ -66,7 +69,7 @@ class Monitor:
             raise ValueError(
                 f"monitor_exclude names {label}, the monitor's label: no neighbour could be right."
             )
-        return cls(name, label, exclude)
+        return cls(name, label, exclude, options["precision"])
 
     def accuracy(self, folder, device):
         """Accuracy of the teacher whose weights stand in a training folder.
@@ -91,6 +94,7 @@ class Monitor:
                 root=self.root,
                 outdir=str(outdir),
                 device=str(device),
+                precision=self.precision,
             )
         finally:
             shutil.rmtree(outdir, ignore_errors=True)
