@@ -112,7 +112,7 @@ def by_strength(feature_sets, truth, metric="cosine", parts=3):
         ranges = pd.qcut(own.to_numpy(), parts, duplicates="drop")
         names = [f"{own[ranges == r].min():.2f} to {own[ranges == r].max():.2f}"
                  for r in ranges.categories]  # fmt: skip
-        correct = made.neighbours["correct"].groupby(ranges.rename_categories(names))
+        correct = made.neighbours["correct"].groupby(ranges.rename_categories(names), observed=True)
         columns["n"] = correct.size()
         columns[name] = correct.mean()
     return pd.DataFrame(columns).rename_axis("planted strength")

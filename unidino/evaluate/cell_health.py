@@ -585,7 +585,7 @@ def curves(protocols_of):
         for name, lines in sets.items()
         for line, made in lines.items()
     ]
-    return pd.concat([pd.DataFrame(columns=["panel", "name", "x", "y"]), *parts])
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["panel", "name", "x", "y"])
 
 
 def by_readout(predictions):

@@ -530,7 +530,8 @@ def overview(extractions):
             "reference": provenance.get("reference", "none"),
             "said": f"dead channels: {', '.join(map(str, dead))}" if dead else "",
         }
-    return pd.DataFrame(rows).T.rename_axis("dataset").fillna("")
+    made = pd.DataFrame(rows).T.rename_axis("dataset")
+    return made.where(made.notna(), "")
 
 
 def channel_overview(extractions):
