@@ -87,11 +87,17 @@ def test_what_a_table_wants_is_counted_by_host():
     files += ["zip://4.tif::/d/x.zip", "https://i/5.tif", "https://j/6.tif"]
     told = remote.allowance(files)
     assert told.startswith(
-        "the table wants 6 files from elsewhere: 2 of b.s3.amazonaws.com, 1 of h:8, 1 of the "
-        "archive /d/x.zip and of 2 others. Nothing was fetched. If you trust the table, give "
-        "unidino.extract remote=True (-p remote True)"
+        "the table wants 6 files from elsewhere and from archives: 2 of b.s3.amazonaws.com, 1 of "
+        "h:8, 1 of the archive /d/x.zip and of 2 others. Nothing was fetched. If you trust the "
+        "table, set remote=True (--remote True, -p remote True)"
     )
     assert "wants 1 file from elsewhere: 1 of i." in remote.allowance(files[4:5])
+    packed = remote.allowance(files[3:4])
+    assert packed.startswith(
+        "the table wants 1 file in archives of this machine: 1 of the archive /d/x.zip. No archive "
+        "was opened. If you trust the table, set remote=True (--remote True, -p remote True)"
+    )
+    assert "elsewhere" not in packed and "fetched" not in packed and "Or unpack them" in packed
 
 
 @pytest.mark.parametrize(

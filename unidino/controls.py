@@ -43,7 +43,7 @@ def _spellings(frame, controls, rows):
                 )
 
 
-def mark_controls(frame, controls, valset, note=None):
+def mark_controls(frame, controls, valset, note=None, bare=False):
     """Set ``control_type`` to negcon where a query holds.
 
     Parameters
@@ -55,6 +55,8 @@ def mark_controls(frame, controls, valset, note=None):
     valset : str
     note : callable, optional
         Takes what readers of the results must know of the controls; by default it is said.
+    bare : bool
+        No plate map was joined, though one can be: an unknown column may be one of its.
 
     Raises
     ------
@@ -65,9 +67,11 @@ def mark_controls(frame, controls, valset, note=None):
     try:
         rows = queries.rows(known, controls)
     except ValueError as error:
+        unknown = bare and isinstance(error, queries.UnknownColumn)
         raise ValueError(
             f"controls {controls!r} is no query on {valset} ({error}); its columns are "
             f"{', '.join(map(str, known.columns))}."
+            f"{' What is in the wells can come from a CSV given as platemap.' if unknown else ''}"
         ) from None
     if not rows.any():
         raise ValueError(

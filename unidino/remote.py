@@ -186,15 +186,27 @@ def web_address(file):
     return f"{start}/{quote(key, safe='/~')}"
 
 
+LEAVE = "remote=True (--remote True, -p remote True)"
+"""In Python, on the command line and for papermill."""
+
+
 def allowance(files):
-    """What a table wants that names files elsewhere, and how to allow it: an error's message."""
+    """What a table wants of elsewhere and of archives, and how to allow it: an error's message."""
     told = [f"{count:,} of {host}" for host, count in hosts(files).items()]
     shown = ", ".join(told[:3]) + (f" and of {len(told) - 3} others" if len(told) > 3 else "")
+    packed = sum(file.startswith("zip://") for file in files)
+    wants = f"the table wants {len(files):,} file{'s' if len(files) > 1 else ''}"
+    if packed == len(files):
+        return (
+            f"{wants} in archives of this machine: {shown}. No archive was opened. If you trust "
+            f"the table, set {LEAVE}, and they are read from there. Or unpack them, and write "
+            "their paths."
+        )
     return (
-        f"the table wants {len(files):,} file{'s' if len(files) > 1 else ''} from elsewhere: "
-        f"{shown}. Nothing was fetched. If you trust the table, give unidino.extract remote=True "
-        "(-p remote True), and they are fetched as the plates are read. Or copy them to this "
-        "machine, write paths relative to their folder, and name it by root."
+        f"{wants} from elsewhere{' and from archives' if packed else ''}: {shown}. Nothing was "
+        f"fetched. If you trust the table, set {LEAVE}, and they are fetched as the plates are "
+        "read. Or copy them to this machine, write paths relative to their folder, and name it by "
+        "root."
     )
 
 

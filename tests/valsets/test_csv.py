@@ -483,6 +483,11 @@ BAD = {
     "channel again": (APART, {"channels": "DNA,DNA"}, "names a channel twice: DNA, DNA"),
     "no channel": (APART, {"channels": []}, "channels is empty"),
     "bad query": (APART, {"controls": "compund == 1"}, "controls .* is no query on my_plate"),
+    "unknown column": (
+        APART,
+        {"controls": "gene == 'x'"},
+        "no column 'gene'.; its columns are .*. What is in the wells can come from .* platemap",
+    ),
     "no control": (
         APART,
         {"controls": "compound == 'H2O'"},

@@ -474,8 +474,12 @@ def test_plates_without_an_index_among_plates_with_one(tmp_path):
 def test_plates_are_called_as_their_folders(tmp_path):
     root = tmp_path / "screen"
     write(root, phenix)
-    one = open_valset(root / "P1__2021-05-02T16_02_51-Measurement 1")
-    assert one.metadata["plate"].unique().tolist() == ["P1__2021-05-02T16_02_51-Measurement 1"]
+    folder = root / "P1__2021-05-02T16_02_51-Measurement 1"
+    layout = tmp_path / "layout.csv"
+    layout.write_text("plate,well,gene\n" + "".join(f"P1,{w},x\n" for w in ("A2", "A11", "B2")))
+    for given in (folder, folder / "Images"):
+        one = open_valset(given, platemap=layout)
+        assert one.valset == folder.name and one.metadata["plate"].unique().tolist() == ["P1"]
     assert open_valset(root).metadata["plate"].unique().tolist() == ["P1", "P2"]
 
 
@@ -1050,6 +1054,28 @@ def test_the_table_of_a_plane(tmp_path, capsys):
         cli.main(["table", str(tmp_path), "--plane", "max"])
     with pytest.raises(SystemExit, match="^error: .*has 2 planes"):
         cli.main(["table", str(tmp_path)])
+
+
+def test_the_table_of_a_plane_that_is_not_there(tmp_path, capsys):
+    write(tmp_path, phenix, plates=("P1",))
+    cli.main(["table", str(tmp_path), "--plane", "1"])
+    made = capsys.readouterr()
+    assert made.out and "extract it with" not in made.err
+    for option, part in (("plane", "plane of depth"), ("timepoint", "time point")):
+        with pytest.raises(SystemExit, match=f"^error: .*has 1 {part}; {option} is 5"):
+            cli.main(["table", str(tmp_path), f"--{option}", "5"])
+    assert not capsys.readouterr().out
+
+
+def test_the_table_of_files_that_hold_planes(tmp_path, capfd):
+    stack = np.arange(3 * 8 * 8, dtype=np.uint16).reshape(3, 8, 8)
+    tifffile.imwrite(tmp_path / "A01_dna.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    words = ["table", str(tmp_path), "--pattern", r"(?P<well>A\d+)_(?P<channel>\w+)\.tif"]
+    cli.main([*words, "--plane", "3"])
+    assert "A01_dna.tif holds more than one image" in (told := capfd.readouterr().err)
+    assert "extract it with plane=3, too" in told
+    with pytest.raises(SystemExit, match="has 3 planes of depth; plane is 4"):
+        cli.main([*words, "--plane", "4"])
 
 
 def test_the_table_ends_where_nobody_reads_on(tmp_path):

@@ -604,7 +604,7 @@ def served(plate, server):
 
 def test_a_plate_elsewhere_is_read_when_that_is_allowed(served, plate, weights, tmp_path):
     address, server = served
-    with pytest.raises(ValueError, match="lies elsewhere, and nothing was asked.*remote=True"):
+    with pytest.raises(ValueError, match="lies elsewhere, and nothing was asked.*--remote True"):
         unidino.open_valset(address)
     assert not server.asked
     made = unidino.open_valset(address, remote=True)

@@ -8,6 +8,7 @@ from .. import images, tables
 from ..controls import mark_controls
 from ..metadata import Metadata
 from ..progress import say
+from ..remote import LEAVE
 from ..wells import well_name
 from . import files
 from .columns import bare_names, check_wells, control_kinds, name_wells, number_sites
@@ -79,7 +80,7 @@ class CSVMetadata(Metadata):
         if "://" in str(csv):
             raise ValueError(
                 f"the table {csv} lies elsewhere. Fetch it and give its path; the images that it "
-                "lists may lie elsewhere (remote=True)."
+                f"lists may lie elsewhere, with {LEAVE}."
             )
         csv = Path(csv).expanduser().absolute()
         self.valset = dataset_name(csv)
@@ -110,7 +111,7 @@ class CSVMetadata(Metadata):
         if note and controls is None:
             self.note(note)
         if controls is not None:
-            frame = mark_controls(frame, controls, self.valset, self.note)
+            frame = mark_controls(frame, controls, self.valset, self.note, platemap is None)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c not in tables.FILE_COLUMNS]
         self.validate(check_files=check_files, max_missing=max_missing)

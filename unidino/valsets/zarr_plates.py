@@ -98,7 +98,7 @@ class OMEZarrMetadata(Metadata):
         if note and controls is None:
             self.note(note)
         if controls is not None:
-            frame = mark_controls(frame, controls, self.valset, self.note)
+            frame = mark_controls(frame, controls, self.valset, self.note, platemap is None)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self._describe(version, first)
@@ -146,8 +146,8 @@ def _root(plate, allowed):
     if not allowed:
         raise ValueError(
             f"the plate {root} lies elsewhere, and nothing was asked of that place. If you trust "
-            "it, set remote=True (-p remote True): its files are fetched as they are read. Or copy "
-            "it to this machine."
+            f"it, set {remote.LEAVE}: its files are fetched as they are read. Or copy it to this "
+            "machine."
         )
     remote.check([root])
     return root

@@ -104,7 +104,7 @@ class ExportMetadata(Metadata):
         if platemap is not None:
             frame = join_platemap(frame, platemap)
         if controls is not None:
-            frame = mark_controls(frame, controls, self.valset, self.note)
+            frame = mark_controls(frame, controls, self.valset, self.note, platemap is None)
         self.metadata = frame
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self._describe(found, made)

@@ -74,11 +74,12 @@ def name_plates(frame, name, prefixes, of_index=False, by_batch=True):
     called, parents = [], []
     for folder, own in distinct.itertuples(index=False):
         parent, _, last = folder.rpartition("/")
+        last = last or name
         measured = _MEASUREMENT.fullmatch(last)
         if own and (of_index or in_folder[folder] > 1):
             called.append(own)
         else:
-            called.append(measured[1] if measured else last or name)
+            called.append(measured[1] if measured else last)
         parents.append(parent)
     # Two measurements of one plate are told apart by the names of their folders.
     times = Counter(zip(parents, called, strict=True))

@@ -2,11 +2,13 @@
 
 import os
 import sys
+from itertools import chain
+from pathlib import Path
 
 import pandas as pd
 
-from ... import arguments, ome_zarr
-from ...progress import one_line
+from ... import arguments, images, ome_zarr
+from ...progress import one_line, say
 from .export import ExportMetadata
 
 
@@ -45,8 +47,8 @@ def table(
     Raises
     ------
     ValueError, TypeError
-        As `ExportMetadata`; a projection, whose files no cell can name; a channel that is called
-        like another column.
+        As `ExportMetadata`; a plane or time point that neither names nor the files have; a
+        projection, whose files no cell can name; a channel that is called like another column.
     """
     given = {"folder": folder, "pattern": pattern, "plane": plane, "timepoint": timepoint}
     arguments.check_types(given | {"channels": channels}, table)
@@ -69,6 +71,7 @@ def table(
             "and a cell of a table names one. Extract the folder itself with plane='max', and "
             "bring what is known of the wells by platemap; or list one plane, such as plane=1."
         )
+    _check_inside(metadata)
     frame = metadata.described
     if metadata.is_merged:
         return frame.assign(path=metadata.metadata["path"])
@@ -80,6 +83,29 @@ def table(
             f"channels='other={both[0]}'."
         )
     return pd.concat([frame, files], axis=1)
+
+
+def _check_inside(metadata):
+    """Stop where the chosen plane or time point, which no names tell, is not inside of the files.
+
+    One file is asked, the first that there is.
+    """
+    inside = {"plane": metadata.plane, "timepoint": metadata.timepoint}
+    inside = {name: value for name, value in inside.items() if value is not None}
+    there = filter(os.path.isfile, chain.from_iterable(metadata.files()))
+    file = next(there, None) if inside else None
+    if file is None:
+        return
+    alone = not metadata.is_merged
+    images.image_header(file, alone=alone, **metadata.reading)
+    try:
+        images.image_header(file, alone=alone)
+    except images.ImageError:
+        words = " and ".join(f"{name}={value!r}" for name, value in inside.items())
+        say(
+            f"{metadata.valset}: {Path(file).name} holds more than one image, and a table names "
+            f"files alone: extract it with {words}, too"
+        )
 
 
 def main(argv=None, program="unidino table"):
