@@ -51,6 +51,14 @@ def test_what_a_hand_made_table_becomes(tmp_path):
     assert not {"Metadata_moa", "Metadata_control_type"} & set(made.obs)
 
 
+def test_values_are_not_those_of_the_frame():
+    features = ["emb_DNA_0000", "emb_DNA_0001"]
+    frame = table(features=features).astype(dict.fromkeys(features, np.float32))
+    adata = anndata_tables.to_anndata(frame, {"same": frame})
+    adata.X[1, 1] = adata.layers["same"][1, 0] = -1
+    assert (frame[features] >= 0).all(None)
+
+
 # Of an extraction.
 
 
@@ -198,21 +206,65 @@ def test_sites_of_an_extraction(made):
     assert given.n_obs == made.counts["sites"] and not given.layers
 
 
-def test_files_of_an_earlier_run_are_named(made, tmp_path, capsys):
+@pytest.mark.parametrize("option", ["csv", "anndata"])
+def test_copies_of_an_earlier_run_are_named_where_they_say_otherwise(
+    made, option, tmp_path, capsys
+):
     """Labels may be joined anew without them: what they say is then no longer so."""
     outdir = made.profiles_path.parents[2]
     folder = shutil.copytree(outdir, tmp_path / "out")
-    file = folder / paths.anndata_file(made.profiles_path).relative_to(outdir)
+    table = folder / made.profiles_path.relative_to(outdir)
+    file = {"csv": table.with_suffix(".csv"), "anndata": paths.anndata_file(table)}[option]
     before = file.read_bytes()
-    extract(folder, csv=True)
+    other = {"csv": "anndata", "anndata": "csv"}[option]
+    extract(folder)
+    assert "earlier run" not in capsys.readouterr().err
+    layout = pd.read_csv(EXAMPLE / "layout.csv", dtype=str)
+    layout.loc[layout["control_type"].isna(), "treatment"] += " again"
+    layout.to_csv(tmp_path / "layout.csv", index=False)
+    unidino.extract(
+        str(EXAMPLE / "plate.csv"),
+        platemap=str(tmp_path / "layout.csv"),
+        outdir=str(folder),
+        **{other: True},
+    )
     said = capsys.readouterr().err
-    assert f"{file.name} is of an earlier run; with anndata it is written anew" in said
-    assert f"{file.stem}.csv is of" not in said
+    assert (
+        f"{file.name} is of an earlier run, and these profiles differ from it; with {option} it "
+        "is written anew"
+    ) in said
+    assert said.count("earlier run") == 1
     assert file.read_bytes() == before
-    extract(folder, anndata=True)
-    said = capsys.readouterr().err
-    assert f"{file.stem}.csv is of an earlier run; with csv it is written anew" in said
-    assert f"{file.name} is of" not in said
+
+
+def test_copy_is_known_by_what_it_holds(made, tmp_path):
+    path = copied(made, tmp_path, made.unnormalised_path)
+    file = tmp_path / "copy.h5ad"
+
+    def changed(change):
+        adata = anndata_tables.of_extraction(path)
+        change(adata)
+        return anndata_tables.is_copy(anndata_tables.write(adata, file), path)
+
+    def elsewhere(adata):
+        adata.uns["unidino"] = {"provenance": "{}"}
+
+    def value(adata):
+        adata.X[3, 5] += 1
+
+    def layer(adata):
+        adata.layers["raw"][3, 5] += 1
+
+    def label(adata):
+        adata.obs["Metadata_Well"] = adata.obs["Metadata_Well"].to_numpy()[::-1]
+
+    def name(adata):
+        adata.obs_names = adata.obs_names[::-1]
+
+    assert changed(elsewhere)
+    assert not any(map(changed, (value, layer, label, name)))
+    file.write_bytes(b"cut")
+    assert not anndata_tables.is_copy(file, path)
 
 
 def test_verification_knows_the_file(made):
@@ -381,6 +433,24 @@ def test_controls_of_a_table_do_not_hide_those_of_the_schema():
     obs = anndata_tables.to_anndata(frame).obs
     assert obs["Metadata_control"].tolist() == list("abcd")
     assert obs["Metadata_Control"].tolist() == [True, False, False, False]
+
+
+def test_row_without_control_and_perturbation_is_empty(tmp_path):
+    control = ["negcon", None, None, None]
+    frame = table(
+        Metadata_control_type=control,
+        Metadata_compound=[None, "taxol", None, " "],
+        Metadata_Gene=pd.Categorical([None, None, "TP53", None]),
+    )
+    obs = round_trip(anndata_tables.to_anndata(frame), tmp_path).obs
+    assert obs["Metadata_Control_Type"].tolist() == ["negcon", "treatment", "treatment", "empty"]
+    assert obs["Metadata_Control"].tolist() == [True, False, False, True]
+
+
+def test_columns_that_say_nothing_of_any_row_make_none_empty():
+    frame = table(Metadata_control_type=["negcon", None, None, None], Metadata_compound=[None] * 4)
+    obs = anndata_tables.to_anndata(frame).obs
+    assert obs["Metadata_Control_Type"].tolist() == ["negcon"] + ["treatment"] * 3
 
 
 def test_treatments_alone_are_no_empty_column():

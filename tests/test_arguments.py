@@ -75,6 +75,52 @@ def test_command_line_follows_the_signature(capsys):
     )
 
 
+def cut(tiling: str = "cover", side: int | str | None = None):
+    """Cut a thing.
+
+    Parameters
+    ----------
+    tiling : {"cover", "grid", "legacy"}
+        How it is cut.
+    side : int or "max"
+        How large.
+    """
+
+
+def test_help_names_the_choices():
+    said = " ".join(arguments.parser(cut, "cut").format_help().split())
+    assert "--tiling TILING cover, grid or legacy: How it is cut. (default: cover)" in said
+    assert "--side SIDE How large. (default: None)" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--tilling", "grid"], "unrecognized arguments: --tilling. Did you mean --tiling?"),
+        (["--tilling=grid"], "unrecognized arguments: --tilling. Did you mean --tiling?"),
+        (["--valset", "x"], "unrecognized arguments: --valset."),
+        (["--side"], "argument --side: expected one argument"),
+        (["grid"], "unrecognized arguments: grid"),
+    ],
+)
+def test_wrong_option_is_told_in_two_lines(words, said, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        arguments.parser(cut, "unidino cut").parse_args(words)
+    told = f"error: {said}\nunidino cut --help lists the options.\n"
+    assert capsys.readouterr().err == told
+
+
+def test_misspelt_option_is_told_before_the_lack_of_the_one_meant(capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        arguments.parser(embed, "embed").parse_args(["--valsett", "x"])
+    assert "Did you mean --valset?" in capsys.readouterr().err
+
+
+def test_options_may_be_shortened_and_end():
+    assert arguments.parser(cut, "cut").parse_args(["--til", "grid"]).tiling == "grid"
+    assert arguments.parser(check, "check").parse_args(["--", "--here"]).folder == "--here"
+
+
 def check(folder: str, /, deep: bool = False):
     """Check a thing.
 

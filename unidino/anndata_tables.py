@@ -30,7 +30,8 @@ PERTURBATION = ("perturbation", "perturbation_id", "treatment", "compound")
 """Columns that may say what was done to a well, the first that a table has."""
 
 _IMAGE, _ROW = "Metadata_image", "Metadata_row"
-_CONTROLS, _TREATMENT = "Metadata_Control_Type", "treatment"
+_CONTROLS, _TREATMENT, _EMPTY = "Metadata_Control_Type", "treatment", "empty"
+_DONE = (*PERTURBATION, "gene", "jcp2022", "sgrna", "construct", "allele")
 _TEXTS = ("object", "feature_group", "feature", "channel", "radial_bin", "params", "feature_kind")
 _NUMBERS = ("scale", "angle", "gray_levels")
 _LEVEL = re.compile(r"_(well|site)_features\.parquet$")
@@ -73,8 +74,9 @@ def to_anndata(profiles, layers=None, by=None, provenance=None):
         ``X``: the features, float32. ``obs``: the other columns, all ``Metadata_…``, those of
         `SPELT` in that spelling; text as categories, numbers as numbers; columns of nothing but
         missing values are left out, a / in a name is a _. ``Metadata_Control_Type`` is
-        "treatment" where our tables have nothing, ``Metadata_Control`` says whether it is another;
-        words that are not ours stay in ``Metadata_control_type``.
+        "treatment" where our tables have nothing, and "empty" where no column says what was done
+        to such a row either, though others have it; ``Metadata_Control`` says whether it is other
+        than "treatment"; words that are not ours stay in ``Metadata_control_type``.
         ``obs_names``: the values of `by` with | between. ``var``: the columns of the schema;
         ``channel`` where one channel alone is described, ``feature_kind`` "embedding", or
         "measurement" for CellProfiler's. ``uns``: under "unidino" the provenance as JSON, see
@@ -171,6 +173,46 @@ def write(adata, path):
     with tables.atomic_path(path) as temporary:
         adata.write_h5ad(temporary, compression="gzip")
     return path
+
+
+def is_copy(h5ad, path):
+    """Whether a .h5ad file holds what `of_extraction` makes of a table, but for the provenance.
+
+    Parameters
+    ----------
+    h5ad : str or Path
+    path : str or Path
+        Of the profiles, as of `of_extraction`.
+
+    Returns
+    -------
+    bool
+        False where either is not to be read, such as without anndata.
+    """
+    try:
+        check_installed()
+        import anndata
+
+        read, made = anndata.read_h5ad(h5ad), of_extraction(path)
+    except (ImportError, OSError, KeyError, TypeError, ValueError):
+        return False
+    described = [
+        (
+            list(adata.obs_names),
+            list(adata.var_names),
+            tables.frame_digest(adata.obs),
+            tables.frame_digest(adata.var),
+            set(adata.layers),
+        )
+        for adata in (read, made)
+    ]
+    return described[0] == described[1] and all(
+        np.array_equal(matrix, of_made, equal_nan=True)
+        for matrix, of_made in [
+            (read.X, made.X),
+            *((read.layers[name], made.layers[name]) for name in made.layers),
+        ]
+    )
 
 
 def read_provenance(adata):
@@ -293,7 +335,7 @@ def _key_of(frame):
 
 
 def _values(frame, features, where):
-    """The features (N, features), float32."""
+    """The features (N, features), float32, not shared with the frame."""
     of = pd.api.types
     for name in features:
         if not of.is_numeric_dtype(frame[name]) or of.is_bool_dtype(frame[name]):
@@ -301,7 +343,7 @@ def _values(frame, features, where):
                 f"{where}: the feature {name} holds {frame[name].dtype}, not numbers; make it "
                 "numeric, or drop it."
             )
-    return frame[features].to_numpy(np.float32, na_value=np.nan)
+    return frame[features].to_numpy(np.float32, copy=True, na_value=np.nan)
 
 
 def _layer(table, what, names, columns, features):
@@ -377,13 +419,27 @@ def _obs(frame, names):
     for column in frame.columns:
         values = frame[column].reset_index(drop=True)
         if column == _CONTROLS and _are_controls(values):
-            values = values.astype(object).where(values.notna(), _TREATMENT)
+            values = values.astype(object).where(values.notna(), _unlabelled(frame))
             made["Metadata_Control"] = (values != _TREATMENT).to_numpy()
         elif column in (_CONTROLS, "Metadata_Control"):  # what the schema means by it is another
             column = column.lower().capitalize()
         if not values.isna().all():
             made[_key(column, made)] = _column(values)
     return pd.DataFrame(made, index=range(len(frame))).set_axis(names)
+
+
+def _unlabelled(frame):
+    """What each row is that is no known control; the schema lets none be missing."""
+    lower = {str(name).lower(): name for name in frame.columns}
+    names = [lower[f"metadata_{name}"] for name in _DONE if f"metadata_{name}" in lower]
+    said = [_is_said(frame[name]) for name in names]
+    done = np.any(said, axis=0) if np.any(said) else np.ones(len(frame), bool)
+    return pd.Series(np.where(done, _TREATMENT, _EMPTY), dtype=object)
+
+
+def _is_said(values):
+    """Where a cell is neither missing nor blank."""
+    return (values.notna() & (values.astype(str).str.strip() != "")).to_numpy(bool)
 
 
 def _are_controls(values):

@@ -4,6 +4,7 @@ import argparse
 import ast
 import inspect
 import re
+import sys
 import types
 import typing
 from difflib import get_close_matches
@@ -127,24 +128,50 @@ class _Switch(argparse.BooleanOptionalAction):
         setattr(namespace, self.dest, value)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in two lines, not after the usage, and which option may be meant."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        given = sys.argv[1:] if args is None else list(args)
+        flags = self._option_string_actions
+        # Before the rest: a misspelt option would else be told as the lack of the one it stands for
+        for word in given[: given.index("--")] if "--" in given else given:
+            name = word.split("=")[0]
+            if name.startswith("--") and not any(flag.startswith(name) for flag in flags):
+                near = get_close_matches(name, flags, n=1)
+                hint = f" Did you mean {near[0]}?" if near else ""
+                self.error(f"unrecognized arguments: {name}.{hint}")
+        return super().parse_known_args(given, namespace)
+
+    def error(self, message):
+        self.exit(2, f"error: {message}\n{self.prog} --help lists the options.\n")
+
+
+def _choices(kind):
+    """The values that a docstring's type such as ``{"a", "b"}`` lists, as words; else nothing."""
+    listed = re.findall(r'"([^"]+)"', kind) if kind.startswith("{") else []
+    return " or ".join([", ".join(listed[:-1]), listed[-1]]) + ": " if len(listed) > 1 else ""
+
+
 def _help(function):
-    """Help of each parameter, from the numpydoc section."""
+    """Help of each parameter, from the numpydoc section: its choices, then its text."""
     section = re.search(r"Parameters\n-+\n(.*?)(\n\n\w+\n-+\n|\Z)", inspect.getdoc(function), re.S)
-    entries = re.findall(r"^(\w[\w, ]*) : [^\n]*\n((?:[ ]+[^\n]*\n?|\n)*)", section[1], re.M)
+    entries = re.findall(r"^(\w[\w, ]*) : ([^\n]*)\n((?:[ ]+[^\n]*\n?|\n)*)", section[1], re.M)
     texts = {}
-    for names, text in entries:
+    for names, kind, text in entries:
         for name in names.split(", "):
-            texts[name] = " ".join(text.split()).replace("%", "%%")
+            texts[name] = _choices(kind) + " ".join(text.split()).replace("%", "%%")
     return texts
 
 
 def parser(function, program):
     """A command-line parser with one option for every parameter of `function`.
 
-    A parameter that takes no name in Python takes none here.
+    A parameter that takes no name in Python takes none here. What is wrong is said in two lines,
+    with the exit status 2.
     """
     described = inspect.getdoc(function).split("\n")[0]
-    made = argparse.ArgumentParser(program, description=described)
+    made = _Parser(program, description=described)
     helps = _help(function)
     hints = typing.get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():

@@ -176,8 +176,10 @@ def extract(
         Architecture of random_vit, or of weights that do not say.
     ckpt : str
         Weights file of the models dino, microsnoop, morphem and transfer.
-    embed_dim, cls_reduced_dim : int
-        Width and reduced width, where weights do not say.
+    embed_dim : int
+        Width of the model, where weights do not say.
+    cls_reduced_dim : int
+        Width that the model reduces its class token to, where weights do not say.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
         Overrides the pooling that is stored with the model.
     block : int
@@ -186,7 +188,7 @@ def extract(
         Data root; UNIDINO_DATA, else simulated data.
     remote : bool
         Fetch the images that a table lists elsewhere (https, http, s3, members of zip archives), as
-        its plates are read, see `remote`. Without it such a table is an error.
+        its plates are read. Without it such a table is an error.
     platemap : str
         CSV of treatments and controls, joined on plate and well.
     channels : str, list or dict
@@ -213,8 +215,10 @@ def extract(
     overwrite : bool
         Discard what an earlier run with other settings or images left there, once the first new
         plate is written.
-    size, stride : int
-        Pixels; the size that the model was trained at, and the size, by default.
+    size : int
+        Side of a tile in pixels; that which the model was trained at, by default.
+    stride : int
+        Pixels from one tile to the next; the size, by default.
     resize_shorter_side : int
         Shrink larger images to this shorter side, in pixels; the dataset's own by default (1080
         for cell-health and HPA).
@@ -231,9 +235,9 @@ def extract(
     small_images : {"reflect", "resize"}
         How images smaller than a tile are brought to its size.
     illumination : str
-        Uneven illumination is divided out, see `illumination`: by the functions that the table
-        gives, by default; "none" leaves the images as they are; "estimate" takes a function of each
-        plate and channel from its images, see `flatfield`. Or where the functions lie, by the
+        Uneven illumination is divided out: by the functions that the table gives, by default;
+        "none" leaves the images as they are; "estimate" takes a function of each plate and channel
+        from its images. Or where the functions lie, by the
         table's columns, such as "illum/{plate}_{channel}.npy".
     intensity_scaling : {"dtype", "plate", "image"}
         Overrides the scaling that is stored with the model.
@@ -256,7 +260,8 @@ def extract(
     csv : bool
         Write the profiles as CSV, too.
     anndata : bool
-        Write the profiles as AnnData (.h5ad), too, for scanpy and its like; see `anndata_tables`.
+        Write the profiles as AnnData (.h5ad), too, for scanpy and its like; `unidino anndata` makes
+        it of a table that is there.
     batch_size : int
         Tiles of one channel in a forward pass; by default 16 on the CPU, and on a GPU what was
         measured to be fast when the extraction began.
@@ -272,7 +277,7 @@ def extract(
         profiles.
     engine : {"local", "ray"}
         What embeds: this machine, or the workers of a Ray cluster, a GPU each where it has GPUs,
-        else a processor each; see `cluster`. The precision auto is then that of this machine.
+        else a processor each. The precision auto is then that of this machine.
     ray_address : str
         Of a cluster whose machines see the same paths as this one; "auto" for the one that this
         machine belongs to. Ray is started on this machine by default.
@@ -651,7 +656,7 @@ def _write(embeddings, unnormalised, counts, given):
     if given["anndata"]:
         written = anndata_tables.of_extraction(path, final, provenance=provenance)
         anndata_tables.write(written, paths.anndata_file(path))
-    _warn(_left_over(path, given))
+    _warn(_left_over(path, final, given))
     return Extraction(
         profiles=final,
         profiles_path=path,
@@ -664,11 +669,21 @@ def _write(embeddings, unnormalised, counts, given):
     )
 
 
-def _left_over(path, given):
-    """What an earlier run wrote beside the profiles, and this one does not."""
-    for option, file in (("csv", path.with_suffix(".csv")), ("anndata", paths.anndata_file(path))):
-        if file.exists() and not given[option]:
-            yield f"{file.name} is of an earlier run; with {option} it is written anew"
+def _left_over(path, frame, given):
+    """What an earlier run wrote beside the profiles, this one does not, and says otherwise."""
+    file = path.with_suffix(".csv")
+    stale = []
+    if not given["csv"] and file.exists():
+        text = frame.to_csv(index=False).encode(errors="surrogateescape")
+        stale += [("csv", file)] if file.read_bytes() != text else []
+    file = paths.anndata_file(path)
+    if not given["anndata"] and file.exists() and not anndata_tables.is_copy(file, path):
+        stale += [("anndata", file)]
+    for option, file in stale:
+        yield (
+            f"{file.name} is of an earlier run, and these profiles differ from it; with {option} "
+            "it is written anew"
+        )
 
 
 def _unit_length(frame):

@@ -45,7 +45,7 @@ def download(
     Parameters
     ----------
     name : str
-        A key of `catalogue.entries`; `unidino download` alone lists them.
+        Of a model or dataset; `unidino download` alone lists them.
     root : str or Path, optional
         Data root to fetch into; UNIDINO_DATA by default, else data/downloaded of the project
         (weights: the first folder where they are looked for).

@@ -104,7 +104,7 @@ def train(
     reg_tokens : int
         Register tokens (arXiv:2309.16588) of a vision transformer.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
-        What the head sees, and the embedding later: see `vit.ModelConfig`.
+        What the head sees, and the embedding later.
     drop_path_rate : float
         Stochastic depth of the student, 0 to 1.
     ckpt : str
@@ -112,7 +112,7 @@ def train(
     distil_from : str
         A model by name or weights file, such as transfer, that the student learns to reproduce in
         the global views: its embedding from the student's, and the map of its block before that
-        from the student's patch tokens, see `distil`. The student is a vision transformer.
+        from the student's patch tokens. The student is a vision transformer.
     distil_weight, dino_weight : float
         Weights of that loss and of self-distillation. dino_weight 0 leaves self-distillation and
         its local views out: with distil_from, and no local_crops_number.
