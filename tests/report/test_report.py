@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 import unidino
 from unidino import cli, paths, tables
@@ -200,10 +201,11 @@ def test_the_table_of_wells_is_that_of_the_profiles(root, folder):
     for column, name in {
         "Foreground": "foreground", "Objects": "objects", "Mean DNA": "mean_DNA",
         "Mean ER": "mean_ER", "Focus DNA": "focus_DNA", "Focus ER": "focus_ER",
-        "Saturated DNA": "saturated_DNA", "Saturated ER": "saturated_ER",
+        "Saturated DNA": "saturated_DNA",
     }.items():  # fmt: skip
         numbers = shown[column].str.replace(",", "").astype(float)
         np.testing.assert_allclose(numbers, wells[f"Metadata_{name}"], rtol=0.005)
+    assert "Saturated ER" not in shown  # as in the heat maps
     assert shown["Failed"].astype(int).tolist() == wells["Metadata_sites_failed"].tolist()
     assert shown["compound"].tolist() == wells["Metadata_compound"].fillna("").tolist()
     after = tables.read_table(folder / "t_standardize_well_features.parquet")
@@ -473,6 +475,76 @@ def test_a_real_plate(tmp_path, extracted):
     assert f"{counts['negcon']} wells" in verdict(root, "Negative controls")[1] or counts[
         "negcon"
     ] < len(WELLS)
+
+
+@pytest.fixture(scope="module")
+def bare_root(tmp_path_factory, extracted):
+    """(report, folder) of ten treatments in two wells of one site each; two wells are empty.
+
+    Four controls are too few for any p-value below 0.05.
+    """
+    kinds = ["negcon"] * 2 + ["a"] * 10 + ["negcon"] * 2 + ["a"] * 10
+    genes = [None] * 2 + [f"g{i}" for i in range(10)]
+    table = images(tmp_path_factory.mktemp("bare"), kinds=kinds, drop=["compound"], gene=genes * 2)
+    rng = np.random.default_rng(1)
+    for well in ("A05", "D05"):
+        for channel in ("DNA", "ER"):
+            noise = rng.normal(400, 3, (48, 48)).astype(np.uint16)
+            tifffile.imwrite(table.parent / "img" / f"0_{well}_0_{channel}.tif", noise)
+    folder = extracted(table)
+    return parsed(report(folder, draws=99).read_text()), folder
+
+
+def test_empty_wells_are_empty_and_nothing_else(bare_root):
+    root, folder = bare_root
+    sites = tables.read_table(folder / "sites" / "p.parquet").set_index("Metadata_Well")
+    assert sites.index[sites["Metadata_status"] == "empty"].tolist() == ["A05", "D05"]
+    shown = frame_of(root, "wells").set_index("Well")
+    assert shown.loc[["A05", "D05"], "Flags"].tolist() == ["empty", "empty"]
+    assert "Sites" not in shown  # one each: the status says it
+    for figure in part(root, "maps").iter("figure"):
+        if "Focus" in text_of(figure.find("figcaption")):
+            hatched = [
+                n.find("title").text
+                for n in figure.iter("rect")
+                if n.get("class") == "well"
+                and n.find("title") is not None
+                and "empty or sparse" in n.find("title").text
+            ]
+            assert [name.split(",")[0] for name in hatched] == ["A05", "D05"]
+            assert text_of(figure).endswith("empty or sparse (2)")
+    cards = [text_of(n) for n in part(root, "pictures").iter("figcaption")]
+    assert cards.count("A05 empty") == 1 and "D05 empty" not in cards
+    assert "(one of 2 empty ones)" in text_of(part(root, "pictures"))
+
+
+def test_what_cannot_be_asked_is_answered_nowhere(bare_root):
+    root, folder = bare_root
+    word, said = verdict(root, "Active treatments")
+    assert word == "not asked" and said.startswith("Cannot be asked: a perfect ranking would reach")
+    section = text_of(part(root, "activity"))
+    assert "Activity: 0 of" not in section and "No treatment could be found by activity" in section
+    assert "Activity, corrected p" not in frame_of(root, "activity")
+    headings = [text_of(n) for n in part(root, "pictures").iter("h3")]
+    assert headings[1] == "Treatments farthest from the negative controls"
+
+
+def test_the_farthest_treatments_are_named(bare_root):
+    root, folder = bare_root
+    frame = tables.read_table(folder / "t_standardize_well_features.parquet")
+    frame["far"] = dose_response.distance_from_controls(frame)
+    kept = frame[~frame["Metadata_Well"].isin(["A05", "D05"]) & frame["Metadata_gene"].notna()]
+    order = kept.groupby("Metadata_gene")["far"].median().sort_values(ascending=False).index
+    legend = [text_of(item) for item in part(root, "map").iter("li")]
+    assert [one.split(" (")[0] for one in legend[1:8]] == sorted(order[:7])
+    told = "of 10 names the 7 farthest from the negative controls have colours"
+    assert told in text_of(part(root, "map")) and told in text_of(part(root, "maps"))
+    cards = [text_of(n) for n in part(root, "pictures").iter("figcaption")]
+    shown = [card.split(";")[0].split(" ")[1] for card in cards if "median distance" in card]
+    assert shown == list(order[:4])
+    wells = [card.split(" ")[0] for card in cards if "median distance" in card]
+    farthest = kept.loc[kept.groupby("Metadata_gene")["far"].idxmax()].set_index("Metadata_gene")
+    assert wells == farthest.loc[shown, "Metadata_Well"].tolist()
 
 
 def test_doses_of_many_treatments_show_the_strongest_trends(tmp_path, extracted):

@@ -199,3 +199,36 @@ def test_round_numbers_are_few_and_within(seed):
     numbers = svg.round_numbers(low, high)
     assert 2 <= len(numbers) <= 6 and low <= numbers[0] and numbers[-1] <= high
     assert np.ptp(np.diff(numbers)) < 1e-9 * (high - low)
+
+
+def test_wells_without_cells_are_hatched_and_take_no_colours():
+    values, bare = np.array([1.0, 18.0, 2.0, 3.0]), np.arange(4) == 1
+    found = wells(svg.plate_map(POSITIONS, values, NAMES, [None] * 4, "t", None, bare))
+    expected = wells(
+        svg.plate_map(POSITIONS, np.where(bare, np.nan, values), NAMES, [None] * 4, "t")
+    )
+    assert list(found) == ["A01: 1", "A02, empty or sparse: 18", "C04: 2", "D06: 3"]
+    assert [r.get("fill") for r in found.values()] == [r.get("fill") for r in expected.values()]
+    drawing = svg.plate_map(POSITIONS, values, NAMES, [None] * 4, "t", None, bare)
+    (lines,) = (node for node in drawing.iter("path") if node.get("class") == "hatching")
+    square = found["A02, empty or sparse: 18"]
+    x, y, side = (float(square.get(name)) for name in ("x", "y", "width"))
+    at = np.array(lines.get("d").replace("M", " ").replace("L", " ").split(), float).reshape(-1, 2)
+    assert (at >= [x - 0.01, y - 0.01]).all() and (at <= [x + side + 0.01, y + side + 0.01]).all()
+    assert np.ptp(at.reshape(-1, 2, 2).sum(2), axis=1).max() < 0.05  # all at 45 degrees
+    medians = wells(drawing, "median")
+    assert "Median of row A: 1" in medians and "Median of column 2: 18" not in medians
+    bar = text_of(svg.colour_bar(values, "raw", bare))
+    assert "18" not in bar and bar.endswith("; empty or sparse (1)")
+    two = text_of(svg.colour_bar([2.0, 18.0, 2.0], "raw", np.arange(3) == 1))
+    assert two == "Other wells: 2 raw; empty or sparse (1)"
+    assert svg.colour_bar(values, "raw", np.zeros(4, bool)).find("svg[@class='key']") is None
+
+
+def test_names_that_come_first_take_the_colours():
+    labels = ["negative control", *"abcdefghij"]
+    plain, chosen = svg.styles_of(labels), svg.styles_of(labels, ["j", "x", "i", "c"])
+    assert plain == plots.category_styles(labels)
+    coloured = [name for name, (colour, _) in chosen.items() if colour != plots.OTHER]
+    assert coloured == ["negative control", "a", "b", "c", "d", "e", "i", "j"]
+    assert len(set(chosen.values())) == 9 and set(chosen) == set(labels)

@@ -251,3 +251,69 @@ def test_distances_belong_to_their_wells():
     for well, value in zip(one.wells["Metadata_Well"], found.distance, strict=True):
         assert np.isnan(value) if well not in by_well else value == by_well[well]
     assert np.isnan(asked(made(["a", "b"] * 12)).distance).all()
+
+
+def bare_plate():
+    """A plate whose wells A04 and B05 are empty, and sharp and dark as noise is; C03 is sparse."""
+    one = made(Metadata_status=status(3, 10, kind="empty"))
+    rows = {"Metadata_foreground": 0.0, "Metadata_objects": 0.0, "Metadata_focus_DNA": 20.0,
+            "Metadata_mean_DNA": 0.01}  # fmt: skip
+    for frame in (one.sites, one.wells):
+        for name, value in rows.items():
+            frame.loc[[3, 10], name] = value
+        frame.loc[14, ["Metadata_foreground", "Metadata_focus_DNA"]] = 0.01, 15.0
+    return one
+
+
+def test_what_is_empty_is_called_nothing_else():
+    one = bare_plate()
+    raised = plate_quality.flags(one.sites, plate_quality.Limits())
+    assert {"empty", "sparse", "few objects", "focus"} <= set(raised["flag"])
+    found = asked(one)
+    looked = plate_quality.wells_to_look_at(found.flagged, one.sites).set_index("well")["reasons"]
+    assert looked[["A04", "B05"]].tolist() == ["empty", "empty"]
+    assert looked["C03"].startswith("sparse (0.01, limit ") and "focus" not in looked["C03"]
+    answers = judged(one)
+    assert answers["Focus"].word == answers["Brightness"].word == "pass"
+    assert answers["Focus"].rule.endswith("; sites without cells are not asked")
+
+
+def test_what_is_too_bright_is_flagged_without_cells_too():
+    one = bare_plate()
+    one.sites.loc[3, ["Metadata_mean_DNA", "Metadata_saturated_DNA"]] = 100.0, 0.5
+    flagged = asked(one).flagged
+    assert sorted(flagged.loc[flagged["row"] == 3, "flag"]) == ["empty", "intensity", "saturated"]
+
+
+def test_focus_is_not_asked_where_no_site_shows_cells():
+    found = judged(made(Metadata_status="empty"))
+    assert (found["Focus"].word, found["Focus"].said) == ("not asked", "No site shows cells.")
+    assert found["Cells there"].word == "look"
+
+
+@pytest.mark.parametrize(("second", "bare"), [("empty", True), ("ok", False), ("failed", True)])
+def test_a_well_is_bare_where_each_site_that_was_read_is(second, bare):
+    from dataclasses import replace
+
+    one = bare_plate()
+    more = one.sites.iloc[[3]].assign(Metadata_status=second, Metadata_path="other.tif")
+    if second == "ok":
+        more["Metadata_foreground"] = 0.4
+    one = replace(one, sites=pd.concat([one.sites, more], ignore_index=True))
+    told = verdicts.bare_wells(one, asked(one))
+    assert np.flatnonzero(told).tolist() == ([3, 10, 14] if bare else [10, 14])
+
+
+def test_rows_that_are_sites_are_bare_by_their_own():
+    from dataclasses import replace
+
+    one = replace(bare_plate(), file=Path("d_standardize_site_features.parquet"))
+    assert np.flatnonzero(verdicts.bare_wells(one, asked(one))).tolist() == [3, 10, 14]
+
+
+def test_what_could_reach_the_level_is_reachable():
+    few = asked(made(["negcon"] * 2 + ["a", "a", "b", "b"], wells=WELLS[:6])).answers["activity"]
+    least = verdicts.retrieval_summary(few.table, 0.05)["least_corrected_p_value"]
+    assert not verdicts.reachable(few, least) and verdicts.reachable(few, least + 1e-9)
+    alone = asked(made(["negcon"] * 12 + [f"c{i}" for i in range(12)])).answers["activity"]
+    assert not verdicts.reachable(alone, 0.99)

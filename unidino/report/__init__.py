@@ -116,7 +116,7 @@ def report(
     columns = plates.stored_columns(one.wells, label, perturbation, dose)
     found = verdicts.ask(one, columns, limits, told=told, level=level, draws=draws, seed=seed)
     judged = verdicts.verdicts(one, found, told=told, level=level)
-    pictures = montage.photograph(one, montage.chosen(one, found), root, remote)
+    pictures = montage.photograph(one, montage.chosen(one, found, level=level), root, remote)
     text = sections.whole(one, found, judged, pictures, columns, projection, level, seed)
     with tables.atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8")

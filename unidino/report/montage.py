@@ -14,6 +14,7 @@ from ..evaluate import plate_quality
 from ..pages import plate
 from ..pages.plots import bar_length
 from ..verify.origin import opened
+from .verdicts import bare_wells
 
 FIELD, DETAIL = 340, 170
 """Longest side of a whole field, and side of what is cut from its middle, in pixels."""
@@ -80,7 +81,7 @@ class Montage:
     bars: tuple | None = None
 
 
-def chosen(stored, found, most=4):
+def chosen(stored, found, most=4, level=0.05):
     """Which wells are shown, and why.
 
     Parameters
@@ -89,6 +90,8 @@ def chosen(stored, found, most=4):
     found : verdicts.Findings
     most : int
         Wells of a group.
+    level : float
+        Below which a corrected p-value finds a treatment.
 
     Returns
     -------
@@ -102,9 +105,12 @@ def chosen(stored, found, most=4):
     made = {}
     kinds = sites.get("Metadata_control_type", pd.Series(None, sites.index, dtype=object))
     for kind, heading in (("negcon", "Negative controls"), ("poscon", "Positive controls")):
-        wells = list(dict.fromkeys(names[read & (kinds == kind).to_numpy(bool)]))
+        own = read & (kinds == kind).to_numpy(bool)
+        # What a control looks like is asked; empty ones are shown as flagged.
+        wells = list(dict.fromkeys(names[own & ~found.bare])) or list(dict.fromkeys(names[own]))
         made[heading] = [(well, "") for well in _spaced(wells, most)]
-    made["Most active treatments"] = _active(found, most)
+    heading, group = _treatments(stored, found, most, level)
+    made[heading] = group
     taken = {well for group in made.values() for well, _ in group}
     if not taken:
         wells = list(dict.fromkeys(names[read]))
@@ -115,7 +121,13 @@ def chosen(stored, found, most=4):
     rows = {}
     for heading, group in made.items():
         rows[heading] = [(_typical(sites, names, read, well), why) for well, why in group]
-    rows["Flagged wells, the one farthest beyond a limit first"] = [
+    heading = "Flagged wells, the one farthest beyond a limit first"
+    empty = looked["reasons"] == "empty"
+    if empty.sum() > 1:
+        # All of them look alike, and would leave no room for others.
+        looked = looked[~(empty & empty.duplicated())]
+        heading += f" (one of {empty.sum()} empty ones)"
+    rows[heading] = [
         (row, why)
         for well, why in looked[["well", "reasons"]].to_numpy()
         if (row := _flagged_site(found.flagged, names, read, well)) is not None
@@ -127,11 +139,39 @@ def _spaced(items, most):
     return [items[i] for i in np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)]
 
 
-def _active(found, most):
-    """Of the treatments that score best, the well farthest from the negative controls."""
+def _treatments(stored, found, most, level):
+    """(heading, group) of the active treatments, or of the farthest where none is found active."""
     answer = found.answers.get("activity")
-    if answer is None or answer.table.empty:
+    table = pd.DataFrame() if answer is None else answer.table
+    if not table.empty and (table["corrected_p_value"] < level).any():
+        return "Most active treatments", _active(found, answer, most)
+    return "Treatments farthest from the negative controls", _farthest(stored, found, most)
+
+
+def _farthest(stored, found, most):
+    """Of the treatments whose median well is farthest from the controls, the farthest well.
+
+    Wells without cells are far from all others, and stand among the flagged ones.
+    """
+    if found.wells is None or not found.wells.negative.any():
         return []
+    asked = found.wells.profiles
+    bare = set(np.array(plate_quality.well_names(stored.wells), object)[bare_wells(stored, found)])
+    names = np.array(plate_quality.well_names(asked), dtype=object)
+    controls = asked["Metadata_control_type"].isin(("negcon", "poscon")).to_numpy(bool)
+    far = pd.Series(_distances(found), asked.index)
+    kept = ~controls & np.array([name not in bare for name in names]) & far.notna().to_numpy()
+    treated = far[kept].groupby(asked.loc[kept, plate.TREATMENT])
+    order = treated.median().sort_values(ascending=False, kind="stable")
+    farthest, wells = treated.idxmax(), dict(zip(asked.index, names, strict=True))
+    return [
+        (wells[farthest[name]], f"{name}; median distance {value:.3g}")
+        for name, value in order.head(most).items()
+    ]
+
+
+def _active(found, answer, most):
+    """Of the treatments that score best, the well farthest from the negative controls."""
     best = answer.table.dropna(subset="mean_normalized_average_precision").sort_values(
         "mean_normalized_average_precision", ascending=False, kind="stable"
     )

@@ -10,7 +10,17 @@ from ..evaluate import maps, plate_quality
 from ..pages import extraction, plate, plate_answers, plots
 from . import svg
 from .html import element, facts, page, prose, section, sentences, table
-from .verdicts import FAIL, LOOK, PASS, UNASKED, keys_of, plain, shortened
+from .verdicts import (
+    FAIL,
+    LOOK,
+    PASS,
+    UNASKED,
+    bare_wells,
+    keys_of,
+    plain,
+    reachable,
+    shortened,
+)
 
 # What an error says of a file begins with its name.
 _FILE = re.compile(r"([^:]*[^:\s]\.\w{2,5}): ")
@@ -49,7 +59,7 @@ def whole(stored, found, judged, pictures, columns, projection, level, seed):
         _replicates(found, level),
         _doses(found, level),
         _montage(pictures, stored),
-        _map(stored, found, projection, seed),
+        _map(stored, found, columns, projection, seed),
         _doubts(found),
         _making(stored),
         _wells(stored, found, columns),
@@ -181,6 +191,14 @@ def _flags(stored, found):
         made, head = made.drop(columns="wells"), head[:-1]
     rows = made.to_numpy(object).tolist()
     parts = [table("Flags on sites", head, rows, numeric={3, 4})]
+    if found.bare.any():
+        parts.append(
+            element(
+                "p",
+                f"{int(found.bare.sum())} sites without cells, empty or sparse, are flagged for "
+                "that: neither their focus nor that they are dim says more.",
+            )
+        )
     looked = plate_quality.wells_to_look_at(found.flagged, stored.sites)
     if len(looked):
         name, most = stored.unit.capitalize(), 12
@@ -215,24 +233,36 @@ def _heat_maps(stored, found, columns):
     flagged = set(np.array(plate_quality.well_names(stored.sites), object)[found.flagged["row"]])
     outlined = np.array([name in flagged for name in plate_quality.well_names(frame)])
     labels, what = _labels(frame, columns)
+    first, preferred = _first(stored, found, columns)
     drawing, legend = svg.categories(
-        positions, labels, names, kinds, f"Layout of the plate by {what}", outlined
+        positions, labels, names, kinds, f"Layout of the plate by {what}", outlined, first
     )
     layout = element(
         "figure",
-        element("figcaption", element("b", "Layout"), f", by {what}; thick outlines are flagged"),
+        element(
+            "figcaption",
+            element("b", "Layout"),
+            f", by {what}; thick outlines are flagged{preferred and '; ' + preferred}",
+        ),
         drawing,
         legend,
     )
     figures = [layout]
+    bare = bare_wells(stored, found)
+    if bare[~failed].all():
+        bare = np.zeros(len(bare), bool)  # without cells anywhere colours have nothing else to show
     for title, unit, values in _measures(stored, found, columns):
-        drawing = svg.plate_map(positions, values, names, kinds, f"{title} of each well", failed)
+        # Doses are given, not measured.
+        own = None if title.endswith("by rank") else bare
+        drawing = svg.plate_map(
+            positions, values, names, kinds, f"{title} of each well", failed, own
+        )
         figures.append(
             element(
                 "figure",
                 element("figcaption", element("b", title)),
                 drawing,
-                svg.colour_bar(values, unit),
+                svg.colour_bar(values, unit, own),
             )
         )
     return section(
@@ -241,12 +271,14 @@ def _heat_maps(stored, found, columns):
         element(
             "p",
             "One cell a well, mean over its sites that were read, each panel with colours of its "
-            f"own between the percentiles {svg.CLIPPED:g} and {100 - svg.CLIPPED:g} of the wells. "
-            "The strips on the right and below are the medians of rows and columns: an edge "
-            "or a gradient shows there first. – marks negative and + positive controls, × a well "
-            "that could not be read; dashed positions hold no well. A pointer shows well, "
-            "treatment and value. Saturated pixels have a panel where some well has more than a "
-            "tenth of the limit.",
+            f"own between the percentiles {svg.CLIPPED:g} and {100 - svg.CLIPPED:g} of the wells "
+            "with cells. Hatched wells have next to none (every site is empty or sparse), and no "
+            "colour, since noise has a focus and an intensity, too. "
+            "The strips on the right and below are the medians of rows and columns, without "
+            "hatched wells: an edge or a gradient shows there first. – marks negative and + "
+            "positive controls, × a well that could not be read; dashed positions hold no well. A "
+            "pointer shows well, treatment and value. Saturated pixels have a panel where some "
+            "well has more than a tenth of the limit.",
         ),
         element("div", figures, class_="figures"),
     )
@@ -268,6 +300,28 @@ def _labels(frame, columns):
     if columns.label is None:
         return kinds, "control type"
     return kinds.fillna(frame[columns.label].astype(object)), plate.bare(columns.label)
+
+
+def _first(stored, found, columns):
+    """(the labels that take the colours, the farthest first; that rule in words).
+
+    No rule is told where all labels have a colour.
+    """
+    labels, _ = _labels(stored.wells, columns)
+    styles = plots.category_styles(labels.dropna())
+    named = [name for name in styles if name not in plots.CONTROLS.values()]
+    room = len(plots.PALETTE) - (len(styles) - len(named))
+    if len(named) <= room:
+        return [], ""
+    far = found.distance.where(~bare_wells(stored, found))
+    order = far.groupby(labels).median().dropna().sort_values(ascending=False, kind="stable")
+    first = [name for name in order.index if name in named]
+    if not first:
+        return [], f"of {len(named)} names the {room} with the most {stored.unit}s have colours"
+    return first, (
+        f"of {len(named)} names the {room} farthest from the negative controls have colours "
+        f"(median of their {stored.unit}s with cells)"
+    )
 
 
 def _descriptions(frame, columns):
@@ -308,8 +362,13 @@ def _measures(stored, found, columns):
     ):
         for channel in channels:
             values = frame[f"Metadata_{measure}_{channel}"].to_numpy(float)
-            if measure != "saturated" or np.nanmax(values, initial=0) > found.limits.saturated / 10:
+            if measure != "saturated" or _is_saturated(values, found):
                 yield f"{title}, {channel}", unit, values
+
+
+def _is_saturated(values, found):
+    """Whether there is saturation to be shown: somewhere more than a tenth of the limit."""
+    return np.nanmax(values, initial=0) > found.limits.saturated / 10
 
 
 def _positions(found, level):
@@ -351,6 +410,10 @@ def _replicates(found, level):
         return _said("activity", "Do replicates find each other?", found.why)
     said = plain(plate_answers.retrieval_findings(found.answers, found.wells, level))
     made = plate_answers.by_treatment(found.answers)
+    for name, answer in found.answers.items():
+        if not reachable(answer, level):  # no count and no p-value of what could not be asked
+            said = [text for text in said if not text.startswith(f"{name.capitalize()}: ")]
+            made = made.drop(columns=f"{name}, corrected p", errors="ignore")
     parts = [sentences(said)]
     if len(made):
         shown = made.head(24)
@@ -514,7 +577,7 @@ def _columns(count):
     return f"grid-template-columns:repeat({count},minmax(0,1fr))"
 
 
-def _map(stored, found, projection, seed):
+def _map(stored, found, columns, projection, seed):
     name, title = "map", f"Map of the {stored.unit}s"
     if found.wells is None:
         return _said(name, title, found.why)
@@ -537,6 +600,7 @@ def _map(stored, found, projection, seed):
             "lies beyond the frame of the others is drawn on its edge."
         )
     labels, what = found.wells.labels
+    first, preferred = _first(stored, found, columns)
     names = _descriptions(frame, found.wells.columns)
     shades, scale, shaded = None, None, ""
     if found.wells.columns.label is None and found.wells.columns.dose:
@@ -557,14 +621,15 @@ def _map(stored, found, projection, seed):
         f"Map of {len(shown)} {stored.unit}s",
         None if ringed is None else np.asarray(ringed)[shown],
         None if shades is None else shades[shown],
+        first=first,
     )
     return section(
         name,
         title,
         element(
             "p",
-            f"{told} Colours and marks by {what}{shaded}; a pointer shows the name of a "
-            f"{stored.unit}.",
+            f"{told} Colours and marks by {what}{shaded}{preferred and ': ' + preferred}; a "
+            f"pointer shows the name of a {stored.unit}.",
         ),
         element("figure", drawing, element("div", legend, scale), class_="wide"),
     )
@@ -653,24 +718,32 @@ def _wells(stored, found, columns):
     for column in labels:
         add(plate.bare(column), [_plain(value) for value in frame[column]], False)
     add("Status", frame["Metadata_status"].tolist(), False)
-    if stored.by_well:
+    if stored.by_well and len(stored.sites) > len(frame):  # else the status says it
         add("Sites", [_plain(value) for value in frame["Metadata_sites"]])
         add("Failed", [_plain(value) for value in frame["Metadata_sites_failed"]])
         add("Empty", [_plain(value) for value in frame["Metadata_sites_empty"]])
+    if any(reasons):
+        add("Flags", reasons, False)
+    if found.distance.notna().any():
+        add("Distance", _numbers(found.distance))
     add("Foreground", _numbers(frame["Metadata_foreground"]))
     add("Objects", _numbers(frame["Metadata_objects"]))
     for measure, title in (("mean", "Mean"), ("focus", "Focus"), ("saturated", "Saturated")):
         for channel in channels:
-            add(f"{title} {channel}", _numbers(frame[f"Metadata_{measure}_{channel}"]))
-    if found.distance.notna().any():
-        add("Distance", _numbers(found.distance))
-    add("Flags", reasons, False)
+            values = frame[f"Metadata_{measure}_{channel}"]
+            if measure != "saturated" or _is_saturated(values.to_numpy(float), found):
+                add(f"{title} {channel}", _numbers(values))
     rows = list(zip(*cells, strict=True))
     shown = rows[:ROWS]
     more = f", the first {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
     return section(
         "wells",
         f"Every {stored.unit}",
+        element(
+            "p",
+            "Saturated pixels have a column where they have a heat map. Where the window is "
+            "narrower than the table, it scrolls sideways.",
+        ),
         table(f"Measures of each {stored.unit}{more}", head, shown, numeric, class_="wells"),
     )
 

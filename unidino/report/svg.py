@@ -92,7 +92,7 @@ def _filled(share):
     return _colours()[min(int(256 * share), 255)]
 
 
-def plate_map(positions, values, names, kinds, title, failed=None):
+def plate_map(positions, values, names, kinds, title, failed=None, bare=None):
     """A plate as a grid of wells coloured by a value, and the medians of its rows and columns.
 
     Parameters
@@ -109,6 +109,8 @@ def plate_map(positions, values, names, kinds, title, failed=None):
         Of the figure, for those who do not see it.
     failed : numpy.ndarray of bool, optional
         (n,) wells of which nothing could be read.
+    bare : numpy.ndarray of bool, optional
+        (n,) wells without cells: hatched, without a colour, and in no median.
 
     Returns
     -------
@@ -118,23 +120,28 @@ def plate_map(positions, values, names, kinds, title, failed=None):
     rows, columns = plate_shape(positions)
     values = np.asarray(values, float)
     failed = np.zeros(len(values), bool) if failed is None else failed
-    scale = Scale.of(values)
+    bare = np.zeros(len(values), bool) if bare is None else bare
+    coloured = np.where(bare, np.nan, values)
+    scale = Scale.of(coloured)
     parts = [_axes(rows, columns)]
     for row in range(rows):
         for column in range(columns):
             parts.append(_square(row, column, "vacant"))
-    for (row, column), value, name, kind, lost in zip(
-        positions, values, names, kinds, failed, strict=True
+    for (row, column), value, name, kind, lost, hatched in zip(
+        positions, values, names, kinds, failed, bare, strict=True
     ):
         told = "could not be read" if lost else number(value)
         fill, ink = ("#fff", "#000")
-        if np.isfinite(value):
+        if np.isfinite(value) and not hatched:
             fill, ink = _filled(scale.share(value))
+        name = f"{name}, empty or sparse" if hatched else name
         parts.append(_square(row, column, "well", fill, f"{name}: {told}"))
+        if hatched:
+            parts.append(_hatching(_LEFT + column * CELL + 0.5, _TOP + row * CELL + 0.5, CELL - 1))
         mark = "×" if lost else _MARKS.get(kind)
         if mark:
             parts.append(_mark(row, column, mark, ink))
-    parts += _medians(positions, values, rows, columns, scale)
+    parts += _medians(positions, coloured, rows, columns, scale)
     width, height = _LEFT + (columns + 1) * CELL + _GAP + 1, _TOP + (rows + 1) * CELL + _GAP + 1
     return _drawing(width, height, title, parts, "plate")
 
@@ -180,6 +187,16 @@ def _square(row, column, class_, fill=None, told=None, x=None, y=None):
     )
 
 
+def _hatching(x, y, side):
+    """Lines across a square; patterns would need a reference, which no page of ours holds."""
+    third = side / 3
+    lines = [f"M{x:g} {y + end:.4g}L{x + end:.4g} {y:g}" for end in (third, 2 * third, side)] + [
+        f"M{x + start:.4g} {y + side:g}L{x + side:g} {y + start:.4g}"
+        for start in (third, 2 * third)
+    ]
+    return element("path", d="".join(lines), class_="hatching")
+
+
 def _mark(row, column, mark, ink):
     return element(
         "text", mark, x=f"{_LEFT + (column + 0.5) * CELL:g}", y=f"{_TOP + (row + 0.72) * CELL:g}",
@@ -204,13 +221,20 @@ def _medians(positions, values, rows, columns, scale):
             yield _square(0, 0, "median", _filled(scale.share(median))[0], told, **place)
 
 
-def colour_bar(values, unit):
+def colour_bar(values, unit, bare=None):
     """The scale of a `plate_map`: its colours, the values at their ends, and those beyond."""
+    count, hatched = 0 if bare is None else int(np.sum(bare)), []
+    if count:
+        values = np.where(bare, np.nan, values)
+        square = element("rect", x=1, y=1, width=14, height=14, class_="well", fill="#fff")
+        key = element("svg", square, _hatching(1, 1, 14), viewBox="0 0 16 16", class_="key")
+        hatched = ["; ", key, f" empty or sparse ({count})"]
     scale = Scale.of(values)
     if scale is None:
-        return element("p", "No well has a value.", class_="scale")
+        return element("p", "No well has a value.", hatched, class_="scale")
     if scale.low == scale.high:
-        return element("p", f"All wells: {number(scale.low)} {unit}".rstrip(), class_="scale")
+        said = f"{'Other' if count else 'All'} wells: {number(scale.low)} {unit}".rstrip()
+        return element("p", said, hatched, class_="scale")
     low, high, least, most = map(number, (scale.low, scale.high, scale.least, scale.most))
     beyond = f" (all: {least} to {most})" if (least, most) != (low, high) else ""
     low = f"≤ {low}" if least != low else low
@@ -222,10 +246,25 @@ def colour_bar(values, unit):
         "svg", steps, viewBox="0 0 32 1", preserveAspectRatio="none", aria_hidden="true",
         class_="bar",
     )  # fmt: skip
-    return element("p", low, " ", bar, f" {high} {unit}".rstrip(), beyond, class_="scale")
+    told = f" {high} {unit}".rstrip()
+    return element("p", low, " ", bar, told, beyond, hatched, class_="scale")
 
 
-def categories(positions, labels, names, kinds, title, outlined):
+def styles_of(labels, first=()):
+    """(colour, marker) of each label, as of `plots.category_styles`.
+
+    Where there are more than have a colour, those that are named `first` take them.
+    """
+    styles = plots.category_styles(labels)
+    controls = [name for name in styles if name in plots.CONTROLS.values()]
+    ordered = list(dict.fromkeys([*controls, *(n for n in first if n in styles), *styles]))
+    shown, others = ordered[: len(plots.PALETTE)], ordered[len(plots.PALETTE) :]
+    shown[len(controls) :] = sorted(shown[len(controls) :], key=str)
+    made = dict(zip(shown, zip(plots.PALETTE, plots.MARKERS, strict=True), strict=False))
+    return made | dict.fromkeys(others, (plots.OTHER, "o"))
+
+
+def categories(positions, labels, names, kinds, title, outlined, first=()):
     """A plate as a grid of wells marked by a category; a thick outline marks some.
 
     Parameters
@@ -236,6 +275,8 @@ def categories(positions, labels, names, kinds, title, outlined):
         One a well; missing ones stay grey.
     outlined : numpy.ndarray of bool
         (n,).
+    first : sequence, optional
+        As of `styles_of`.
 
     Returns
     -------
@@ -244,7 +285,7 @@ def categories(positions, labels, names, kinds, title, outlined):
     """
     rows, columns = plate_shape(positions)
     labels = pd.Series(list(labels), dtype=object)
-    styles = plots.category_styles(labels.dropna())
+    styles = styles_of(labels.dropna(), first)
     parts = [_axes(rows, columns)]
     for row in range(rows):
         for column in range(columns):
@@ -355,6 +396,7 @@ def scatter(
     shades=None,
     ticks=None,
     missing="no label",
+    first=(),
 ):
     """Wells in the plane, marked by a label, each with its name.
 
@@ -363,7 +405,7 @@ def scatter(
     coordinates : numpy.ndarray
         (n, 2).
     labels : sequence
-        One a well; missing ones, and those beyond the eight most frequent, are grey.
+        One a well; missing ones, and those beyond the eight that have colours, are grey.
     names : list of str
     axes_names : (str, str)
     title : str
@@ -375,6 +417,8 @@ def scatter(
         {place on the first axis: what is written there}; the second axis has numbers, too.
     missing : str
         What the legend calls wells without a label.
+    first : sequence, optional
+        As of `styles_of`.
 
     Returns
     -------
@@ -384,7 +428,7 @@ def scatter(
     width, height, right, top = 640, 460, 22, 22
     left, bottom = (62, 58) if ticks else (52, 46)
     labels = pd.Series(list(labels), dtype=object)
-    styles = plots.category_styles(labels.dropna())
+    styles = styles_of(labels.dropna(), first)
     ringed = np.zeros(len(labels), bool) if ringed is None else np.asarray(ringed)
     low, high = coordinates.min(0), coordinates.max(0)
     span = np.where(high > low, high - low, 1.0)

@@ -59,7 +59,9 @@ class Findings:
     why : str
         Why not.
     flagged : pd.DataFrame
-        Of `plate_quality.flags`.
+        Of `plate_quality.flags`, as `meaningful` leaves them.
+    bare : numpy.ndarray of bool
+        Which sites are `without_cells`.
     limits : plate_quality.Limits
     effects : pd.DataFrame
         Of `plate.position_effects`; without rows where positions cannot be asked about.
@@ -75,6 +77,7 @@ class Findings:
     wells: object
     why: str
     flagged: pd.DataFrame
+    bare: np.ndarray
     limits: object
     effects: pd.DataFrame
     answers: dict
@@ -99,6 +102,8 @@ def ask(stored, columns, limits, *, told, level, draws, seed):
     Findings
     """
     flagged = plate_quality.flags(stored.sites, limits)
+    bare = without_cells(flagged, len(stored.sites))
+    flagged = meaningful(flagged, bare)
     distance = pd.Series(np.nan, stored.wells.index)
     wells, why = None, _unasked(stored)
     if not why:
@@ -118,7 +123,50 @@ def ask(stored, columns, limits, *, told, level, draws, seed):
             distance = _by_well(stored.wells, wells.profiles, known)
         if not plate_answers.no_doses(wells):
             doses = plate_answers.doses(wells, draws=draws, seed=seed)
-    return Findings(wells, why, flagged, limits, effects, answers, distance, doses, doubts)
+    return Findings(wells, why, flagged, bare, limits, effects, answers, distance, doses, doubts)
+
+
+def without_cells(flagged, count):
+    """Which of so many sites are flagged as empty or sparse, (count,) bool."""
+    bare = np.zeros(count, bool)
+    bare[flagged.loc[flagged["flag"].isin(("empty", "sparse")), "row"]] = True
+    return bare
+
+
+def meaningful(flagged, bare):
+    """The flags without those that the absence of cells explains.
+
+    Parameters
+    ----------
+    flagged : pd.DataFrame
+        Of `plate_quality.flags`.
+    bare : numpy.ndarray of bool
+        Of `without_cells`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Without focus and dimness of bare sites, where noise is sharp and background dark, and
+        without sparse and few objects of empty ones. What is too bright there stays.
+    """
+    flag = flagged["flag"]
+    empty = flagged["row"].isin(flagged.loc[flag == "empty", "row"])
+    follows = (flag == "focus") | ((flag == "intensity") & (flagged["value"] < 0))
+    explained = follows & bare[flagged["row"]]
+    explained |= empty & flag.isin(("sparse", "few objects"))
+    return flagged[~explained].reset_index(drop=True)
+
+
+def bare_wells(stored, found):
+    """Which rows of the plate's wells show no cells in any site that was read, (n,) bool."""
+    read = (stored.sites["Metadata_status"] != "failed").to_numpy(bool)
+    if stored.by_well:
+        keys, asked = map(plate_quality.well_names, (stored.sites, stored.wells))
+    else:
+        keys, asked = (frame["Metadata_path"] for frame in (stored.sites, stored.wells))
+    groups = pd.Series(found.bare[read]).groupby(np.array(keys, dtype=object)[read])
+    told = groups.all().to_dict()
+    return np.array([told.get(key, False) for key in asked], bool)
 
 
 def _unasked(stored):
@@ -201,10 +249,13 @@ def _of_flags(stored, found):
     ):  # fmt: skip
         own = found.flagged[found.flagged["flag"].isin(flags)]
         rule = "look: " + "; or ".join(wording[flag] for flag in flags)
+        of_cells = flags[0] in ("intensity", "focus")
+        rule += f"; {_NOT_OF[flags[0]]}" if of_cells else ""
         if fails:
             rule += f"; fail: in more than {MANY_SPOILT:.0%} of the {stored.unit}s"
-        if not read or (few and flags[0] in ("intensity", "focus")):
-            said = comparable if read else "No site could be read."
+        if not read or (of_cells and (few or found.bare.sum() == read)):
+            said = comparable if few else "No site shows cells."
+            said = said if read else "No site could be read."
             yield Verdict(question, UNASKED, said, rule)
             continue
         if own.empty:
@@ -221,6 +272,12 @@ def _of_flags(stored, found):
         share = len(wells) / count
         said = f"{len(wells)} of {count} {stored.unit}s ({kinds}): {shortened(wells)}."
         yield Verdict(question, FAIL if fails and share > MANY_SPOILT else LOOK, said, rule)
+
+
+_NOT_OF = {
+    "intensity": "sites without cells are not called dim",
+    "focus": "sites without cells are not asked",
+}
 
 
 def shortened(names, most=NAMED):
@@ -332,6 +389,13 @@ def _apart(found):
     return Verdict(question, word, said, rule)
 
 
+def reachable(answer, level):
+    """Whether any treatment could be found: a perfect ranking has a corrected p below the level."""
+    if answer.table.empty:
+        return False
+    return not retrieval_summary(answer.table, level)["least_corrected_p_value"] >= level
+
+
 def _replicates(found, name, level):
     against = "the negative controls" if name == "activity" else "all other wells"
     question = "Active treatments" if name == "activity" else "Distinct treatments"
@@ -342,12 +406,13 @@ def _replicates(found, name, level):
     if answer.table.empty:
         return Verdict(question, UNASKED, answer.said, rule)
     told = retrieval_summary(answer.table, level)
-    least, asked = told["least_corrected_p_value"], int(told["asked"])
+    asked = int(told["asked"])
     count = round(told["retrieved"] * asked)
-    if least >= level:
+    if not reachable(answer, level):
+        least = told["least_corrected_p_value"]
         said = (
-            f"Nothing could be found: a perfect ranking would reach a corrected p of {least:.2g}. "
-            "More replicates, or more wells to compare with, are needed."
+            f"Cannot be asked: a perfect ranking would reach a corrected p of {least:.2g}, not one "
+            f"below {level:g}. More replicates, or more wells to compare with, are needed."
         )
         return Verdict(question, UNASKED, said, rule)
     said = (
