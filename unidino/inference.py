@@ -179,7 +179,7 @@ def extract(
     embed_dim : int
         Width of the model, where weights do not say.
     cls_reduced_dim : int
-        Width that the model reduces its class token to, where weights do not say.
+        Width after the reducer that the model ends in, where weights do not say.
     pooling : {"cls", "mean", "max", "cls_mean", "cls_max", "cls_mean_max"}
         Overrides the pooling that is stored with the model.
     block : int
