@@ -712,7 +712,7 @@ def _wells(stored, found, columns):
         head.append(name)
         cells.append(values)
 
-    kinds = [plots.CONTROLS.get(kind, "") for kind in _kinds(frame)]
+    kinds = [plots.CONTROLS.get(kind, "").removesuffix(" control") for kind in _kinds(frame)]
     if any(kinds):
         add("Control", kinds, False)
     for column in labels:
