@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import unidino
-from unidino import simulate
+from unidino import simulate, valsets
 
 PROJECT = Path(__file__).resolve().parents[1]
 CHAPTERS = [PROJECT / "README.md", *sorted((PROJECT / "book").glob("*.md"))]
@@ -49,5 +49,8 @@ def test_code_of_chapters(path, root, plate, tmp_path, monkeypatch):
     monkeypatch.setenv("UNIDINO_DATA", str(root))
     monkeypatch.setenv("UNIDINO_OUTDIR", str(tmp_path / "out"))
     plate.to_csv("my_plate.csv", index=False)
+    # What an example registers is known to no other test.
+    monkeypatch.setattr(valsets.registry, "VALSETS", dict(valsets.VALSETS))
+    monkeypatch.setattr(valsets, "VALSETS", valsets.registry.VALSETS)
     for code in PYTHON[path]:
         exec(code, {})
