@@ -45,28 +45,46 @@ Printed on one thread of two cores with AVX2 that other programs kept busy:
     least cosine of the embeddings to timm's: 1.000000
     bf16: not measured, for this CPU has neither amx_bf16 nor avx512_bf16
 
-    python benchmarks/extract.py --sites 8 --repeats 1 --threads 1
+On one thread of two cores with AVX512-BF16 (AMD EPYC), little beside it:
 
-    8 sites, 1 threads, 1 repeats
+    python benchmarks/extract.py --sites 2 --repeats 2 --threads 1
+
+    2 sites, 1 threads, 2 repeats
 
     fp32                      clock  processor    aim
-    command, tiles/s           2.73       6.43
-    embedding, tiles/s         2.93       6.86
-    forward, tiles/s           3.60       5.72
-    timm, tiles/s              3.30       5.74
-    product, GFLOP/s           47.3       79.4
-    command / forward          0.76       1.12
-    embedding / forward        0.81       1.20   0.93
-    forward / timm             1.09       1.00
-    forward / product          0.64       0.61   0.85
-    timm / product             0.59       0.61
-    first tile, s              38.2       11.2      4
-    memory, GB                 1.20               1.2
-    beyond imports, GB         0.30
+    command, tiles/s           8.55       8.55
+    embedding, tiles/s        10.33      10.34
+    forward, tiles/s          10.78      10.78
+    timm, tiles/s              9.93       9.93
+    product, GFLOP/s          106.6      106.7
+    command / forward          0.79       0.79
+    embedding / forward        0.96       0.96   0.93
+    forward / timm             1.09       1.09
+    forward / product          0.85       0.85   0.85
+    timm / product             0.78       0.78
+    first tile, s               5.1        5.0      4
+    memory, GB                 1.22               1.2
+    beyond imports, GB         0.31
+    least cosine of the embeddings to timm's: 1.000000
 
-The two runs differ by the machine: what was measured beside the command ran at another speed than
-it, and a share of embedding to forward above 1 says so. What forward is of the product, 0.85 in one
-and 0.61 in the other, is known no better than that. Within one process:
+    bf16                      clock  processor    aim
+    command, tiles/s          19.18      19.19
+    embedding, tiles/s        29.86      29.87
+    forward, tiles/s          31.22      31.22
+    timm, tiles/s             29.65      29.66
+    product, GFLOP/s          422.1      422.2
+    command / forward          0.61       0.61
+    embedding / forward        0.96       0.96   0.93
+    forward / timm             1.05       1.05
+    forward / product          0.62       0.62    0.7
+    timm / product             0.59       0.59
+    first tile, s               3.8        3.8      4
+    memory, GB                 1.18               1.2
+    beyond imports, GB         0.28
+    least cosine of the embeddings to timm's: 1.000000
+
+What was measured beside the command may have run at another speed than it, and a share of embedding
+to forward above 1 says so. On the first machine, within one process:
 
     python benchmarks/extract.py --sites 2 --repeats 2 --threads 1 --within
 
@@ -85,7 +103,7 @@ More than 16 tiles at a time are slower there: the largest activation of 32 tile
 from the system and given back in every layer, which the page faults show. The first tile is late by
 libraries: by processor time, torch takes 2.4 s to load, torch._dynamo, which torchvision.ops loads
 for timm, 2.2, and the first 16 tiles about 2. Imports are also what the memory is, for the most
-part: of torch with CUDA here. Not measured: bf16.
+part: of torch with CUDA here.
 """
 
 import argparse
