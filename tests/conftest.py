@@ -1,4 +1,4 @@
-"""Tests see neither a data root nor output folders of the person who runs them."""
+"""What tests share; they see neither a data root nor output folders of the person who runs them."""
 
 import pytest
 
@@ -8,6 +8,21 @@ def _no_folders_of_the_user(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("UNIDINO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for variable in ("UNIDINO_DATA", "UNIDINO_OUTDIR", "UNIDINO_RESULTS"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A tiny model on small tiles, scaled by plate: quick to run many times."""
+    import torch
+
+    from unidino.models import checkpoints, vit
+
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", size=48, intensity="plate"))
+    checkpoints.save_model(model, path)
+    return str(path)
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
 
 import unidino
 from unidino import dataset, flatfield, illumination, paths, plate_illumination, tables
-from unidino.models import checkpoints, vit
 from unidino.pages import extraction, plots
 from unidino.simulate import microscope
 from unidino.train.data import open_training_set
@@ -54,16 +52,6 @@ def _write(folder, plates=2, wells=6, vignette=(0.5, 0.2)):
             rows.append(row)
     pd.DataFrame(rows).to_csv(folder / "plate.csv", index=False)
     return folder / "plate.csv"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", size=48, intensity="plate"))
-    checkpoints.save_model(model, path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

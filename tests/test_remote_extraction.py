@@ -8,28 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
 
 import unidino
 from tests.serving import send, status
 from unidino import images, paths, remote, tables
 from unidino.metadata import Metadata
-from unidino.models import checkpoints, vit
 from unidino.valsets import CSVMetadata
 from unidino.verify import verify
 
 CHANNELS = ("DNA", "ER")
 SHAPE = (48, 60)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", size=48, intensity="plate"))
-    checkpoints.save_model(model, path)
-    return str(path)
 
 
 def picture(seed):

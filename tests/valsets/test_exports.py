@@ -1022,6 +1022,10 @@ def test_platemap_and_controls_as_with_a_table(tmp_path):
     frame = open_valset(tmp_path / "p", **options).metadata
     assert frame["compound"].tolist() == ["DMSO"] * 2 + ["x"] * 2 + ["y"] * 2
     assert frame["control_type"].notna().tolist() == [True] * 2 + [False] * 4
+    # The words of other layouts are understood, too.
+    layout.write_text("well,compound,pert_type\nA2,DMSO,negcon\nA11,x,trt\nB2,y,poscon_diverse\n")
+    kinds = open_valset(tmp_path / "p", platemap=layout).metadata["control_type"]
+    assert kinds.tolist() == ["negcon"] * 2 + [None] * 2 + ["poscon"] * 2
 
 
 @pytest.mark.parametrize("kind", ["index", "names"])

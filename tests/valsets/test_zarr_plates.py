@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-import torch
 
 import unidino
 from unidino import dataset, identity, images, ome_zarr, paths, tables
-from unidino.models import checkpoints, vit
 from unidino.train import windows
 from unidino.valsets import OMEZarrMetadata
 
@@ -78,16 +76,6 @@ def plate(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def old(tmp_path_factory):
     return write_plate(tmp_path_factory.mktemp("old") / "old.zarr", "0.4", FIELDS)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = vit.EmbeddingModel(vit.ModelConfig(arch="vit_tiny", size=48, intensity="plate"))
-    checkpoints.save_model(model, path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

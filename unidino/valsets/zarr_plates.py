@@ -7,12 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from .. import images, ome_zarr, remote
-from ..controls import mark_controls
 from ..metadata import Metadata
 from ..progress import say
 from ..wells import well_name
-from .columns import check_wells, control_kinds
-from .csv import join_platemap
+from .columns import check_wells
+from .plate_maps import with_treatments
 
 _THREADS = 16
 
@@ -92,14 +91,7 @@ class OMEZarrMetadata(Metadata):
                 "site": [image for _, image in fields],
             }
         )
-        if platemap is not None:
-            frame = join_platemap(frame, platemap)
-        frame, note = control_kinds(frame)
-        if note and controls is None:
-            self.note(note)
-        if controls is not None:
-            frame = mark_controls(frame, controls, self.valset, self.note, platemap is None)
-        self.metadata = frame
+        self.metadata = frame = with_treatments(self, frame, platemap, controls)
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self._describe(version, first)
         self.validate(check_files=check_files, max_missing=max_missing)

@@ -5,11 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from ... import images
-from ...controls import mark_controls
 from ...metadata import Metadata
 from ...progress import say
 from ..columns import check_wells
-from ..csv import join_platemap
+from ..plate_maps import with_treatments
 from .assembly import assembled, in_names, told
 from .listing import listed
 from .recognise import recognised
@@ -100,12 +99,7 @@ class ExportMetadata(Metadata):
         self.channels = made.channels
         self.is_merged = made.channels is None
         self.files_per_channel = made.files_per_channel
-        frame = made.sites
-        if platemap is not None:
-            frame = join_platemap(frame, platemap)
-        if controls is not None:
-            frame = mark_controls(frame, controls, self.valset, self.note, platemap is None)
-        self.metadata = frame
+        self.metadata = frame = with_treatments(self, made.sites, platemap, controls)
         self.inference_metadata_columns = [c for c in frame.columns if c != "path"]
         self._describe(found, made)
         self.validate(check_files=check_files, max_missing=max_missing)
